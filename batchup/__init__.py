@@ -1,0 +1,79 @@
+"""Mini-batches of samples, at the speed of memory, for data that is held as arrays.
+
+>>> import numpy as np
+>>> import batchup
+>>> source = batchup.ArrayDataSource([np.arange(5), np.array(list('abcde'))])
+>>> for numbers, letters in source.batch_iterator(2, shuffle=42):
+...     print(numbers, letters)
+[4 2] ['e' 'c']
+[3 1] ['d' 'b']
+[0] ['a']
+
+The names below, and the submodules, are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import data_source as data_source
+    from . import datasets as datasets
+    from . import image as image
+    from . import sampling as sampling
+    from .data_source import AbstractDataSource as AbstractDataSource
+    from .data_source import ArrayDataSource as ArrayDataSource
+    from .data_source import CallableDataSource as CallableDataSource
+    from .data_source import ChoiceDataSource as ChoiceDataSource
+    from .data_source import CompositeDataSource as CompositeDataSource
+    from .data_source import IteratorDataSource as IteratorDataSource
+    from .data_source import MapDataSource as MapDataSource
+    from .data_source import RandomAccessDataSource as RandomAccessDataSource
+    from .data_source import batch_map_concat as batch_map_concat
+    from .data_source import batch_map_mean as batch_map_mean
+    from .data_source import coerce_data_source as coerce_data_source
+    from .sampling import AbstractSampler as AbstractSampler
+    from .sampling import StandardSampler as StandardSampler
+    from .sampling import SubsetSampler as SubsetSampler
+    from .sampling import WeightedSampler as WeightedSampler
+    from .sampling import WeightedSubsetSampler as WeightedSubsetSampler
+
+__version__ = '1.0.0.dev0'
+
+_SUBMODULES = ('data_source', 'datasets', 'image', 'sampling')
+
+_HOMES = {
+    'AbstractDataSource': 'data_source',
+    'AbstractSampler': 'sampling',
+    'ArrayDataSource': 'data_source',
+    'CallableDataSource': 'data_source',
+    'ChoiceDataSource': 'data_source',
+    'CompositeDataSource': 'data_source',
+    'IteratorDataSource': 'data_source',
+    'MapDataSource': 'data_source',
+    'RandomAccessDataSource': 'data_source',
+    'StandardSampler': 'sampling',
+    'SubsetSampler': 'sampling',
+    'WeightedSampler': 'sampling',
+    'WeightedSubsetSampler': 'sampling',
+    'batch_map_concat': 'data_source',
+    'batch_map_mean': 'data_source',
+    'coerce_data_source': 'data_source',
+}
+
+__all__ = [*_HOMES, *_SUBMODULES, '__version__']  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f'.{name}', __name__)
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f'.{_HOMES[name]}', __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,225 @@
+"""Sources that read samples by index: the base of users' own, and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from ..adapters import ArrayLikeRows, check_array_like
+from ..arguments import check_non_negative, check_repeats, overridden
+from ..batch import Batch
+from ..gather import COPIED_BLOCK_BYTES, GATHERED_BLOCK_BYTES, Rows, is_plain
+from ..indices import Leaf, check_batch_indices, own_array
+from ..options import Options
+from ..plan import Plan, Request
+from ..rng import Path
+from ..sampling import AbstractSampler, PlannedSampler, StandardSampler, SubsetSampler, make_plan
+from ..stream import Stream
+from .base import AbstractDataSource
+
+
+class RandomAccessDataSource(AbstractDataSource):
+    """Base class of sources that read samples by index.
+
+    Subclasses implement `samples_by_indices_nomapping`, and heed `include_indices` in it.
+
+    Parameters
+    ----------
+    length : int
+        The number of samples of the data.
+    indices : 1-D array-like of integers, optional
+        The indices of the samples to use; all by default.
+    repeats : int
+        How often to go through them; -1 for endless.
+    sampler : AbstractSampler, optional
+        Says which samples to use, in place of `indices` and `repeats`.
+    include_indices : bool
+        Whether batches begin with the indices of their samples.
+
+    Raises
+    ------
+    ValueError
+        If `sampler` is given together with `indices` or `repeats`, or does not fit the length.
+    IndexError
+        If an index is out of range (a `SampleIndexError`, which is a `ValueError` too).
+    """
+
+    def __init__(
+        self,
+        length: int,
+        indices: ArrayLike | None = None,
+        repeats: int = 1,
+        sampler: AbstractSampler | None = None,
+        include_indices: bool = False,
+    ) -> None:
+        self._length = check_non_negative('length', length)
+        repeats = check_repeats(repeats)
+        if sampler is not None and (indices is not None or repeats != 1):
+            given = 'indices' if indices is not None else f'repeats={repeats}'
+            raise ValueError(f'give either sampler or {given}: a sampler already says which samples, and how often')
+        if sampler is None:
+            sampler = StandardSampler(length, repeats) if indices is None else SubsetSampler(indices, repeats)
+        if not isinstance(sampler, AbstractSampler):
+            raise TypeError(f'sampler must be a sampler from batchup.sampling, got {type(sampler).__name__}')
+        if isinstance(sampler, PlannedSampler):
+            sampler.check_length(self._length)
+        self.sampler = sampler
+        self.include_indices = include_indices
+
+    @property
+    def is_random_access(self) -> bool:
+        return True
+
+    def num_samples(self, **kwargs: Any) -> int | float | None:
+        """Return the number of samples of an epoch, all repetitions counted."""
+        return self.sampler.num_indices_generated()
+
+    def samples_by_indices_nomapping(self, indices: Any) -> Batch:
+        """Read samples by their indices into the data, as a tuple of arrays."""
+        raise NotImplementedError(f'{type(self).__name__} does not implement samples_by_indices_nomapping')
+
+    def samples_by_indices(self, indices: Any) -> Batch:
+        """Read samples by indices that go through the sampler: for a subset, positions in it."""
+        return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
+
+    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k."""
+        return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
+
+    def batch_indices_iterator(
+        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
+    ) -> Iterator[Any]:
+        """Return an iterator over the sample indices of every batch, 1-D integer arrays."""
+        return self.plan(batch_size, shuffle, epoch=epoch, drop_last=drop_last).index_batches()
+
+    def batch_iterator(  # type: ignore[override]
+        self,
+        batch_size: int,
+        shuffle: Any = None,
+        *,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shard: tuple[int, int] | None = None,
+    ) -> Stream:
+        """Return a stream over the batches of an epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+            The number of samples in a batch; only the very last one may be shorter.
+        shuffle : None, bool, int, RandomState or Generator
+            `None` or `False` for samples in order, an integer for the order that this seed
+            gives. A `numpy.random.RandomState` or `Generator` is drawn from as batches need
+            it, `True` stands for NumPy's global one.
+        epoch : int
+            Selects the order that a seed gives: pass the number of the epoch.
+        drop_last : bool
+            Whether to leave out a short last batch.
+        shard : (rank, count), optional
+            Take the part of every batch that belongs to this of `count` ranks. The parts of
+            all ranks, side by side, are the batches without `shard`; parts may be empty.
+
+        Returns
+        -------
+        Stream
+            An iterator over tuples of arrays, which belong to the caller.
+        """
+        return self._open_plan(Options.check(batch_size, shuffle, epoch, drop_last, shard), ())
+
+    def _make_plan(self, options: Options, path: Path) -> Plan:
+        if overridden(self, 'batch_indices_iterator'):
+            return super()._make_plan(options, path)
+        return make_plan(
+            self.sampler, options.batch_size, options.shuffle, options.drop_last, path, length=self._length
+        )
+
+
+class ArrayDataSource(RandomAccessDataSource):
+    """A source over arrays in memory, memory-mapped arrays, or other array-likes.
+
+    Parameters
+    ----------
+    data : list or tuple of array-likes of equal length
+        Each with `__len__` and a `__getitem__` that takes 1-D integer arrays. Kept in `data`.
+    indices, repeats, sampler, include_indices
+        As for `RandomAccessDataSource`.
+
+    Raises
+    ------
+    TypeError
+        If `data` is not a list or tuple of array-likes.
+    ValueError
+        If it is empty, or lengths differ.
+
+    >>> import numpy as np
+    >>> source = ArrayDataSource([np.arange(5), np.arange(5) ** 2])
+    >>> for x, y in source.batch_iterator(2):
+    ...     print(x, y)
+    [0 1] [0 1]
+    [2 3] [4 9]
+    [4] [16]
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Any],
+        indices: ArrayLike | None = None,
+        repeats: int = 1,
+        sampler: AbstractSampler | None = None,
+        include_indices: bool = False,
+    ) -> None:
+        super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
+        self.data = data
+        self._readers = [_reader(array) for array in data]
+        plain = [reader.row_bytes for reader in self._readers if isinstance(reader, Rows)]
+        # Only plain arrays are read in blocks: other array-likes see every batch.
+        self._row_bytes = sum(plain) if len(plain) == len(data) else None
+
+    def samples_by_indices_nomapping(self, indices: Any) -> Batch:
+        """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
+        return self._read(check_batch_indices('indices', indices, self._length))
+
+    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+        if overridden(self, 'samples_by_indices_nomapping'):
+            return super()._fetch(request, path)
+        return chain.from_iterable(self._blocks(request))
+
+    def _blocks(self, request: Request) -> Iterator[Iterable[Batch]]:
+        """Gather the batches of a request in blocks, each cut into batches without a Python loop."""
+        indices, size = request.indices, len(request.indices) // request.n_batches
+        block_bytes = COPIED_BLOCK_BYTES if isinstance(indices, range) else GATHERED_BLOCK_BYTES
+        block = 1 if self._row_bytes is None else max(1, block_bytes // max(1, size * self._row_bytes))
+        for first in range(0, request.n_batches, block):
+            count = min(block, request.n_batches - first)
+            arrays = self._read(indices[first * size : (first + count) * size])
+            # Iterating over the first axis gives the batches, each a view of its own rows.
+            yield (
+                (arrays,) if count == 1 else zip(*[array.reshape(count, size, *array.shape[1:]) for array in arrays])
+            )
+
+    def _read(self, indices: Leaf) -> Batch:
+        arrays = tuple([reader.read(indices) for reader in self._readers])
+        return (own_array(indices), *arrays) if self.include_indices else arrays
+
+
+def _reader(array: Any) -> Rows | ArrayLikeRows:
+    return Rows(array) if is_plain(array) else ArrayLikeRows(array)
+
+
+def _common_length(data: Any) -> int:
+    """Return the length that all arrays have."""
+    if not isinstance(data, (list, tuple)):
+        raise TypeError(f'data must be a list or tuple of arrays, got {type(data).__name__}; for one array write [x]')
+    if not data:
+        raise ValueError('data must hold at least one array, got an empty ' + type(data).__name__)
+    for number, array in enumerate(data):
+        check_array_like(number, array)
+        if len(array) != len(data[0]):
+            raise ValueError(
+                f'all arrays must have the same length, got {len(data[0])} for data[0] and {len(array)} for '
+                f'data[{number}]'
+            )
+    return len(data[0])

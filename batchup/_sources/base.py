@@ -1,0 +1,295 @@
+"""The base of all sources, and the source that maps a function over another one.
+
+A composed source reaches its members in one of two ways. If every member has a plan (it is
+random access, and iterates as the package does), it makes one plan of their plans and
+fetches what that requests. If not, it puts together the members' streams.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from ..arguments import overridden
+from ..batch import Batch, check_batch
+from ..batch_map import Progress, batch_map_concat, batch_map_mean
+from ..feeds import MappedFeed, as_stream
+from ..indices import IndexTree, map_leaves, own_array
+from ..options import Options
+from ..plan import Plan, ReplayPlan, Request, ShardPlan
+from ..rng import Path
+from ..stream import PlannedFeed, Stream
+
+
+class AbstractDataSource:
+    """Base class of sources.
+
+    Subclasses implement `num_samples` and `batch_iterator`; a plain generator will do.
+    """
+
+    @property
+    def is_random_access(self) -> bool:
+        """Whether samples can be read by index."""
+        return False
+
+    def num_samples(self, **kwargs: Any) -> int | float | None:
+        """Return the number of samples of an epoch; `np.inf` if endless, `None` if unknown.
+
+        Takes the same keywords as `batch_iterator`.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not implement num_samples')
+
+    def batch_iterator(self, batch_size: int, **kwargs: Any) -> Iterator[Any]:
+        """Return an iterator over the batches of an epoch, tuples of arrays."""
+        raise NotImplementedError(f'{type(self).__name__} does not implement batch_iterator')
+
+    def map(self, fn: Callable[..., Any], rng: bool = False) -> MapDataSource:
+        """Return a source that applies a function to every batch of this one.
+
+        Parameters
+        ----------
+        fn : callable
+            `fn(*batch)` returns a tuple of arrays.
+        rng : bool
+            Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
+            belongs to the batch: it depends on the seed, the epoch and the number of the
+            batch only. Pass `epoch=` to `batch_iterator` to get other draws every epoch.
+        """
+        return MapDataSource(self, fn, rng)
+
+    def batch_map_concat(
+        self,
+        func: Callable[..., Any],
+        batch_size: int,
+        progress_iter_func: Progress | None = None,
+        n_batches: int | None = None,
+        prepend_args: Sequence[Any] | None = None,
+        *,
+        progress: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, ...] | None:
+        """Apply a function to every batch, and concatenate what it returns.
+
+        As the function `batchup.data_source.batch_map_concat`, with the batches of
+        `batch_iterator(batch_size, **kwargs)`.
+        """
+        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__) as stream:
+            return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, progress=progress)
+
+    def batch_map_mean(
+        self,
+        func: Callable[..., Any],
+        batch_size: int,
+        progress_iter_func: Progress | None = None,
+        sum_axis: int | tuple[int, ...] | None = None,
+        n_batches: int | None = None,
+        prepend_args: Sequence[Any] | None = None,
+        *,
+        progress: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """Apply a function to every batch, and average what it returns over the samples.
+
+        As the function `batchup.data_source.batch_map_mean`, with the batches of
+        `batch_iterator(batch_size, **kwargs)`.
+        """
+        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__) as stream:
+            return batch_map_mean(
+                func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress
+            )
+
+    # How composed sources, and pools, reach any source. `path` is the place of the source in
+    # the tree, from which its keyed draws are made.
+
+    def _has_plan(self) -> bool:
+        """Whether the batches are those of `_make_plan` and `_fetch`."""
+        return self.is_random_access and not overridden(self, 'batch_iterator')
+
+    def _open(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        """Open a stream as `batch_iterator` does."""
+        if not self._has_plan():
+            return as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__)
+        return self._open_plan(Options.check(batch_size, **kwargs), path)
+
+    def _open_plan(self, options: Options, path: Path) -> Stream:
+        plan = self._make_plan(options, path)
+        if options.shard is not None:
+            plan = ShardPlan(plan, *options.shard)
+        fetch = partial(self._fetch, path=path)
+        return Stream(PlannedFeed(plan, fetch, options.facts()))
+
+    def _make_plan(self, options: Options, path: Path) -> Plan:
+        """Make the plan of an epoch; by default, replay `batch_indices_iterator`."""
+        shuffle = options.shuffle
+
+        def make_iterator() -> Iterator[Any]:
+            rng = None if shuffle.in_order else shuffle.sampler_rng(path)
+            batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
+            return batches
+
+        samples = self.num_samples()
+        name = f'{type(self).__name__} of {samples} samples'
+        return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last)
+
+    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+        """Read the batches of a request."""
+        origin = f'{type(self).__name__}.samples_by_indices_nomapping'
+        for single in request.split():
+            indices = map_leaves(own_array, single.indices)
+            yield check_batch(self.samples_by_indices_nomapping(indices), origin)  # type: ignore[attr-defined]
+
+
+class _NotGiven:
+    """Stands for an argument that was not given."""
+
+
+NOT_GIVEN: Final = _NotGiven()
+
+
+class DerivedDataSource(AbstractDataSource, abc.ABC):
+    """Base of the sources that are made from other sources.
+
+    They are random access if all their members are.
+    """
+
+    def __init__(self, members: Sequence[AbstractDataSource]) -> None:
+        for number, member in enumerate(members):
+            if not isinstance(member, AbstractDataSource):
+                raise TypeError(
+                    f'data source {number} of a {type(self).__name__} must be a data source, '
+                    f'got {type(member).__name__}; coerce_data_source makes one from arrays, iterators and functions'
+                )
+        self._members = members
+
+    @property
+    def is_random_access(self) -> bool:
+        return all(member.is_random_access for member in self._members)
+
+    def batch_iterator(self, batch_size: int, shuffle: Any = NOT_GIVEN, **kwargs: Any) -> Stream:
+        """Return a stream over the batches of an epoch.
+
+        If all members are random access, the keywords are those of
+        `RandomAccessDataSource.batch_iterator`. If not, each member gets the keywords as
+        they are given.
+        """
+        if shuffle is not NOT_GIVEN:
+            kwargs['shuffle'] = shuffle
+        return self._open(batch_size, kwargs, ())
+
+    def batch_indices_iterator(self, batch_size: int, shuffle: Any = None, **kwargs: Any) -> Iterator[Any]:
+        """Return an iterator over the sample indices of every batch.
+
+        Raises
+        ------
+        TypeError
+            If a member is not random access.
+        """
+        self._check_random_access('batch_indices_iterator')
+        plan = self._make_plan(Options.check(batch_size, shuffle, **kwargs), ())
+        return plan.index_batches()
+
+    def samples_by_indices(self, indices: Any) -> Batch:
+        """Read samples by indices that go through the members' samplers.
+
+        The indices are as `batch_indices_iterator` gives them. Raises `TypeError` if a member
+        is not random access.
+        """
+        self._check_random_access('samples_by_indices')
+        return self._samples('samples_by_indices', indices)
+
+    def samples_by_indices_nomapping(self, indices: Any) -> Batch:
+        """Read samples by indices into the members' data.
+
+        The indices are as `batch_indices_iterator` gives them. Raises `TypeError` if a member
+        is not random access.
+        """
+        self._check_random_access('samples_by_indices_nomapping')
+        return self._samples('samples_by_indices_nomapping', indices)
+
+    @abc.abstractmethod
+    def _samples(self, method: str, indices: Any) -> Batch:
+        """Read samples with the given method of the members."""
+
+    @abc.abstractmethod
+    def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        """Put together the streams of members that have no plan."""
+
+    def _has_plan(self) -> bool:
+        return super()._has_plan() and all(member._has_plan() for member in self._members)
+
+    def _open(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        if not self._has_plan() and not overridden(self, 'batch_iterator'):
+            return self._join_streams(batch_size, kwargs, path)
+        return super()._open(batch_size, kwargs, path)
+
+    def _check_random_access(self, method: str) -> None:
+        for number, member in enumerate(self._members):
+            if not member.is_random_access:
+                raise TypeError(
+                    f'{type(self).__name__}.{method} needs random access, '
+                    f'but data source {number} ({type(member).__name__}) has none'
+                )
+
+
+class MapDataSource(DerivedDataSource):
+    """A source that applies a function to every batch of another one.
+
+    Parameters
+    ----------
+    source : data source
+        Where the batches come from.
+    fn : callable
+        `fn(*batch)` returns a tuple of arrays.
+    rng : bool
+        Whether to call `fn(*batch, rng=generator)`, as described at `AbstractDataSource.map`.
+    """
+
+    def __init__(self, source: AbstractDataSource, fn: Callable[..., Any], rng: bool = False) -> None:
+        super().__init__([source])
+        if not callable(fn):
+            raise TypeError(f'fn must be a function of the arrays of a batch, got {type(fn).__name__}')
+        self.source = source
+        self.fn = fn
+        self._rng = bool(rng)
+
+    def num_samples(self, **kwargs: Any) -> int | float | None:
+        return self.source.num_samples(**kwargs)
+
+    def _samples(self, method: str, indices: Any) -> Batch:
+        return self._apply(Request(0, 1, indices), getattr(self.source, method)(indices), ())
+
+    def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
+        keywords = {'rng': request.generator(path)} if self._rng else {}
+        return check_batch(self.fn(*batch, **keywords), f'the mapped function {_name(self.fn)}')
+
+    def _make_plan(self, options: Options, path: Path) -> Plan:
+        return self.source._make_plan(options, self._below(path))
+
+    def _below(self, path: Path) -> Path:
+        """Return the path of the source; a function without draws of its own needs no place."""
+        return (*path, 0) if self._rng else path
+
+    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+        batches = self.source._fetch(request, self._below(path))
+        if not self._rng:
+            for batch in batches:
+                yield self._apply(request, batch, path)
+        else:
+            for single, batch in zip(request.split(), batches):
+                yield self._apply(single, batch, path)
+
+    def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        epoch, seed = kwargs.get('epoch', 0), kwargs.get('shuffle')
+        shard: IndexTree = kwargs.get('shard') or (0, 1)
+
+        def apply(number: int, batch: Batch) -> Batch:
+            key = seed if isinstance(seed, int) else None
+            return self._apply(Request(number, 1, (), epoch, key, shard[0]), batch, path)
+
+        return Stream(MappedFeed(self.source._open(batch_size, kwargs, self._below(path)), apply))
+
+
+def _name(fn: Callable[..., Any]) -> str:
+    return getattr(fn, '__qualname__', type(fn).__name__)

@@ -1,0 +1,84 @@
+"""Sources over functions and iterators that make batches: they have no plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..arguments import check_batch_size, check_count
+from ..feeds import IteratorFeed, as_stream
+from ..plan import count_batches
+from ..stream import Stream
+from .base import AbstractDataSource
+
+
+class CallableDataSource(AbstractDataSource):
+    """A source whose batches come from a function that returns an iterator.
+
+    Parameters
+    ----------
+    batch_iterator_fn : callable
+        `batch_iterator_fn(batch_size, **kwargs)` returns an iterator over batches. Called
+        when `batch_iterator` is, with exactly the keywords given there.
+    num_samples_fn : callable, int, np.inf or None
+        The number of samples of an epoch, or a function of the same keywords that returns
+        it; `np.inf` if endless, `None` if unknown.
+    """
+
+    def __init__(
+        self,
+        batch_iterator_fn: Callable[..., Any],
+        num_samples_fn: Callable[..., Any] | int | float | None = None,
+    ) -> None:
+        if not callable(batch_iterator_fn):
+            raise TypeError(f'batch_iterator_fn must be callable, got {type(batch_iterator_fn).__name__}')
+        if not callable(num_samples_fn):
+            check_count('num_samples_fn must be a callable, or the number itself: it', num_samples_fn)
+        self.batch_iterator_fn = batch_iterator_fn
+        self.num_samples_fn = num_samples_fn
+
+    def num_samples(self, **kwargs: Any) -> int | float | None:
+        if callable(self.num_samples_fn):
+            return check_count('the result of num_samples_fn', self.num_samples_fn(**kwargs))
+        return self.num_samples_fn
+
+    def batch_iterator(self, batch_size: int, **kwargs: Any) -> Stream:
+        """Return a stream over the batches of an epoch; keywords go to the function."""
+        batch_size = check_batch_size(batch_size)
+        batches = self.batch_iterator_fn(batch_size, **kwargs)
+        samples = self.num_samples(**kwargs)
+        length = None if samples is None else count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
+        return as_stream(batches, f'batch_iterator_fn ({_name(self.batch_iterator_fn)})', length)
+
+
+class IteratorDataSource(AbstractDataSource):
+    """A source over one given iterator, which can be gone through once.
+
+    Parameters
+    ----------
+    batch_iter : iterator of batches
+        Gives the batches.
+    n_samples : int, np.inf or None
+        The number of samples; `np.inf` if endless, `None` if unknown.
+    """
+
+    def __init__(self, batch_iter: Iterator[Any], n_samples: int | float | None = None) -> None:
+        if not hasattr(batch_iter, '__next__'):
+            raise TypeError(
+                f'batch_iter must be an iterator over batches, got {type(batch_iter).__name__}; iter(x) makes one'
+            )
+        self.batch_iter = batch_iter
+        self.n_samples = check_count('n_samples', n_samples)
+
+    def num_samples(self, **kwargs: Any) -> int | float | None:
+        return self.n_samples
+
+    def batch_iterator(self, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Stream:
+        """Return a stream over the rest of the iterator; all arguments are ignored."""
+        length = math.inf if self.n_samples == math.inf else None
+        return Stream(IteratorFeed(self.batch_iter, type(self).__name__, length, owned=False))
+
+
+def _name(fn: Any) -> str:
+    return getattr(fn, '__qualname__', type(fn).__name__)

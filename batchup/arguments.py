@@ -1,0 +1,92 @@
+"""Checks of arguments that several parts of the package take."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Hashable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import six
+
+
+def check_integer(name: str, value: Any) -> int:
+    """Return an integer argument as an `int`; NumPy integers are integers, booleans are not.
+
+    >>> check_integer('epoch', np.int64(3))
+    3
+    >>> check_integer('epoch', True)
+    Traceback (most recent call last):
+        ...
+    TypeError: epoch must be an integer, got True (bool)
+    """
+    if not is_integer(value):
+        raise TypeError(f'{name} must be an integer, got {value!r} ({type(value).__name__})')
+    return operator.index(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Say whether a value is an integer: Python's or NumPy's, but no boolean."""
+    return isinstance(value, (*six.integer_types, np.integer)) and not isinstance(value, bool)
+
+
+def check_non_negative(name: str, value: Any) -> int:
+    """Return an integer of 0 or more as an `int`."""
+    number = check_integer(name, value)
+    if number < 0:
+        raise ValueError(f'{name} must be 0 or more, got {number}')
+    return number
+
+
+def check_batch_size(batch_size: Any) -> int:
+    """Return a batch size as an `int` of 1 or more."""
+    size = check_integer('batch_size', batch_size)
+    if size < 1:
+        raise ValueError(f'batch_size must be at least 1, got {size}')
+    return size
+
+
+def check_repeats(repeats: Any) -> int:
+    """Return a number of repetitions: 1 or more, or -1 for endless."""
+    number = check_integer('repeats', repeats)
+    if number < 1 and number != -1:
+        raise ValueError(f'repeats must be 1 or more, or -1 for endless repetition, got {number}')
+    return number
+
+
+def check_shard(shard: Any) -> tuple[int, int] | None:
+    """Return a shard as `(rank, count)`, or `None` for no sharding."""
+    if shard is None:
+        return None
+    if not isinstance(shard, (tuple, list)) or len(shard) != 2:
+        raise TypeError(f'shard must be a pair (rank, count) or None, got {shard!r}')
+    rank, count = (check_integer(f'{part} of the shard', value) for part, value in zip(('rank', 'count'), shard))
+    if not 0 <= rank < count:
+        raise ValueError(f'shard must be (rank, count) with 0 <= rank < count, got ({rank}, {count})')
+    return rank, count
+
+
+def check_count(name: str, value: Any) -> int | float | None:
+    """Return a number of samples: 0 or more, `np.inf` for endless, or `None` for unknown."""
+    if value is None or (isinstance(value, float) and value == math.inf):
+        return value
+    if not is_integer(value):
+        raise TypeError(f'{name} must be an integer, np.inf (endless) or None (unknown), got {value!r}')
+    return check_non_negative(name, value)
+
+
+def overridden(instance: Any, method: str) -> bool:
+    """Say whether a method of one of the package's classes was replaced in a user's subclass.
+
+    Short cuts past a public method are for the package's own methods only: what users
+    override is always called.
+    """
+    return _overridden(type(instance), method)
+
+
+@cache
+def _overridden(kind: Hashable, method: str) -> bool:
+    package = __name__.partition('.')[0]
+    return str(getattr(kind, method).__module__).partition('.')[0] != package

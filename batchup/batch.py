@@ -1,0 +1,67 @@
+"""Batches: tuples, possibly nested, of arrays with equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Batch = tuple[Any, ...]
+
+
+def leaves(batch: Any) -> Iterator[Any]:
+    """Go through the arrays of a batch, from left to right.
+
+    >>> list(leaves(([1], ([2], ([3],)))))
+    [[1], [2], [3]]
+    """
+    if isinstance(batch, tuple):
+        for part in batch:
+            yield from leaves(part)
+    else:
+        yield batch
+
+
+def flatten(batch: Batch) -> Batch:
+    """Put the arrays of a nested batch side by side in one flat tuple."""
+    return tuple(leaves(batch))
+
+
+def trim(batch: Any) -> Any:
+    """Cut every array of a batch to the length of the shortest.
+
+    >>> trim(([1, 2, 3], ([4, 5],)))
+    ([1, 2], ([4, 5],))
+    """
+    lengths = {len(leaf) for leaf in leaves(batch)}
+    return head(batch, min(lengths)) if len(lengths) > 1 else batch
+
+
+def head(batch: Any, length: int) -> Any:
+    """Cut every array of a batch to its first `length` samples."""
+    if isinstance(batch, tuple):
+        return tuple(head(part, length) for part in batch)
+    return batch[:length]
+
+
+def batch_length(batch: Any) -> int:
+    """Return the number of samples of a batch: the length of its first array."""
+    for leaf in leaves(tuple(batch)):
+        return len(leaf)
+    raise ValueError('a batch without arrays has no number of samples')
+
+
+def check_batch(batch: Any, origin: str) -> Batch:
+    """Return what a user's code gave as a batch; lists become tuples.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a tuple nor a list; the message names its `origin`.
+    """
+    if type(batch) is tuple or isinstance(batch, tuple):
+        return batch
+    if isinstance(batch, list):
+        return tuple(batch)
+    raise TypeError(
+        f'{origin} must return a tuple of arrays, got {type(batch).__name__}; for a single array write `return (x,)`'
+    )

@@ -1,0 +1,218 @@
+"""Gathering results: apply a function to every batch, and put the results together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arguments import check_non_negative
+from .batch import batch_length
+from .stream import Stream
+
+BatchFunction = Callable[..., Any]
+Progress = Callable[..., Iterable[Any]]
+
+
+def batch_map_concat(
+    func: BatchFunction,
+    batch_iter: Iterable[Any],
+    progress_iter_func: Progress | None = None,
+    n_batches: int | None = None,
+    prepend_args: Sequence[Any] | None = None,
+    *,
+    progress: bool = False,
+) -> tuple[Any, ...] | None:
+    """Apply a function to every batch, and concatenate what it returns.
+
+    Parameters
+    ----------
+    func : callable
+        `func(*prepend_args, *batch)` returns an array, or a tuple or list of arrays, whose
+        first axis runs over the samples of the batch, or `None`.
+    batch_iter : iterable of batches
+        The batches, each a tuple or list of arrays.
+    progress_iter_func : callable, optional
+        Called as `progress_iter_func(iterator, total=n, leave=False)`, as `tqdm.tqdm` is;
+        returns an iterator over the same items. `total` is `None` if it is not known.
+    n_batches : int, optional
+        Take this many batches, and pull no more from the iterator; all by default.
+    prepend_args : sequence, optional
+        Arguments for `func` before those of the batch.
+    progress : bool
+        Show tqdm's own bar, if in a terminal or a notebook.
+
+    Returns
+    -------
+    tuple of arrays or None
+        The results in the order of the samples, concatenated along the first axis. An
+        empty tuple for no batches, `None` if every call returned `None`.
+
+    Raises
+    ------
+    ValueError
+        If the batches are endless and `n_batches` is not given.
+    TypeError
+        If `func` returns anything else.
+
+    >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
+    (array([0, 2, 4, 0, 2]),)
+    """
+    results = []
+    for batch in _limited(batch_iter, progress_iter_func, n_batches, progress):
+        results.append(_check_arrays(func(*_arguments(prepend_args, batch))))
+    if not results:
+        return ()
+    if all(result is None for result in results):
+        return None
+    _check_counts([0 if result is None else len(result) for result in results])
+    return tuple(np.concatenate(column) for column in zip(*results))
+
+
+def batch_map_mean(
+    func: BatchFunction,
+    batch_iter: Iterable[Any],
+    progress_iter_func: Progress | None = None,
+    sum_axis: int | tuple[int, ...] | None = None,
+    n_batches: int | None = None,
+    prepend_args: Sequence[Any] | None = None,
+    *,
+    progress: bool = False,
+) -> tuple[Any, ...]:
+    """Apply a function to every batch, and average what it returns over the samples.
+
+    Parameters
+    ----------
+    func : callable
+        `func(*prepend_args, *batch)` returns the sum over the samples of the batch: an
+        array, a number, or a tuple or list of them. With `sum_axis`, it returns values for
+        each sample.
+    sum_axis : int or tuple of ints, optional
+        The axis of the results to sum over, where `func` returns values for each sample.
+    batch_iter, progress_iter_func, n_batches, prepend_args, progress
+        As for `batch_map_concat`.
+
+    Returns
+    -------
+    tuple
+        The totals divided by the number of samples, accumulated in float64.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, or the batches are endless and `n_batches` is not given.
+    TypeError
+        If `func` returns anything else.
+
+    >>> batch_map_mean(np.sum, [(np.arange(3),), (np.arange(2),)])
+    (np.float64(0.8),)
+    """
+    totals: list[NDArray[Any]] = []
+    samples = 0
+    for batch in _limited(batch_iter, progress_iter_func, n_batches, progress):
+        sums = [_as_sum(value, sum_axis) for value in _listed(func(*_arguments(prepend_args, batch)))]
+        totals = [total + part for total, part in zip(totals, sums)] if _fits(totals, sums) else sums
+        samples += batch_length(batch)
+    if samples == 0:
+        raise ValueError('there are no samples to average over')
+    return tuple(total / samples for total in totals)
+
+
+def _limited(
+    batches: Iterable[Any], progress_iter_func: Progress | None, n_batches: int | None, progress: bool
+) -> Iterable[Any]:
+    """Return the batches to go through, at most `n_batches`, with a progress bar if wanted."""
+    if n_batches is not None:
+        n_batches = check_non_negative('n_batches', n_batches)
+    length = batches.length if isinstance(batches, Stream) else None
+    if n_batches is None and length == math.inf:
+        raise ValueError('the batches are endless: say how many to take with n_batches=')
+    total = _total(batches, length, n_batches)
+    iterator: Iterator[Any] = itertools.islice(batches, n_batches)
+    if progress_iter_func is None and progress:
+        progress_iter_func = _tqdm
+    return iterator if progress_iter_func is None else progress_iter_func(iterator, total=total, leave=False)
+
+
+def _total(batches: Iterable[Any], length: float | None, n_batches: int | None) -> int | None:
+    """Return how many batches will be taken, as far as is known."""
+    left = math.inf
+    if isinstance(batches, Stream):
+        left = math.inf if length is None else length - batches.position
+    elif isinstance(batches, Sequence):
+        left = len(batches)
+    left = min(left, math.inf if n_batches is None else n_batches)
+    return None if left == math.inf else int(left)
+
+
+def _tqdm(iterator: Iterator[Any], **kwargs: Any) -> Iterable[Any]:
+    from tqdm.auto import tqdm  # noqa: PLC0415 - imported when a bar is first shown
+
+    bar: Iterable[Any] = tqdm(iterator, disable=None, **kwargs)
+    return bar
+
+
+def _arguments(prepend_args: Sequence[Any] | None, batch: Any) -> tuple[Any, ...]:
+    if not isinstance(batch, (tuple, list)):
+        raise TypeError(f'a batch must be a tuple or list of arrays, got {type(batch).__name__}')
+    return (*(prepend_args or ()), *batch)
+
+
+def _listed(result: Any) -> Sequence[Any]:
+    return result if isinstance(result, (tuple, list)) else (result,)
+
+
+def _check_arrays(result: Any) -> Sequence[Any] | None:
+    """Return the result of a function as a sequence of arrays, or `None`."""
+    if result is None:
+        return None
+    for value in _listed(result):
+        if not getattr(value, 'shape', ()):
+            raise TypeError(
+                'func must return an array with a value for each sample, or a tuple or list of such arrays, '
+                f'or None; got {value!r} ({type(value).__name__})'
+            )
+    return _listed(result)
+
+
+def _check_counts(counts: Sequence[int]) -> None:
+    """Raise `TypeError` unless the function returned equally many arrays for every batch."""
+    for number, count in enumerate(counts):
+        if count != counts[0]:
+            raise TypeError(
+                f'func must return equally many arrays for every batch, got {counts[0]} for batch 0 '
+                f'and {count} for batch {number}'
+            )
+
+
+def _as_sum(value: Any, sum_axis: int | tuple[int, ...] | None) -> NDArray[Any]:
+    """Return the sum that a function gave for a batch, in float64 (complex: complex128)."""
+    array = np.asarray(value)
+    if array.dtype.kind not in 'biufc':
+        raise TypeError(
+            'func must return sums: a number, an array, or a tuple or list of them; '
+            f'got {value!r} ({type(value).__name__})'
+        )
+    dtype = np.result_type(array.dtype, np.float64) if array.dtype.kind in 'fc' else np.dtype(np.float64)
+    total: NDArray[Any] = array.astype(dtype) if sum_axis is None else array.sum(axis=sum_axis, dtype=dtype)
+    return total
+
+
+def _fits(totals: Sequence[NDArray[Any]], sums: Sequence[NDArray[Any]]) -> bool:
+    """Say whether sums are to be added to totals: not for the first batch.
+
+    Raises `ValueError` if their shapes differ, which means that they are no sums.
+    """
+    if not totals:
+        return False
+    shapes, new_shapes = [total.shape for total in totals], [part.shape for part in sums]
+    if shapes != new_shapes:
+        raise ValueError(
+            f'func returned sums of shapes {new_shapes} after {shapes} for earlier batches; '
+            'if it returns a value for each sample, pass sum_axis=0'
+        )
+    return True

@@ -1,0 +1,55 @@
+"""Sources: they read samples, and give streams of batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._sources.arrays import ArrayDataSource, RandomAccessDataSource
+from ._sources.base import AbstractDataSource, MapDataSource
+from ._sources.derived import ChoiceDataSource, CompositeDataSource
+from ._sources.iterables import CallableDataSource, IteratorDataSource
+from .batch_map import batch_map_concat, batch_map_mean
+from .indices import ChoiceBatch
+
+__all__ = [
+    'AbstractDataSource',
+    'ArrayDataSource',
+    'CallableDataSource',
+    'ChoiceBatch',
+    'ChoiceDataSource',
+    'CompositeDataSource',
+    'IteratorDataSource',
+    'MapDataSource',
+    'RandomAccessDataSource',
+    'batch_map_concat',
+    'batch_map_mean',
+    'coerce_data_source',
+]
+
+
+def coerce_data_source(x: Any) -> AbstractDataSource:
+    """Make a source of what a user has.
+
+    A source stays as it is. A list or tuple of array-likes becomes an `ArrayDataSource`, an
+    iterator over batches an `IteratorDataSource`, a function that returns one a
+    `CallableDataSource`.
+
+    Raises
+    ------
+    ValueError
+        If the list or tuple is empty.
+    TypeError
+        If it is anything else.
+    """
+    if isinstance(x, AbstractDataSource):
+        return x
+    if isinstance(x, (list, tuple)):
+        return ArrayDataSource(x)
+    if hasattr(x, '__next__'):
+        return IteratorDataSource(x)
+    if callable(x):
+        return CallableDataSource(x)
+    raise TypeError(
+        'a data source, a list or tuple of array-likes, an iterator over batches or a function that returns one is '
+        f'needed, got {type(x).__name__}'
+    )

@@ -1,0 +1,47 @@
+"""The exceptions that batchup raises beyond Python's own, and notes on exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class SampleIndexError(IndexError, ValueError):
+    """A sample index lies outside the data.
+
+    An `IndexError`, as NumPy raises, and a `ValueError`, as other bad arguments raise.
+    """
+
+
+class StateMismatchError(ValueError):
+    """A saved state was loaded into a stream that it does not fit."""
+
+
+class EndOfPlanError(IndexError):
+    """A plan has no batch of the number that was asked for."""
+
+
+class ReplayError(RuntimeError):
+    """Indices were asked for again that a sequential random generator has moved past."""
+
+
+def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMismatchError:
+    """Make the error that shows what differs, a line each for the state and the stream."""
+    lines = ['this state does not fit this stream:']
+    for name in [*own, *(name for name in saved if name not in own)]:
+        if saved.get(name) != own.get(name):
+            lines.append(f'  {name} of the state:  {saved.get(name, "(missing)")}')
+            lines.append(f'  {name} of the stream: {own.get(name, "(missing)")}')
+    lines.append('Make the stream with the same source and arguments as the one that was saved.')
+    return StateMismatchError('\n'.join(lines))
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a line below the message of an exception, on Python 3.10 too.
+
+    Python 3.10 keeps the note without showing it.
+    """
+    if hasattr(error, 'add_note'):
+        error.add_note(note)
+    else:
+        error.__notes__ = [*getattr(error, '__notes__', []), note]

@@ -1,0 +1,240 @@
+"""Feeds of streams that have no plan: plain iterators, and streams put together."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .batch import Batch, check_batch
+from .errors import StateMismatchError
+from .joint_plan import Chooser, Spread, smallest
+from .stream import Feed, Stream
+
+# A function of the number of a batch, and the batch.
+BatchFunction = Callable[[int, Batch], Batch]
+
+
+class IteratorFeed(Feed):
+    """The batches of a user's iterator.
+
+    States are left to the iterator if it has `state_dict` and `load_state_dict`. If not,
+    its batches are read again and thrown away to come back to a position.
+
+    Parameters
+    ----------
+    iterator : iterator of tuples
+        Gives the batches.
+    origin : str
+        Who made the iterator, for errors.
+    length : int, math.inf or None
+        The number of batches, if it is known.
+    owned : bool
+        Whether the iterator is closed with the stream.
+    """
+
+    def __init__(self, iterator: Iterator[Any], origin: str, length: int | float | None, owned: bool) -> None:
+        self._iterator = iterator
+        self._origin = origin
+        self._owned = owned
+        self._read = 0
+        self.length = length
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        for batch in self._iterator:
+            self._read = position = position + 1
+            yield check_batch(batch, self._origin)
+
+    def skip(self, position: int, count: int) -> int:
+        skipped = sum(1 for _ in itertools.islice(self._iterator, count))
+        self._read = position + skipped
+        return skipped
+
+    def facts(self) -> dict[str, Any]:
+        return {'plan': f'iterator of {self._origin}'}
+
+    def state(self, position: int) -> dict[str, Any]:
+        if position != self._read or not self._resumable():
+            return {}
+        return {'iterator': self._iterator.state_dict()}  # type: ignore[attr-defined]
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self._resumable() and 'iterator' in state:
+            self._iterator.load_state_dict(state['iterator'])  # type: ignore[attr-defined]
+            self._read = position
+            return
+        if position > here:
+            warnings.warn(
+                f'to resume at batch {position}, {position - here} batches of {self._origin} are read again and thrown '
+                'away: its iterator has no state_dict() and load_state_dict(state)',
+                stacklevel=4,
+            )
+        super().restore(here, position, state)
+
+    def _resumable(self) -> bool:
+        return hasattr(self._iterator, 'state_dict') and hasattr(self._iterator, 'load_state_dict')
+
+    def close(self) -> None:
+        if self._owned and hasattr(self._iterator, 'close'):
+            self._iterator.close()
+
+
+def as_stream(batches: Any, origin: str, length: int | float | None = None, owned: bool = True) -> Stream:
+    """Return what a user's `batch_iterator` gave as a stream."""
+    if isinstance(batches, Stream):
+        return batches
+    try:
+        iterator = iter(batches)
+    except TypeError:
+        raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
+    return Stream(IteratorFeed(iterator, origin, length, owned))
+
+
+class MemberFeed(Feed):
+    """The common part of feeds over the streams of several members."""
+
+    def __init__(self, members: Sequence[Stream]) -> None:
+        self._members = members
+        self.sequential = any(member.feed.sequential for member in members)
+
+    def skip(self, position: int, count: int) -> int:
+        for number in range(position, position + count):
+            if not self._skip_one(number, self._members):
+                return number - position
+        return count
+
+    @abc.abstractmethod
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        """Let the members go over batch `number`; return whether there was one."""
+
+    def facts(self) -> dict[str, Any]:
+        return {'plan': type(self).__name__, 'members': len(self._members)}
+
+    def state(self, position: int) -> dict[str, Any]:
+        ahead = self._ahead()
+        return {
+            'states': [member.state_at(member.position - (k < ahead)) for k, member in enumerate(self._members)],
+        }
+
+    def _ahead(self) -> int:
+        """Return how many members, from the first, have given their part of a batch that failed."""
+        return 0
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            self._walk(here, position)
+        for member, member_state in zip(self._members, state['states']):
+            member.load_state_dict(member_state)
+
+    def _walk(self, here: int, position: int) -> None:
+        """Let the members that share a generator draw, each in its turn."""
+        if position < here:
+            raise StateMismatchError(f'this stream is at position {here} and cannot go back to {position}')
+        # The other members load their states: they stay where they are.
+        walking = [member if member.feed.sequential else _Standing() for member in self._members]
+        for number in range(here, position):
+            self._skip_one(number, walking)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        for member in self._members:
+            member.close()
+
+
+class _Standing:
+    """A member that need not walk."""
+
+    def skip(self, n: int) -> int:
+        return n
+
+
+class CompositeFeed(MemberFeed):
+    """A batch of every member, side by side, until the first member ends."""
+
+    def __init__(self, members: Sequence[Stream], join: Callable[[Batch], Batch]) -> None:
+        super().__init__(members)
+        self._join = join
+        # The parts of the batch that is being made: kept if a later member fails.
+        self._parts: list[Batch] = []
+        self.length = smallest([member.length for member in members])
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        while True:
+            for member in self._members[len(self._parts) :]:
+                part = next(member, None)
+                if part is None:
+                    return
+                self._parts.append(part)
+            batch = self._join(tuple(self._parts))
+            self._parts.clear()
+            yield batch
+
+    def _ahead(self) -> int:
+        return len(self._parts)
+
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        ahead = self._ahead()
+        self._parts.clear()
+        skipped = [member.skip(1) for member in members[ahead:]]
+        return all(skipped)
+
+
+class ChoiceFeed(MemberFeed):
+    """Each batch from one member."""
+
+    def __init__(self, members: Sequence[Stream], chooser: Chooser) -> None:
+        super().__init__(members)
+        self._chooser = chooser
+        self.length = chooser.length
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        number = position
+        while self.length is None or number < self.length:
+            member = self._chooser[number][0]
+            batch = next(self._members[member], None)
+            if batch is None:
+                if isinstance(self._chooser, Spread):
+                    raise ValueError(
+                        f'member {member} of a stratified choice ended before batch {number}: '
+                        'it has fewer samples than its num_samples() says'
+                    )
+                return
+            yield batch
+            number += 1
+
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        if self.length is not None and number >= self.length:
+            return False
+        return bool(members[self._chooser[number][0]].skip(1))
+
+
+class MappedFeed(MemberFeed):
+    """The batches of a stream, with a function applied to each."""
+
+    def __init__(self, member: Stream, fn: BatchFunction) -> None:
+        super().__init__([member])
+        self._member = member
+        self._fn = fn
+        # The batch that the function is applied to: kept if the function fails.
+        self._batch: Batch | None = None
+        self.length = member.length
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        for number in itertools.count(position):
+            if self._batch is None:
+                self._batch = next(self._member, None)
+            if self._batch is None:
+                return
+            batch = self._fn(number, self._batch)
+            self._batch = None
+            yield batch
+
+    def _ahead(self) -> int:
+        return int(self._batch is not None)
+
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        if self._batch is not None:
+            self._batch = None
+            return True
+        return bool(members[0].skip(1))

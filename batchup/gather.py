@@ -1,0 +1,141 @@
+"""Gathering rows of NumPy arrays, into memory that is recycled for large batches.
+
+`ndarray.take` into an existing array is the fastest gather that NumPy has: 1.2 to 3 times
+faster than fancy indexing. Fresh memory for a large batch costs as much again, in page
+faults, so it is used again as soon as nothing refers to it any more.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .indices import Leaf
+
+# Small batches are gathered in blocks of this many bytes. Larger: more memory that one kept
+# batch keeps with it. Smaller: more work for each batch.
+GATHERED_BLOCK_BYTES = 4 * 2**20
+
+# The same for batches in order. Larger: blocks leave the processor's own cache, which is what
+# limits a plain copy. Smaller: more work for each batch.
+COPIED_BLOCK_BYTES = 2**20
+
+# Blocks of at least this many bytes are recycled. Larger: page faults for every batch below
+# it. Smaller: 2 microseconds of book-keeping for batches that the allocator serves well.
+RECYCLED_BYTES = 2**17
+
+# Pieces of memory that a source watches, for each of its arrays. Larger: more memory that
+# may lie idle. Smaller: fresh memory for loops that hold on to several batches.
+WATCHED_PIECES = 4
+
+
+# Bytes that a processor moves at once. Copies between addresses that differ by a multiple of it
+# are up to a quarter faster.
+CACHE_LINE = 64
+
+
+class Buffers:
+    """Memory for large batches of rows, each piece used again once nothing refers to it.
+
+    An array is made over each piece, and watched through a weak reference. Its views, and
+    whatever else shares memory with it, keep it alive: once it is gone, its memory is free.
+    A piece that a user keeps for long drops out of sight, and is theirs.
+
+    Parameters
+    ----------
+    array : array of shape (n, ...)
+        The data that will be copied into the memory.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._row_shape = array.shape[1:]
+        self._dtype = array.dtype
+        self._row_bytes = row_bytes(array)
+        self._address = array.ctypes.data
+        self._pieces: deque[tuple[memoryview, weakref.ref[Any]]] = deque(maxlen=WATCHED_PIECES)
+
+    def empty(self, count: int) -> NDArray[Any]:
+        """Return an uninitialised array for so many rows."""
+        nbytes = count * self._row_bytes
+        pieces = self._pieces
+        for _ in range(len(pieces)):
+            try:
+                # Taken out while it is looked at, so that threads never share a piece.
+                memory, watched = pieces.popleft()
+            except IndexError:
+                continue
+            if watched() is None and nbytes <= memory.nbytes <= 2 * nbytes:
+                break
+            pieces.append((memory, watched))
+        else:
+            memory = self._new_piece(nbytes)
+        array: NDArray[Any] = np.ndarray((count, *self._row_shape), self._dtype, memory)
+        pieces.append((memory, weakref.ref(array)))
+        return array
+
+    def _new_piece(self, nbytes: int) -> memoryview:
+        fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
+        return fresh.data[(self._address - fresh.ctypes.data) % CACHE_LINE :]
+
+
+def is_plain(array: Any) -> bool:
+    """Say whether an array is NumPy's own type (also memory-mapped), with no behaviour added."""
+    return type(array) in (np.ndarray, np.memmap)
+
+
+def row_bytes(array: NDArray[Any]) -> int:
+    """Return the number of bytes of a sample."""
+    return math.prod(array.shape[1:]) * array.itemsize
+
+
+class Rows:
+    """The samples of a plain array, to be copied by valid indices.
+
+    Parameters
+    ----------
+    array : array of shape (n, ...)
+        A plain array; left as it is.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.row_bytes = row_bytes(array)
+        self._plain = array.view(np.ndarray)
+        self._take = self._plain.take
+        # `take` would first copy all of an array that is not contiguous.
+        self._takes = array.flags.c_contiguous and array.flags.aligned
+        self._buffers = Buffers(self._plain)
+        recycles = self.row_bytes > 0 and not array.dtype.hasobject
+        self._recycled_rows = RECYCLED_BYTES / self.row_bytes if recycles else math.inf
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[NDArray[Any]]]:
+        return Rows, (self.array,)
+
+    def read(self, indices: Leaf) -> NDArray[Any]:
+        """Copy the rows that m indices from -n to n - 1 choose; they are not checked.
+
+        Returns
+        -------
+        array of shape (m, ...)
+            A new, writable array of the same dtype.
+        """
+        if isinstance(indices, range):
+            return self._copy(slice(indices.start, indices.stop), len(indices))
+        if not self._takes:
+            return self._plain[indices]
+        count = len(indices)
+        out = self._buffers.empty(count) if count >= self._recycled_rows else None
+        # 'wrap' is as fast as 'clip', and gives negative indices their meaning.
+        return self._take(indices, 0, out, 'wrap')
+
+    def _copy(self, rows: slice, count: int) -> NDArray[Any]:
+        if count < self._recycled_rows:
+            return self._plain[rows].copy()
+        out = self._buffers.empty(count)
+        out[...] = self._plain[rows]
+        return out

@@ -1,0 +1,122 @@
+"""Sample indices: arrays, runs of consecutive samples, and trees of them for composed sources.
+
+A *leaf* is a 1-D integer array, or a `range` for consecutive samples: a `range` takes no
+memory, and sources read it as a slice. The *index tree* of a composite is a tuple of its
+members' trees, that of a choice a `ChoiceBatch`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import SampleIndexError
+
+IndexArray = NDArray[np.intp]
+Leaf = range | IndexArray
+IndexTree = Any
+
+
+class ChoiceBatch(NamedTuple):
+    """The indices of a batch that is drawn from one of several sources.
+
+    Attributes
+    ----------
+    sample_indices : index tree
+        The indices of the samples within the source.
+    ds_index : int
+        The number of the source.
+    """
+
+    sample_indices: Any
+    ds_index: int
+
+
+def map_leaves(fn: Callable[[Any], Any], tree: IndexTree) -> IndexTree:
+    """Apply a function to every leaf of an index tree."""
+    if isinstance(tree, ChoiceBatch):
+        return ChoiceBatch(map_leaves(fn, tree.sample_indices), tree.ds_index)
+    if isinstance(tree, tuple):
+        return tuple(map_leaves(fn, part) for part in tree)
+    return fn(tree)
+
+
+def first_leaf(tree: IndexTree) -> Leaf:
+    """Return the leftmost leaf of an index tree."""
+    while isinstance(tree, tuple):
+        tree = tree[0]
+    leaf: Leaf = tree
+    return leaf
+
+
+def leaf_lengths(tree: IndexTree) -> set[int]:
+    """Return the lengths that the leaves of an index tree have."""
+    lengths: set[int] = set()
+    map_leaves(lambda leaf: lengths.add(len(leaf)), tree)
+    return lengths
+
+
+def as_array(leaf: Leaf) -> IndexArray:
+    """Return the indices of a leaf as an array; that of a `range` is new."""
+    if isinstance(leaf, range):
+        return np.arange(leaf.start, leaf.stop, leaf.step, dtype=np.intp)
+    return leaf
+
+
+def own_array(leaf: Leaf) -> IndexArray:
+    """Return the indices of a leaf as an array that the caller may write into."""
+    return as_array(leaf) if isinstance(leaf, range) else leaf.copy()
+
+
+def digest(tree: IndexTree) -> str:
+    """Return 16 hexadecimal digits that tell index trees apart.
+
+    >>> digest(range(3)) == digest(np.arange(3)) != digest(range(4))
+    True
+    """
+    hashed = hashlib.blake2b(digest_size=8)
+    map_leaves(lambda leaf: hashed.update(np.asarray(as_array(leaf), '<i8').tobytes() + b'|'), tree)
+    return hashed.hexdigest()
+
+
+def check_indices(name: str, indices: Any) -> IndexArray:
+    """Return sample indices given by a user as a 1-D array of integers.
+
+    Raises
+    ------
+    TypeError
+        If they are a boolean mask or no integers.
+    ValueError
+        If they do not form one dimension.
+    """
+    array = np.asarray(indices)
+    if array.dtype == np.bool_:
+        raise TypeError(f'{name} must be integers, got a boolean mask; write np.flatnonzero(mask) to select by a mask')
+    if array.size == 0 and array.ndim == 1:
+        return np.empty(0, dtype=np.intp)
+    if array.dtype.kind not in 'iu':
+        raise TypeError(f'{name} must be integers, got {type(indices).__name__} with dtype {array.dtype}')
+    if array.ndim != 1:
+        raise ValueError(f'{name} must have one dimension, got shape {array.shape}')
+    return array.astype(np.intp)
+
+
+def check_range(name: str, lowest: int, highest: int, length: int) -> None:
+    """Raise `SampleIndexError` unless indices are valid for `length` samples, as in NumPy."""
+    for value in (highest, lowest):
+        if not -length <= value < length:
+            raise SampleIndexError(f'{name}: index {value} is out of range for {length} samples')
+
+
+def check_batch_indices(name: str, indices: Any, length: int) -> IndexArray:
+    """Return the indices of one batch as an array, checked against the number of samples."""
+    if isinstance(indices, slice):
+        return as_array(range(*indices.indices(length)))
+    array = check_indices(name, indices)
+    if array.size:
+        check_range(name, int(array.min()), int(array.max()), length)
+    return array

@@ -1,0 +1,60 @@
+"""The arguments of `batch_iterator`, checked once for a whole tree of sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .arguments import check_batch_size, check_shard
+from .rng import Shuffle
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an epoch is cut into batches.
+
+    Attributes
+    ----------
+    batch_size : int
+        The number of samples in a batch.
+    shuffle : Shuffle
+        How samples are shuffled, and the epoch.
+    drop_last : bool
+        Whether a short last batch is left out.
+    shard : (rank, count) or None
+        Which part of every batch to take.
+    """
+
+    batch_size: int
+    shuffle: Shuffle
+    drop_last: bool
+    shard: tuple[int, int] | None
+
+    @classmethod
+    def check(
+        cls,
+        batch_size: Any,
+        shuffle: Any = None,
+        epoch: Any = 0,
+        drop_last: bool = False,
+        shard: Any = None,
+        **unknown: Any,
+    ) -> Options:
+        """Check the arguments of `batch_iterator`; the error for an unknown keyword names it."""
+        for name in unknown:
+            raise TypeError(
+                f'batch_iterator() got an unexpected keyword argument {name!r}; '
+                'it takes batch_size, shuffle, epoch, drop_last and shard'
+            )
+        if not isinstance(drop_last, bool):
+            raise TypeError(f'drop_last must be True or False, got {drop_last!r}')
+        return cls(check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last, check_shard(shard))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a saved state must agree with; the shard is free to change."""
+        return {
+            'batch_size': self.batch_size,
+            'drop_last': self.drop_last,
+            'shuffle': str(self.shuffle),
+            'epoch': self.shuffle.epoch,
+        }

@@ -1,0 +1,410 @@
+"""Plans: pure maps from the number of a batch to the request for it.
+
+A plan knows indices only: it can be looked at, counted and compared with no data at all.
+Plans over one sampler are in this file, those over several sources in `joint_plan`.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import EndOfPlanError, ReplayError
+from .indices import (
+    IndexArray,
+    IndexTree,
+    Leaf,
+    as_array,
+    check_batch_indices,
+    digest,
+    first_leaf,
+    map_leaves,
+    own_array,
+)
+from .rng import Path, Purpose, SequentialRng, Shuffle, keyed_generator
+
+
+class Request(NamedTuple):
+    """What is needed to build a batch, or a window of consecutive batches of equal size.
+
+    Attributes
+    ----------
+    number : int
+        The number of the (first) batch in its epoch.
+    n_batches : int
+        The number of batches; 1, unless a window was asked for.
+    indices : index tree
+        The sample indices of all these batches, one batch after the other.
+    epoch : int
+        The epoch that was asked for.
+    seed : int or None
+        The seed of the shuffle, if it has one.
+    rank : int
+        The rank of the shard.
+    """
+
+    number: int
+    n_batches: int
+    indices: IndexTree
+    epoch: int = 0
+    seed: int | None = None
+    rank: int = 0
+
+    def batch(self, number: int) -> Request:
+        """Return the request for one batch of the window."""
+        first = number - self.number
+        return self._replace(
+            number=number, n_batches=1, indices=part_of_window(self.indices, self.n_batches, first, first + 1)
+        )
+
+    def since(self, number: int) -> Request:
+        """Return the request for the rest of the window."""
+        first = number - self.number
+        indices = part_of_window(self.indices, self.n_batches, first, self.n_batches)
+        return self._replace(number=number, n_batches=self.n_batches - first, indices=indices)
+
+    def split(self) -> Iterator[Request]:
+        """Go through the requests for the single batches."""
+        return (self.batch(number) for number in range(self.number, self.end))
+
+    @property
+    def end(self) -> int:
+        """The number of the batch after the last one."""
+        return self.number + self.n_batches
+
+    def generator(self, path: Path) -> np.random.Generator:
+        """Make the generator for a random function that is mapped over this batch.
+
+        Its key is the seed, the epoch, the number of the batch, the rank, and the place of
+        the function in the source tree. With no seed, the indices of the batch stand in.
+        """
+        seed = int(digest(self.indices), 16) if self.seed is None else self.seed
+        return keyed_generator(seed, Purpose.MAP, self.epoch, self.number, self.rank, *path)
+
+
+def part_of_window(tree: IndexTree, count: int, first: int, last: int) -> IndexTree:
+    """Cut the indices of batches `first` to `last` out of those of a window of `count` batches."""
+    if (first, last) == (0, count):
+        return tree
+
+    def part(leaf: Leaf) -> Leaf:
+        size = len(leaf) // count
+        return leaf[first * size : last * size]
+
+    return map_leaves(part, tree)
+
+
+def count_batches(length: float, batch_size: int, drop_last: bool) -> int | float:
+    """Return the number of batches in `length` samples; endless stays endless."""
+    if length == math.inf:
+        return math.inf
+    return int(length) // batch_size if drop_last else -(-int(length) // batch_size)
+
+
+class Plan(abc.ABC):
+    """A sequence of requests, one for each batch of an epoch.
+
+    Attributes
+    ----------
+    length : int, math.inf or None
+        The number of batches; infinite for an endless plan, `None` if it is not known.
+    pure : bool
+        Whether `plan[k]` is a pure function. The plan of a sequential generator is not: it
+        draws when it first needs an index, and goes forward only.
+    shuffle : Shuffle
+        How samples are shuffled.
+    """
+
+    length: int | float | None
+    pure: bool
+    shuffle: Shuffle
+    rank: int = 0
+
+    @abc.abstractmethod
+    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        """Return the indices of up to `limit` batches of equal size from batch `number` on.
+
+        No more is drawn from a sequential generator than the first of these batches needs.
+
+        Returns
+        -------
+        tuple
+            The indices of all these batches, and the number of batches.
+
+        Raises
+        ------
+        EndOfPlanError
+            If there is no batch `number`.
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Say in a few words what the plan goes through; equal for equal plans."""
+
+    def window(self, number: int, limit: int = 1) -> Request:
+        """Return the request for up to `limit` consecutive batches of equal size."""
+        indices, count = self.indices(number, limit)
+        return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed, self.rank)
+
+    def __getitem__(self, number: int) -> Request:
+        if number < 0:
+            number += len(self)
+        self.check_number(number)
+        return self.window(number)
+
+    def __iter__(self) -> Iterator[Request]:
+        number = 0
+        while True:
+            try:
+                request = self.window(number)
+            except EndOfPlanError:
+                return
+            yield request
+            number += 1
+
+    def __len__(self) -> int:
+        return known_length(self.length)
+
+    def check_number(self, number: int) -> None:
+        """Raise `EndOfPlanError`, an `IndexError`, unless the plan has a batch of this number."""
+        if number < 0 or (self.length is not None and number >= self.length):
+            raise EndOfPlanError(f'there is no batch {number} in a plan of {self.length} batches')
+
+    def index_batches(self) -> Iterator[Any]:
+        """Go through the indices of all batches, as trees of arrays that the caller may keep."""
+        return (map_leaves(own_array, request.indices) for request in self)
+
+
+def known_length(length: int | float | None) -> int:
+    """Return a number of batches for `len()`, or raise `TypeError` if it is endless or unknown."""
+    if length is None:
+        raise TypeError('the number of batches is not known')
+    if length == math.inf:
+        raise TypeError('the number of batches is infinite')
+    return int(length)
+
+
+class FixedOrder:
+    """The same order in every repetition."""
+
+    def __init__(self, order: Leaf) -> None:
+        self._order = order
+
+    def __getitem__(self, repetition: int) -> Leaf:
+        return self._order
+
+
+class KeyedOrders:
+    """Orders made from a key for each repetition, so that any can be made at any time.
+
+    The latest order is kept: it takes 8 bytes a sample.
+    """
+
+    def __init__(
+        self, make: Callable[[np.random.Generator], IndexArray], shuffle: Shuffle, purpose: Purpose, path: Path
+    ) -> None:
+        self._make = make
+        self._shuffle = shuffle
+        self._purpose = purpose
+        self._path = path
+        self._latest = -1
+        self._order: IndexArray
+
+    def __getitem__(self, repetition: int) -> IndexArray:
+        if repetition != self._latest:
+            self._order = self._make(self._shuffle.generator(self._purpose, repetition, *self._path))
+            self._latest = repetition
+        return self._order
+
+
+class DrawnOrders:
+    """Permutations drawn from a sequential generator, each when it is first needed."""
+
+    def __init__(self, permuted: int | IndexArray, rng: SequentialRng) -> None:
+        self._permuted = permuted
+        self._rng = rng
+        self._latest = -1
+        self._order: IndexArray
+
+    def __getitem__(self, repetition: int) -> IndexArray:
+        if repetition < self._latest:
+            raise _passed(f'repetition {repetition}')
+        while self._latest < repetition:
+            self._order = self._rng.permutation(self._permuted)
+            self._latest += 1
+        return self._order
+
+
+Orders = FixedOrder | KeyedOrders | DrawnOrders
+
+
+def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpose, path: Path) -> Orders:
+    """Return the orders in which a shuffle goes through some indices, one for each repetition."""
+    if shuffle.in_order:
+        return FixedOrder(permuted)
+    argument = len(permuted) if isinstance(permuted, range) else permuted
+    if shuffle.rng is not None:
+        return DrawnOrders(argument, shuffle.rng)
+    return KeyedOrders(lambda rng: rng.permutation(argument), shuffle, purpose, path)
+
+
+class OrderPlan(Plan):
+    """Go through orders of equal length, one repetition after the other.
+
+    A batch is filled across the end of a repetition, as often as needed.
+
+    Parameters
+    ----------
+    orders : FixedOrder, KeyedOrders or DrawnOrders
+        The order of each repetition.
+    length : int
+        The number of samples of a repetition.
+    repeats : int
+        The number of repetitions; -1 for endless.
+    """
+
+    def __init__(
+        self, name: str, orders: Orders, length: int, repeats: int, batch_size: int, shuffle: Shuffle, drop_last: bool
+    ) -> None:
+        self._name = name
+        self._orders = orders
+        self._order_length = length
+        self._samples = total_samples(length, repeats)
+        self._batch_size = batch_size
+        self.length = count_batches(self._samples, batch_size, drop_last)
+        self.shuffle = shuffle
+        self.pure = shuffle.pure
+
+    def describe(self) -> str:
+        return self._name
+
+    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        self.check_number(number)
+        repetition, offset = divmod(number * self._batch_size, self._order_length)
+        whole = min((self._order_length - offset) // self._batch_size, limit)
+        if whole:
+            return self._orders[repetition][offset : offset + whole * self._batch_size], whole
+        return self._across(repetition, offset, min(self._batch_size, self._samples - number * self._batch_size)), 1
+
+    def _across(self, repetition: int, offset: int, wanted: float) -> Leaf:
+        """Put together the indices of a batch that ends with, or beyond, a repetition."""
+        parts: list[Leaf] = []
+        while wanted > 0:
+            stop = min(self._order_length, offset + int(wanted))
+            parts.append(self._orders[repetition][offset:stop])
+            wanted -= stop - offset
+            repetition, offset = repetition + 1, 0
+        return parts[0] if len(parts) == 1 else np.concatenate([as_array(part) for part in parts])
+
+
+def total_samples(length: int, repeats: int) -> int | float:
+    """Return the number of samples of all repetitions; none stay none, however often repeated."""
+    return math.inf if repeats == -1 and length > 0 else length * abs(repeats)
+
+
+class ReplayPlan(Plan):
+    """Take the indices from an iterator, which is only ever drawn from in order.
+
+    To go forward, indices are drawn and dropped (never data). To go back, the iterator is
+    made again if the shuffle is pure.
+
+    Parameters
+    ----------
+    name : str
+        What the iterator goes through.
+    make_iterator : callable
+        Makes the iterator of index batches; called at once.
+    num_samples : int, math.inf or None
+        The number of indices that the iterator gives in all.
+    checked_length : int or None
+        The number of samples that indices are checked against, `None` for trusted ones.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make_iterator: Callable[[], Iterator[Any]],
+        num_samples: int | float | None,
+        batch_size: int,
+        shuffle: Shuffle,
+        drop_last: bool,
+        checked_length: int | None = None,
+    ) -> None:
+        self._name = name
+        self._make_iterator = make_iterator
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._checked_length = checked_length
+        self.length = None if num_samples is None else count_batches(num_samples, batch_size, drop_last)
+        self.shuffle = shuffle
+        self.pure = shuffle.pure
+        self._restart()
+
+    def _restart(self) -> None:
+        self._iterator = iter(self._make_iterator())
+        self._reached = 0
+        self._latest: IndexTree = None
+
+    def describe(self) -> str:
+        return self._name
+
+    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        if number < self._reached - 1:
+            if not self.pure:
+                raise _passed(f'batch {number}')
+            self._restart()
+        while self._reached <= number:
+            self._latest = self._next_indices()
+            self._reached += 1
+        return self._latest, 1
+
+    def _next_indices(self) -> IndexTree:
+        for given in self._iterator:
+            indices = given if self._checked_length is None else self._check(given, self._checked_length)
+            if not self._drop_last or len(first_leaf(indices)) >= self._batch_size:
+                return indices
+        raise EndOfPlanError(f'there is no batch {self._reached}: {self._name} gave no more indices')
+
+    def _check(self, indices: Any, length: int) -> IndexArray:
+        return check_batch_indices(f'batch {self._reached} of {self._name}', indices, length)
+
+
+class ShardPlan(Plan):
+    """The part of every batch of a plan that belongs to one rank.
+
+    The ranks share each batch evenly, in order: side by side, their parts are the batch.
+    """
+
+    def __init__(self, plan: Plan, rank: int, count: int) -> None:
+        self._plan = plan
+        self._count = count
+        self.rank = rank
+        self.length = plan.length
+        self.shuffle = plan.shuffle
+        self.pure = plan.pure
+
+    def describe(self) -> str:
+        return self._plan.describe()
+
+    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        whole, count = self._plan.indices(number, limit)
+
+        def share(leaf: Leaf) -> Leaf:
+            size = len(leaf) // count
+            start, stop = size * self.rank // self._count, size * (self.rank + 1) // self._count
+            if count == 1:
+                return leaf[start:stop]
+            return as_array(leaf).reshape(count, size)[:, start:stop].reshape(-1)
+
+        return map_leaves(share, whole), count
+
+
+def _passed(what: str) -> ReplayError:
+    return ReplayError(
+        f'{what} was already drawn from a sequential generator, which cannot go back; '
+        'make a new iterator with a generator in the same state, or use a seed (shuffle=42)'
+    )

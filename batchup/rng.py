@@ -1,0 +1,105 @@
+"""Randomness: what `shuffle=` means, and generators keyed by seed, epoch and purpose.
+
+A seed is never used up: every draw has a key, `SeedSequence(seed, spawn_key=(purpose,
+epoch, ...))`, so it can be made again at any time and in any process. A `RandomState` or a
+`Generator` is sequential: its draws are made in the order in which batches need them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arguments import check_non_negative, is_integer
+
+SequentialRng = np.random.RandomState | np.random.Generator
+Path = tuple[int, ...]
+
+
+class Purpose(enum.IntEnum):
+    """What keyed draws are for; no two purposes share draws."""
+
+    ORDER = 0
+    CHOICE = 1
+    SAMPLER = 2
+    MAP = 3
+
+
+def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """Make the generator that belongs to a seed, a purpose and a key."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose, *key))))
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """How the samples of an epoch are shuffled: in order, by a seed, or by a sequential generator.
+
+    Attributes
+    ----------
+    seed : int or None
+        The seed of a pure shuffle.
+    rng : RandomState, Generator or None
+        The sequential generator of a drawn shuffle.
+    epoch : int
+        Selects the order that a seed gives, and keys random mapped functions.
+    """
+
+    seed: int | None = None
+    rng: SequentialRng | None = None
+    epoch: int = 0
+
+    @classmethod
+    def coerce(cls, shuffle: Any, epoch: Any = 0) -> Shuffle:
+        """Interpret the arguments `shuffle` and `epoch` as users give them.
+
+        `None` and `False` mean in order, `True` NumPy's global generator, an integer a
+        seed; a `RandomState` or a `Generator` is used as given.
+        """
+        epoch = check_non_negative('epoch', epoch)
+        if shuffle is None or (isinstance(shuffle, (bool, np.bool_)) and not shuffle):
+            return cls(epoch=epoch)
+        if isinstance(shuffle, (bool, np.bool_)) or shuffle is np.random:
+            return cls(rng=_global_rng(), epoch=epoch)
+        if isinstance(shuffle, (np.random.RandomState, np.random.Generator)):
+            return cls(rng=shuffle, epoch=epoch)
+        if is_integer(shuffle):
+            return cls(seed=check_non_negative('the seed shuffle=', shuffle), epoch=epoch)
+        raise TypeError(
+            'shuffle must be None, a bool, an integer seed, a numpy.random.RandomState or a numpy.random.Generator, '
+            f'got {shuffle!r} ({type(shuffle).__name__})'
+        )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether samples come in order."""
+        return self.seed is None and self.rng is None
+
+    @property
+    def pure(self) -> bool:
+        """Whether the draws can be made again: in order, or by a seed."""
+        return self.rng is None
+
+    def generator(self, purpose: Purpose, *key: int) -> np.random.Generator:
+        """Make the keyed generator for a purpose in this epoch."""
+        assert self.seed is not None
+        return keyed_generator(self.seed, purpose, self.epoch, *key)
+
+    def sampler_rng(self, path: Path) -> SequentialRng:
+        """Return the generator for a user's sampler: the given one, or a keyed `RandomState`."""
+        if self.rng is not None:
+            return self.rng
+        key = (Purpose.SAMPLER, self.epoch, *path)
+        return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(self.seed, spawn_key=key)))
+
+    def __str__(self) -> str:
+        if self.in_order:
+            return 'in order'
+        return f'seed {self.seed}' if self.pure else type(self.rng).__name__
+
+
+def _global_rng() -> np.random.RandomState:
+    rng: np.random.RandomState = np.random.mtrand._rand
+    return rng

@@ -1,0 +1,385 @@
+"""Samplers: which samples make up an epoch, in order or shuffled.
+
+A sampler makes batches of sample indices, and a `batchup.plan.Plan` of them. Users write
+their own as a subclass of `AbstractSampler` with plain generators.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import check_batch_size, check_integer, check_non_negative, check_repeats, overridden
+from .errors import SampleIndexError
+from .indices import IndexArray, check_indices, check_range
+from .plan import KeyedOrders, OrderPlan, Plan, ReplayPlan, permutations, total_samples
+from .rng import Path, Purpose, SequentialRng, Shuffle
+
+# Weighted draws by a seed are made this many at a time, each time with a new key. Larger:
+# fewer keys (20 microseconds each). Smaller: less to draw again after a jump.
+DRAWS_PER_KEY = 4096
+
+
+def num_batches(n: int, batch_size: int) -> int:
+    """Return the number of batches that `n` samples make, the last one possibly short.
+
+    >>> num_batches(11, 5)
+    3
+    """
+    return -(-n // batch_size)
+
+
+class AbstractSampler:
+    """Base class of samplers.
+
+    Subclasses implement the methods that they can; plain generators will do. The iterators
+    give 1-D integer arrays of sample indices.
+    """
+
+    def num_indices_generated(self) -> int | float | None:
+        """Return the number of indices of an epoch; `np.inf` for endless, `None` for unknown."""
+        raise NotImplementedError(f'{type(self).__name__} does not implement num_indices_generated')
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
+        """Return an iterator over batches of sample indices in order."""
+        raise NotImplementedError(f'{type(self).__name__} has no in-order iteration; pass shuffle=')
+
+    def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[IndexArray]:
+        """Return an iterator over batches of shuffled sample indices.
+
+        `shuffle_rng` is the `RandomState` or `Generator` that the user gave, or a
+        `RandomState` made for a seed.
+        """
+        raise NotImplementedError(f'{type(self).__name__} has no shuffled iteration; leave out shuffle=')
+
+    def map_indices(self, indices: Any) -> Any:
+        """Map positions among the sampler's samples to indices into the data."""
+        return indices
+
+    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
+
+        Parameters
+        ----------
+        batch_size : int
+            The number of samples in a batch.
+        shuffle : None, bool, int, RandomState or Generator
+            As in `batchup.data_source.RandomAccessDataSource.batch_iterator`.
+        epoch : int
+            Selects the order that a seed gives.
+        drop_last : bool
+            Whether to leave out a short last batch.
+        """
+        return make_plan(self, check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last)
+
+
+class PlannedSampler(AbstractSampler):
+    """Base class of the package's own samplers, whose iterators go through a plan."""
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        """Make the plan of an epoch."""
+        raise NotImplementedError
+
+    def check_length(self, length: int) -> None:
+        """Raise an error unless the sampler fits data of `length` samples."""
+        raise NotImplementedError
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
+        return self.make_plan(check_batch_size(batch_size), Shuffle(), False, ()).index_batches()
+
+    def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[IndexArray]:
+        shuffle = Shuffle.coerce(shuffle_rng)
+        if shuffle.in_order:
+            raise TypeError(f'shuffle_rng must be a random generator, got {shuffle_rng!r}')
+        return self.make_plan(check_batch_size(batch_size), shuffle, False, ()).index_batches()
+
+
+class StandardSampler(PlannedSampler):
+    """All samples of a data set, in order or shuffled, one or more times.
+
+    Shuffled, every repetition is a new permutation; it takes 8 bytes a sample, and about
+    30 nanoseconds a sample to draw.
+
+    Parameters
+    ----------
+    length : int
+        The number of samples.
+    repeats : int
+        How often to go through them; -1 for endless.
+
+    >>> list(StandardSampler(5, repeats=2).in_order_indices_batch_iterator(4))
+    [array([0, 1, 2, 3]), array([4, 0, 1, 2]), array([3, 4])]
+    """
+
+    def __init__(self, length: int, repeats: int = 1) -> None:
+        self.length = check_non_negative('length', length)
+        self.repeats = check_repeats(repeats)
+
+    def num_indices_generated(self) -> int | float:
+        return total_samples(self.length, self.repeats)
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        orders = permutations(range(self.length), shuffle, Purpose.ORDER, path)
+        name = f'{self.length} samples x {self.repeats}'
+        return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last)
+
+    def check_length(self, length: int) -> None:
+        if self.length > length:
+            raise SampleIndexError(f'the sampler is for {self.length} samples, the data has {length}')
+
+
+class SubsetSampler(PlannedSampler):
+    """Chosen samples of a data set, in order or shuffled, one or more times.
+
+    Parameters
+    ----------
+    indices : 1-D array-like of integers
+        The indices of the samples; duplicates are used as often as they appear, negative
+        ones count from the end.
+    repeats : int
+        How often to go through them; -1 for endless.
+
+    Raises
+    ------
+    TypeError
+        If the indices are a boolean mask, or no integers.
+    """
+
+    def __init__(self, indices: ArrayLike, repeats: int = 1) -> None:
+        self.indices = check_indices('indices', indices)
+        self.repeats = check_repeats(repeats)
+
+    def num_indices_generated(self) -> int | float:
+        return total_samples(len(self.indices), self.repeats)
+
+    def map_indices(self, indices: Any) -> Any:
+        return self.indices[indices]
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        orders = permutations(self.indices, shuffle, Purpose.ORDER, path)
+        name = f'{len(self.indices)} chosen samples x {self.repeats}'
+        return OrderPlan(name, orders, len(self.indices), self.repeats, batch_size, shuffle, drop_last)
+
+    def check_length(self, length: int) -> None:
+        check_subset(self.indices, length)
+
+
+def check_subset(indices: IndexArray, length: int) -> None:
+    """Raise `SampleIndexError` unless all indices are valid for data of `length` samples."""
+    if indices.size:
+        check_range('indices', int(indices.min()), int(indices.max()), length)
+
+
+class _DrawingSampler(PlannedSampler):
+    """Endless draws with replacement by weight: the common part of the weighted samplers.
+
+    A batch costs one binary search a sample in the cumulative weights.
+    """
+
+    _name: str
+    _cumulative: NDArray[np.float64]
+
+    def _set_weights(self, name: str, weights: ArrayLike) -> NDArray[np.float64]:
+        normalised = normalise_weights(name, weights)
+        # What RandomState.choice computes anew for every batch.
+        self._cumulative = normalised.cumsum()
+        self._cumulative /= self._cumulative[-1]
+        return normalised
+
+    def num_indices_generated(self) -> float:
+        return math.inf
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
+        raise NotImplementedError(f'{type(self).__name__} draws at random: it has no in-order iteration; pass shuffle=')
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        if shuffle.in_order:
+            self.in_order_indices_batch_iterator(batch_size)
+        name = f'draws from {len(self._cumulative)} weights'
+        rng = shuffle.rng
+        if rng is None:
+            orders = KeyedOrders(lambda keyed: self._draw(keyed, DRAWS_PER_KEY), shuffle, Purpose.ORDER, path)
+            return OrderPlan(name, orders, DRAWS_PER_KEY, -1, batch_size, shuffle, drop_last)
+        return ReplayPlan(name, lambda: self._draws(rng, batch_size), math.inf, batch_size, shuffle, drop_last)
+
+    def _draws(self, rng: SequentialRng, batch_size: int) -> Iterator[IndexArray]:
+        while True:
+            yield self._draw(rng, batch_size)
+
+    def _draw(self, rng: SequentialRng, count: int) -> IndexArray:
+        """Draw as `rng.choice(n, size=count, p=weights)` does, bit for bit."""
+        return self.map_indices(self._cumulative.searchsorted(rng.random(count), side='right'))  # type: ignore[no-any-return]
+
+
+class WeightedSampler(_DrawingSampler):
+    """Endless draws with replacement, each sample by its weight.
+
+    With a `RandomState`, the draws equal `rng.choice(n, size=batch_size, p=weights)`.
+
+    Parameters
+    ----------
+    weights : 1-D array-like of n numbers
+        The weight of every sample; kept normalised in `weights`.
+
+    Raises
+    ------
+    ValueError
+        If weights are negative, NaN or infinite, or sum to 0.
+    """
+
+    def __init__(self, weights: ArrayLike) -> None:
+        self.weights = self._set_weights('weights', weights)
+
+    def check_length(self, length: int) -> None:
+        if len(self.weights) != length:
+            raise ValueError(f'the sampler has {len(self.weights)} weights, the data has {length} samples')
+
+    @staticmethod
+    def class_balancing_sample_weights(y: ArrayLike, n_classes: int | None = None) -> NDArray[np.float64]:
+        """Return weights by which all classes that are present are drawn equally often.
+
+        The weight of a sample of class c is `1 / (count[c] * number of classes present)`.
+
+        Parameters
+        ----------
+        y : 1-D array-like of n integers
+            The class of every sample, 0 or more.
+        n_classes : int, optional
+            The number of classes, if labels are to be checked against it.
+
+        Returns
+        -------
+        array of shape (n,), float64
+            The weights; they sum to 1.
+
+        >>> WeightedSampler.class_balancing_sample_weights([0, 0, 0, 2])
+        array([0.16666667, 0.16666667, 0.16666667, 0.5       ])
+        """
+        labels = check_labels(y, n_classes)
+        counts = np.bincount(labels)
+        weights: NDArray[np.float64] = 1.0 / (counts[labels] * np.count_nonzero(counts))
+        return weights
+
+    @classmethod
+    def class_balancing_sampler(cls, y: ArrayLike, n_classes: int | None = None) -> WeightedSampler:
+        """Make a sampler that draws all classes equally often."""
+        return cls(cls.class_balancing_sample_weights(y, n_classes))
+
+
+class WeightedSubsetSampler(_DrawingSampler):
+    """Endless draws with replacement from chosen samples, each by its weight.
+
+    With a `RandomState`, the draws equal `rng.choice(indices, size=batch_size, p=sub_weights)`.
+
+    Parameters
+    ----------
+    sub_weights : 1-D array-like of n numbers
+        The weight of every chosen sample; kept normalised in `sub_weights`.
+    indices : 1-D array-like of n integers
+        The indices of the chosen samples.
+
+    Raises
+    ------
+    ValueError
+        If weights are negative, NaN or infinite, sum to 0, or are not as many as indices.
+    """
+
+    def __init__(self, sub_weights: ArrayLike, indices: ArrayLike) -> None:
+        self.indices = check_indices('indices', indices)
+        self.sub_weights = self._set_weights('sub_weights', sub_weights)
+        if len(self.sub_weights) != len(self.indices):
+            raise ValueError(
+                f'sub_weights and indices must be equally many, got {len(self.sub_weights)} and {len(self.indices)}'
+            )
+
+    def map_indices(self, indices: Any) -> Any:
+        return self.indices[indices]
+
+    def check_length(self, length: int) -> None:
+        check_subset(self.indices, length)
+
+    @classmethod
+    def class_balancing_sampler(
+        cls, y: ArrayLike, indices: ArrayLike, n_classes: int | None = None
+    ) -> WeightedSubsetSampler:
+        """Make a sampler that draws all classes among the chosen samples equally often.
+
+        Parameters
+        ----------
+        y : 1-D array-like of integers
+            The class of every sample of the data, 0 or more.
+        indices : 1-D array-like of integers
+            The indices of the chosen samples.
+        n_classes : int, optional
+            The number of classes, if labels are to be checked against it.
+        """
+        labels, chosen = check_labels(y, n_classes), check_indices('indices', indices)
+        check_subset(chosen, len(labels))
+        return cls(WeightedSampler.class_balancing_sample_weights(labels[chosen], n_classes), chosen)
+
+
+def normalise_weights(name: str, weights: ArrayLike) -> NDArray[np.float64]:
+    """Return weights as float64 that sum to 1."""
+    array = np.asarray(weights, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f'{name} must have one dimension, got shape {array.shape}')
+    wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))
+    if wrong.size:
+        raise ValueError(f'{name} must be finite and 0 or more, got {array[wrong[0]]} for sample {wrong[0]}')
+    largest = array.max(initial=0.0)
+    if largest == 0:
+        raise ValueError(f'{name} sum to 0: at least one of the {array.size} must be positive')
+    if not 1e-100 < largest < 1e100:  # the sum could leave the range of float64
+        array = array / largest
+    normalised: NDArray[np.float64] = array / array.sum()
+    return normalised
+
+
+def check_labels(y: ArrayLike, n_classes: int | None) -> IndexArray:
+    """Return class labels as a 1-D array of integers of 0 or more, and below `n_classes`."""
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise ValueError(f'y must have one dimension, a class label for each sample, got shape {labels.shape}')
+    if labels.dtype.kind not in 'iub' and labels.size:
+        raise TypeError(f'y must hold integer class labels, got dtype {labels.dtype}')
+    if labels.size and labels.min() < 0:
+        raise ValueError(f'class labels in y must be 0 or more, got {labels.min()}')
+    if n_classes is not None and labels.size and labels.max() >= check_integer('n_classes', n_classes):
+        raise ValueError(f'n_classes is {n_classes}, but y holds the label {labels.max()}')
+    return labels.astype(np.intp)
+
+
+def make_plan(
+    sampler: AbstractSampler,
+    batch_size: int,
+    shuffle: Shuffle,
+    drop_last: bool,
+    path: Path = (),
+    length: int | None = None,
+) -> Plan:
+    """Make the plan of an epoch of any sampler.
+
+    The package's own samplers make it themselves. The iterators of a user's sampler, or of
+    a subclass that overrides them, are replayed, and their indices checked against `length`.
+    """
+    method = 'in_order_indices_batch_iterator' if shuffle.in_order else 'shuffled_indices_batch_iterator'
+    if isinstance(sampler, PlannedSampler) and not overridden(sampler, method):
+        if length is not None:
+            sampler.check_length(length)
+        return sampler.make_plan(batch_size, shuffle, drop_last, path)
+
+    def make_iterator() -> Iterator[IndexArray]:
+        if shuffle.in_order:
+            return sampler.in_order_indices_batch_iterator(batch_size)
+        return sampler.shuffled_indices_batch_iterator(batch_size, shuffle.sampler_rng(path))
+
+    try:
+        num_samples = sampler.num_indices_generated()
+    except NotImplementedError:
+        num_samples = None
+    name = f'{type(sampler).__name__} of {num_samples} samples'
+    return ReplayPlan(name, make_iterator, num_samples, batch_size, shuffle, drop_last, length)

@@ -1,0 +1,355 @@
+"""Streams: the iterators that users hold, and the only part that has a position.
+
+A stream is a cursor over a *feed*. The feed of a random-access source is a plan with a
+function that fetches what is requested; other feeds are in `feeds`.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from types import TracebackType
+from typing import Any
+
+from .arguments import check_non_negative, is_integer
+from .batch import Batch
+from .errors import EndOfPlanError, StateMismatchError, add_note, state_mismatch
+from .indices import digest
+from .plan import Plan, Request, known_length
+
+# How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
+# the window. Smaller: more work for each batch.
+WINDOW_BATCHES = 64
+
+# A description longer than this is shortened in states, which must stay small.
+DESCRIPTION_CHARACTERS = 1000
+
+STATE_VERSION = 1
+
+Fetch = Callable[[Request], Iterator[Batch]]
+
+
+class Phase(enum.Enum):
+    """Where a stream stands in its life."""
+
+    FRESH = 'at the first batch'
+    RUNNING = 'past the first batch'
+    CLOSED = 'the stream gives no more batches'
+
+
+@dataclass(frozen=True)
+class StreamStatistics:
+    """What a stream has done so far.
+
+    Attributes
+    ----------
+    phase : Phase
+        Where the stream stands in its life.
+    position : int
+        The number of batches that the user has received or skipped.
+    length : int, math.inf or None
+        The number of batches in all; infinite if endless, `None` if unknown.
+    batches : int
+        The number of batches delivered by this stream, without skipped ones.
+    """
+
+    phase: Phase
+    position: int
+    length: int | float | None
+    batches: int
+
+
+class Feed(abc.ABC):
+    """Where the batches of a stream come from.
+
+    Attributes
+    ----------
+    length : int, math.inf or None
+        The number of batches; infinite for an endless feed, `None` if it is not known.
+    sequential : bool
+        Whether batches draw from a generator that other feeds may draw from as well.
+    """
+
+    length: int | float | None = None
+    sequential: bool = False
+
+    @abc.abstractmethod
+    def batches(self, position: int) -> Iterator[Batch]:
+        """Go through the batches from `position` on, where the feed stands."""
+
+    @abc.abstractmethod
+    def skip(self, position: int, count: int) -> int:
+        """Go from `position` over up to `count` batches; return how many there were."""
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return what must be equal for a state to fit."""
+
+    def state(self, position: int) -> dict[str, Any]:
+        """Return what else is needed to come back to `position`."""
+        return {}
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        """Go from position `here` to the `position` of a saved state that fits."""
+        if position < here:
+            raise StateMismatchError(f'this stream is at position {here} and cannot go back to {position}')
+        if self.skip(here, position - here) < position - here:
+            raise StateMismatchError(f'the state is at position {position}, but the stream ends before it')
+
+    def describe_batch(self, position: int) -> str:
+        """Say which batch is made at `position`, for a note on an error."""
+        return f'in batch {position}'
+
+    def close(self) -> None:  # noqa: B027 - most feeds hold nothing
+        """Let go of what the feed holds."""
+
+
+class Stream(Iterator[Batch]):
+    """An iterator over batches that knows its position, and can go on from a saved one.
+
+    `len(stream)` is the number of batches in all, where it is finite and known. A `with`
+    block closes the stream at its end.
+
+    >>> from batchup.data_source import ArrayDataSource
+    >>> import numpy as np
+    >>> stream = ArrayDataSource([np.arange(7)]).batch_iterator(3)
+    >>> len(stream), stream.skip(1), next(stream)
+    (3, 1, (array([3, 4, 5]),))
+    """
+
+    __slots__ = ('__weakref__', '_closed', '_position', '_results', '_skipped', 'feed')
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self._position = 0
+        self._skipped = 0
+        self._closed = False
+        self._results = feed.batches(0)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            batch = next(self._results)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self._position += 1
+        return batch
+
+    def _failed(self, error: BaseException) -> None:
+        """Say at which batch an error arrived, and stand before that batch again."""
+        if isinstance(error, Exception):
+            add_note(error, self.feed.describe_batch(self._position))
+        self._results = self.feed.batches(self._position)
+
+    def __len__(self) -> int:
+        return known_length(self.length)
+
+    @property
+    def length(self) -> int | float | None:
+        """The number of batches in all; `math.inf` if endless, `None` if unknown."""
+        return self.feed.length
+
+    @property
+    def position(self) -> int:
+        """The number of batches that the user has received or skipped."""
+        return self._position
+
+    @property
+    def phase(self) -> Phase:
+        """Where the stream stands in its life."""
+        if self._closed:
+            return Phase.CLOSED
+        return Phase.RUNNING if self._position else Phase.FRESH
+
+    def skip(self, n: int) -> int:
+        """Go over the next `n` batches without reading their data, where possible.
+
+        Returns
+        -------
+        int
+            The number of batches skipped: fewer than `n` at the end of the stream.
+        """
+        self._check_open()
+        skipped = self.feed.skip(self._position, check_non_negative('n', n))
+        self._go_to(self._position + skipped)
+        return skipped
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position and what is needed to check it, as a small dict for JSON."""
+        return self.state_at(self._position)
+
+    def state_at(self, position: int) -> dict[str, Any]:
+        """Return the state of the stream at its position, or one batch before it."""
+        facts = {'version': STATE_VERSION, **self.feed.facts()}
+        return {**facts, 'position': position, **self.feed.state(position)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the position of a saved state.
+
+        Streams by a seed, or in order, do so at once. Where a `RandomState` or a `Generator`
+        is used, it must be in the state that it had when the saved stream was made; indices
+        are drawn again, data is not read.
+
+        Raises
+        ------
+        StateMismatchError
+            If the state does not fit this stream; the message shows both.
+        """
+        self._check_open()
+        if not isinstance(state, Mapping):
+            raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
+        own = {'version': STATE_VERSION, **self.feed.facts()}
+        if any(state.get(name) != value for name, value in own.items()):
+            raise state_mismatch({name: value for name, value in state.items() if name in own}, own)
+        position: Any = state.get('position')
+        if not is_integer(position) or not 0 <= position <= (math.inf if self.length is None else self.length):
+            raise StateMismatchError(f'the state is at position {position!r} in a stream of {self.length} batches')
+        self.feed.restore(self._position, position, state)
+        self._go_to(position)
+
+    def _go_to(self, position: int) -> None:
+        self._skipped += position - self._position
+        self._position = position
+        self._results = self.feed.batches(position)
+
+    def statistics(self) -> StreamStatistics:
+        """Return what the stream has done so far."""
+        return StreamStatistics(self.phase, self._position, self.length, self._position - self._skipped)
+
+    def close(self) -> None:
+        """End the stream: it gives no more batches, and lets go of what it holds."""
+        if not self._closed:
+            self._closed = True
+            self._results = iter(())
+            self.feed.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError('the stream is closed; make a new one with batch_iterator()')
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PlannedFeed(Feed):
+    """A plan, and a function that fetches what it requests.
+
+    Parameters
+    ----------
+    plan : Plan
+        Says which samples are in which batch.
+    fetch : callable
+        Gives the batches of a request, in order.
+    facts : dict
+        What must be equal for a state to fit, besides the plan.
+    """
+
+    def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any]) -> None:
+        self.plan = plan
+        self.length = plan.length
+        self.sequential = not plan.pure
+        self._fetch = fetch
+        self._facts = facts
+        # The latest window: a sequential generator cannot make it again.
+        self._latest: Request | None = None
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        # All C between a window and the user: most of the time of a small batch is Python's.
+        return chain.from_iterable(map(self._fetch, self._requests(position)))
+
+    def _requests(self, position: int) -> Iterator[Request]:
+        """Go through the windows from `position` on."""
+        while True:
+            try:
+                request = self._request(position)
+            except EndOfPlanError:
+                return
+            yield request
+            position = request.end
+
+    def _request(self, position: int) -> Request:
+        """Return the window of batches from `position` on."""
+        latest = self._latest
+        if latest is not None and latest.number <= position < latest.end:
+            return latest.since(position)
+        self._latest = self.plan.window(position, WINDOW_BATCHES)
+        return self._latest
+
+    def skip(self, position: int, count: int) -> int:
+        if self.length is not None:
+            count = int(min(count, self.length - position))
+        if count and (self.sequential or self.length is None):
+            return self._draw_over(position, count)
+        return count
+
+    def _draw_over(self, position: int, count: int) -> int:
+        """Draw the indices of the batches that are skipped, as far as there are any."""
+        number = position
+        while number < position + count:
+            try:
+                request = self._request(number)
+            except EndOfPlanError:
+                return number - position
+            number = request.end
+        return count
+
+    def facts(self) -> dict[str, Any]:
+        return {'plan': shorten(self.plan.describe(), DESCRIPTION_CHARACTERS), **self._facts}
+
+    def state(self, position: int) -> dict[str, Any]:
+        """Add the digest of a batch's indices: of the next batch, or one drawn already."""
+        number = self._digested(position)
+        if number is None:
+            return {}
+        return {'digest_of': number, 'digest': digest(self._request(number).batch(number).indices)}
+
+    def _digested(self, position: int) -> int | None:
+        latest = self._latest
+        if not self.sequential and self.length is not None and position < self.length:
+            return position
+        for number in (position, position - 1):
+            if latest is not None and latest.number <= number < latest.end:
+                return number
+        return None if self.sequential or position == 0 else position - 1
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            super().restore(here, position, state)
+        number = state.get('digest_of')
+        if number is None:
+            return
+        try:
+            indices = self._request(number).batch(number).indices
+        except EndOfPlanError as error:
+            raise StateMismatchError(f'the state is at position {position}, but {error}') from error
+        if digest(indices) != state.get('digest'):
+            raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})
+
+    def describe_batch(self, position: int) -> str:
+        latest = self._latest
+        if latest is None or not latest.number <= position < latest.end:
+            return super().describe_batch(position)
+        indices = latest.batch(position).indices
+        return f'in batch {position} of epoch {latest.epoch}, with indices {indices!r}'
+
+
+def shorten(description: str, limit: int) -> str:
+    """Keep a description within a limit: a longer one ends with its hash instead."""
+    if len(description) <= limit:
+        return description
+    return f'{description[: limit - 17]} {hashlib.blake2b(description.encode(), digest_size=8).hexdigest()}'

@@ -1,0 +1,203 @@
+"""Speed on arrays in memory, as ratios to the least work that NumPy can do.
+
+Run `python benchmarks/in_memory.py`; names of rows choose some of them: `in_memory.py 1 4`.
+
+The *floor* is a generator that yields `array.take(indices, 0, out, 'clip')` for each array,
+into the same output every time, over a permutation drawn beforehand. It breaks the promise
+that batches belong to the user: each overwrites the one before. For rows 1 to 5, `batchup`
+is given the same permutation (as `indices=`); the column `drawn` also draws a new one by a
+seed, inside the time. Every figure is the best of several rounds, taken in turns.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from batchup.data_source import ArrayDataSource
+from batchup.sampling import WeightedSampler
+
+Work = Callable[[], Iterable[Any]]
+Arrays = tuple[np.ndarray, np.ndarray]
+
+ROUNDS = 9
+
+
+def best_times(works: dict[str, Work], rounds: int = ROUNDS) -> dict[str, float]:
+    """Time loops over each iterable in turns; return the best time of each, in seconds."""
+    best = dict.fromkeys(works, float('inf'))
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.perf_counter()
+            for _batch in work():
+                pass
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def make_output(arrays: Arrays, batch_size: int) -> Arrays:
+    """Make arrays for one batch, in memory that was written before."""
+    images, labels = arrays
+    return np.ones((batch_size, *images.shape[1:]), images.dtype), np.ones(batch_size, labels.dtype)
+
+
+def takes(arrays: Arrays, order: np.ndarray, batch_size: int, outputs: list[Arrays]) -> Iterator[Any]:
+    """Yield the floor: takes into one reused output (or several, in rotation)."""
+    images, labels = arrays
+    for number, start in enumerate(range(0, len(order), batch_size)):
+        indices = order[start : start + batch_size]
+        out_images, out_labels = outputs[number % len(outputs)] if len(outputs) > 1 else outputs[0]
+        if len(indices) == batch_size:
+            yield images.take(indices, 0, out_images, 'clip'), labels.take(indices, 0, out_labels, 'clip')
+        else:
+            size = len(indices)
+            yield images.take(indices, 0, out_images[:size], 'clip'), labels.take(indices, 0, out_labels[:size], 'clip')
+
+
+def fancy(arrays: Arrays, order: np.ndarray, batch_size: int) -> Iterator[Any]:
+    """Yield batches by plain fancy indexing."""
+    images, labels = arrays
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        yield images[indices], labels[indices]
+
+
+def copied_slices(arrays: Arrays, batch_size: int) -> Iterator[Any]:
+    """Yield copies of slices: the floor of iteration in order."""
+    images, labels = arrays
+    for start in range(0, len(labels), batch_size):
+        yield images[start : start + batch_size].copy(), labels[start : start + batch_size].copy()
+
+
+def report(row: str, what: str, ratio: float, target: float, extra: str = '') -> None:
+    """Print a line of the table."""
+    verdict = 'met' if ratio <= target else 'MISSED'
+    print(f'{row:>3}  {what:<46} {ratio:6.3f}  target {target:<5} {verdict:<6} {extra}', flush=True)
+
+
+def shuffled(row: str, what: str, arrays: Arrays, batch_size: int, target: float) -> None:
+    """Compare shuffled iteration with the floor."""
+    order = np.random.RandomState(0).permutation(len(arrays[1]))
+    given, drawn = ArrayDataSource(list(arrays), indices=order), ArrayDataSource(list(arrays))
+    outputs = [make_output(arrays, batch_size) for _ in range(2)]
+    works: dict[str, Work] = {
+        'floor': lambda: takes(arrays, order, batch_size, outputs[:1]),
+        'batchup': lambda: given.batch_iterator(batch_size),
+        'drawn': lambda: drawn.batch_iterator(batch_size, shuffle=42),
+        'fancy': lambda: fancy(arrays, order, batch_size),
+        'two outputs': lambda: takes(arrays, order, batch_size, outputs),
+    }
+    times = best_times(works)
+    floor = times.pop('floor')
+    ratio = times.pop('batchup') / floor
+    others = ', '.join(f'{name} {seconds / floor:.2f}' for name, seconds in times.items())
+    batches = -(-len(order) // batch_size)
+    report(row, what, ratio, target, f'({others}; floor {floor / batches * 1e6:.1f} us a batch)')
+
+
+def in_order(row: str, what: str, arrays: Arrays, batch_size: int, target: float) -> None:
+    """Compare iteration in order with copying slices."""
+    source = ArrayDataSource(list(arrays))
+    times = best_times(
+        {'floor': lambda: copied_slices(arrays, batch_size), 'batchup': lambda: source.batch_iterator(batch_size)}
+    )
+    report(row, what, times['batchup'] / times['floor'], target)
+
+
+def labels_for(n: int) -> np.ndarray:
+    return np.random.RandomState(1).randint(0, 10, n).astype(np.int32)
+
+
+def mnist_like() -> Arrays:
+    return np.random.RandomState(2).rand(60_000, 784).astype(np.float32), labels_for(60_000)
+
+
+def cifar_like() -> Arrays:
+    return np.random.RandomState(3).randint(0, 256, (50_000, 3, 32, 32), np.uint8), labels_for(50_000)
+
+
+def tiny_rows() -> Arrays:
+    return np.random.RandomState(4).rand(200_000, 10).astype(np.float32), labels_for(200_000)
+
+
+def imagenet_like() -> Arrays:
+    return np.ones((1024, 3, 224, 224), np.float32), labels_for(1024)
+
+
+def weighted(row: str) -> None:
+    """Compare weighted draws with one binary search of as many uniforms."""
+    weights = np.random.RandomState(5).rand(1_000_000)
+    sampler = WeightedSampler(weights)
+    cumulative = sampler.weights.cumsum()
+    cumulative /= cumulative[-1]
+    uniforms = np.random.RandomState(6).rand(1000, 64)
+    rng = np.random.RandomState(7)
+    times = best_times(
+        {
+            'floor': lambda: (cumulative.searchsorted(u, side='right') for u in uniforms),
+            'batchup': lambda: (b for b, _ in zip(sampler.shuffled_indices_batch_iterator(64, rng), range(1000))),
+        },
+        rounds=5,
+    )
+    extra = f'(floor {times["floor"] * 1e3:.1f} us a batch)'
+    report(row, '1,000,000 weights, RandomState, batch 64', times['batchup'] / times['floor'], 1.3, extra)
+
+
+def import_time(row: str) -> None:
+    """Compare a fresh interpreter that imports everyday names with one that imports NumPy."""
+
+    def seconds(statement: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, '-c', statement], check=True)
+        return time.perf_counter() - start
+
+    statements = {
+        'nothing': 'pass',
+        'numpy': 'import numpy',
+        'batchup': 'import numpy, batchup',
+        'sources': 'import numpy; from batchup import ArrayDataSource, StandardSampler',
+    }
+    times = {name: min(seconds(statement) for _ in range(15)) for name, statement in statements.items()}
+    ratio = times['batchup'] / times['numpy']
+    extra = f'(from batchup import ArrayDataSource: {times["sources"] / times["numpy"]:.2f})'
+    report(row, 'import batchup against import numpy', ratio, 1.25, extra)
+
+
+def state_size(row: str) -> None:
+    """Measure the state of a stream by seed over a hundred million samples, in bytes of JSON."""
+    source = ArrayDataSource([np.zeros(100_000_000, np.uint8)], repeats=-1)
+    stream = source.batch_iterator(64)
+    stream.skip(10**12)
+    start = time.perf_counter()
+    state = json.dumps(stream.state_dict())
+    source.batch_iterator(64).load_state_dict(json.loads(state))
+    extra = f'(bytes / 4096; saved and loaded at batch 10**12 in {time.perf_counter() - start:.4f} s)'
+    report(row, f'state_dict: {len(state)} bytes', len(state) / 4096, 1.0, extra)
+
+
+ROWS: dict[str, Callable[[], None]] = {
+    '1': lambda: shuffled('1', '60,000 x 784 float32, batch 64', mnist_like(), 64, 1.1),
+    '2': lambda: shuffled('2', '60,000 x 784 float32, batch 256', mnist_like(), 256, 1.05),
+    '3': lambda: shuffled('3', '50,000 x 3 x 32 x 32 uint8, batch 256', cifar_like(), 256, 1.05),
+    '4': lambda: shuffled('4', '200,000 x 10 float32, batch 64', tiny_rows(), 64, 1.0),
+    '5': lambda: shuffled('5', '1,024 x 3 x 224 x 224 float32, batch 64', imagenet_like(), 64, 1.1),
+    '7': lambda: [  # type: ignore[func-returns-value]
+        in_order('7', 'in order, 60,000 x 784 float32, batch 64', mnist_like(), 64, 1.15),
+        in_order('7', 'in order, 60,000 x 784 float32, batch 256', mnist_like(), 256, 1.15),
+        in_order('7', 'in order, 50,000 x 3 x 32 x 32 uint8, batch 256', cifar_like(), 256, 1.15),
+    ],
+    '12': lambda: weighted('12'),
+    '15': lambda: import_time('15'),
+    '18': lambda: state_size('18'),
+}
+
+
+if __name__ == '__main__':
+    for row in sys.argv[1:] or ROWS:
+        ROWS[row]()

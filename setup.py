@@ -1,0 +1,45 @@
+"""Packaging: the metadata is here, build system and tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r"^__version__ = '(.+)'", (ROOT / 'batchup' / '__init__.py').read_text(), re.MULTILINE)
+
+setup(
+    name='batchup',
+    version=VERSION.group(1),
+    description='Mini-batches of samples at the speed of memory, for data that is held as arrays',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    python_requires='>=3.10',
+    packages=find_packages(include=['batchup', 'batchup.*']),
+    package_data={'batchup': ['py.typed'], 'batchup.datasets': ['*.npz']},
+    install_requires=['numpy', 'tqdm', 'six'],
+    extras_require={
+        'dev': [
+            'furo',
+            'h5py',
+            'hypothesis',
+            'mypy',
+            'myst-parser',
+            'pandas',
+            'pytest',
+            'ruff',
+            'sphinx',
+            'types-six',
+            'types-tqdm',
+        ],
+    },
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'License :: OSI Approved :: MIT License',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Typing :: Typed',
+    ],
+)
