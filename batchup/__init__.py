@@ -5,9 +5,9 @@
 >>> source = batchup.ArrayDataSource([np.arange(5), np.array(list('abcde'))])
 >>> for numbers, letters in source.batch_iterator(2, shuffle=42):
 ...     print(numbers, letters)
-[4 2] ['e' 'c']
-[3 1] ['d' 'b']
-[0] ['a']
+[3 0] ['d' 'a']
+[2 4] ['c' 'e']
+[1] ['b']
 
 The names below, and the submodules, are imported when they are first used.
 """

@@ -83,7 +83,8 @@ def overridden(instance: Any, method: str) -> bool:
     Short cuts past a public method are for the package's own methods only: what users
     override is always called.
     """
-    return _overridden(type(instance), method)
+    kind: Any = type(instance)
+    return _overridden(kind, method)
 
 
 @cache

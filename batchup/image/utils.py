@@ -29,6 +29,8 @@ class ImageArrayUInt8ToFloat32:
     ------
     TypeError
         If the images are not uint8.
+    ValueError
+        If the two bounds are equal.
 
     >>> images = ImageArrayUInt8ToFloat32(np.array([[0, 255], [51, 102]], np.uint8))
     >>> images[1]
@@ -38,6 +40,8 @@ class ImageArrayUInt8ToFloat32:
     def __init__(self, arr_u8: Any, val_lower: float = 0.0, val_upper: float = 1.0) -> None:
         if getattr(arr_u8, 'dtype', None) != np.uint8:
             raise TypeError(f'arr_u8 must be an array of uint8, got {_kind(arr_u8)}')
+        if val_lower == val_upper:
+            raise ValueError(f'val_lower and val_upper must differ, got {val_lower} for both')
         self.arr_u8 = arr_u8
         self.val_lower = val_lower
         self.val_upper = val_upper
@@ -48,8 +52,8 @@ class ImageArrayUInt8ToFloat32:
         return len(self.arr_u8)
 
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
-        scale = (self.val_upper - self.val_lower) / 255
-        images: NDArray[np.float32] = np.multiply(self.arr_u8[index], scale, dtype=np.float32)
+        steps = 255 / (self.val_upper - self.val_lower)
+        images: NDArray[np.float32] = np.divide(self.arr_u8[index], steps, dtype=np.float32)
         return images + np.float32(self.val_lower) if self.val_lower else images
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
