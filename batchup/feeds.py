@@ -11,6 +11,7 @@ from typing import Any
 from .batch import Batch, check_batch
 from .errors import StateMismatchError
 from .joint_plan import Chooser, Spread, smallest
+from .rng import draws_in_sequence
 from .stream import Feed, Stream
 
 # A function of the number of a batch, and the batch.
@@ -33,14 +34,24 @@ class IteratorFeed(Feed):
         The number of batches, if it is known.
     owned : bool
         Whether the iterator is closed with the stream.
+    sequential : bool
+        Whether the iterator may draw from a generator that others draw from as well.
     """
 
-    def __init__(self, iterator: Iterator[Any], origin: str, length: int | float | None, owned: bool) -> None:
+    def __init__(
+        self,
+        iterator: Iterator[Any],
+        origin: str,
+        length: int | float | None = None,
+        owned: bool = True,
+        sequential: bool = False,
+    ) -> None:
         self._iterator = iterator
         self._origin = origin
         self._owned = owned
         self._read = 0
         self.length = length
+        self.sequential = sequential and not self._resumable()
 
     def batches(self, position: int) -> Iterator[Batch]:
         for batch in self._iterator:
@@ -65,13 +76,16 @@ class IteratorFeed(Feed):
             self._iterator.load_state_dict(state['iterator'])  # type: ignore[attr-defined]
             self._read = position
             return
-        if position > here:
+        self.announce(here, position)
+        super().restore(here, position, state)
+
+    def announce(self, here: int, position: int) -> None:
+        if position > here and not self._resumable():
             warnings.warn(
                 f'to resume at batch {position}, {position - here} batches of {self._origin} are read again and thrown '
                 'away: its iterator has no state_dict() and load_state_dict(state)',
-                stacklevel=4,
+                stacklevel=2,
             )
-        super().restore(here, position, state)
 
     def _resumable(self) -> bool:
         return hasattr(self._iterator, 'state_dict') and hasattr(self._iterator, 'load_state_dict')
@@ -81,15 +95,15 @@ class IteratorFeed(Feed):
             self._iterator.close()
 
 
-def as_stream(batches: Any, origin: str, length: int | float | None = None, owned: bool = True) -> Stream:
-    """Return what a user's `batch_iterator` gave as a stream."""
+def as_stream(batches: Any, origin: str, kwargs: Mapping[str, Any], length: int | float | None = None) -> Stream:
+    """Return what a user's code gave for the keywords of `batch_iterator` as a stream."""
     if isinstance(batches, Stream):
         return batches
     try:
         iterator = iter(batches)
     except TypeError:
         raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
-    return Stream(IteratorFeed(iterator, origin, length, owned))
+    return Stream(IteratorFeed(iterator, origin, length, sequential=draws_in_sequence(kwargs.get('shuffle'))))
 
 
 class MemberFeed(Feed):
@@ -133,9 +147,15 @@ class MemberFeed(Feed):
         if position < here:
             raise StateMismatchError(f'this stream is at position {here} and cannot go back to {position}')
         # The other members load their states: they stay where they are.
+        self.announce(here, position)
         walking = [member if member.feed.sequential else _Standing() for member in self._members]
         for number in range(here, position):
             self._skip_one(number, walking)  # type: ignore[arg-type]
+
+    def announce(self, here: int, position: int) -> None:
+        for member in self._members:
+            if member.feed.sequential:
+                member.feed.announce(here, position)
 
     def close(self) -> None:
         for member in self._members:

@@ -100,6 +100,11 @@ class Shuffle:
         return f'seed {self.seed}' if self.pure else type(self.rng).__name__
 
 
+def draws_in_sequence(shuffle: Any) -> bool:
+    """Say whether `shuffle` is a sequential generator, which several sources may share."""
+    return shuffle is True or isinstance(shuffle, (np.random.RandomState, np.random.Generator))
+
+
 def _global_rng() -> np.random.RandomState:
     rng: np.random.RandomState = np.random.mtrand._rand
     return rng

@@ -101,6 +101,9 @@ class Feed(abc.ABC):
         if self.skip(here, position - here) < position - here:
             raise StateMismatchError(f'the state is at position {position}, but the stream ends before it')
 
+    def announce(self, here: int, position: int) -> None:
+        """Warn if data is read again to go from `here` to `position`."""
+
     def describe_batch(self, position: int) -> str:
         """Say which batch is made at `position`, for a note on an error."""
         return f'in batch {position}'

@@ -75,7 +75,7 @@ class AbstractDataSource:
         As the function `batchup.data_source.batch_map_concat`, with the batches of
         `batch_iterator(batch_size, **kwargs)`.
         """
-        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__) as stream:
+        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, kwargs) as stream:
             return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, progress=progress)
 
     def batch_map_mean(
@@ -95,7 +95,7 @@ class AbstractDataSource:
         As the function `batchup.data_source.batch_map_mean`, with the batches of
         `batch_iterator(batch_size, **kwargs)`.
         """
-        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__) as stream:
+        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, kwargs) as stream:
             return batch_map_mean(
                 func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress
             )
@@ -110,7 +110,7 @@ class AbstractDataSource:
     def _open(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
         if not self._has_plan():
-            return as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__)
+            return as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, kwargs)
         return self._open_plan(Options.check(batch_size, **kwargs), path)
 
     def _open_plan(self, options: Options, path: Path) -> Stream:

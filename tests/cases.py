@@ -1,0 +1,196 @@
+"""Sources, samplers and shuffles of every kind, for the contracts that all of them keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from batchup.data_source import (
+    AbstractDataSource,
+    ArrayDataSource,
+    CallableDataSource,
+    ChoiceDataSource,
+    CompositeDataSource,
+    IteratorDataSource,
+    RandomAccessDataSource,
+)
+from batchup.sampling import AbstractSampler, StandardSampler, WeightedSampler, WeightedSubsetSampler
+
+BATCH_SIZE = 4
+
+
+def arrays(n: int) -> list[np.ndarray]:
+    """Make data in which every sample says which one it is."""
+    return [np.arange(2 * n).reshape(n, 2), np.arange(n) * 10]
+
+
+class PlainSampler(AbstractSampler):
+    """A user's sampler, written with plain generators."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def num_indices_generated(self) -> int:
+        return self.n
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[Any]:
+        for start in range(0, self.n, batch_size):
+            yield np.arange(start, min(start + batch_size, self.n))
+
+    def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[Any]:
+        order = shuffle_rng.permutation(self.n)
+        for start in range(0, self.n, batch_size):
+            yield order[start : start + batch_size]
+
+
+class PlainRandomAccess(RandomAccessDataSource):
+    """A user's random-access source."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self.values = np.arange(n) * 3
+
+    def samples_by_indices_nomapping(self, indices: Any) -> tuple[Any, ...]:
+        return (self.values[indices],)
+
+
+class PlainSource(AbstractDataSource):
+    """A user's source without random access, written with a plain generator."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def num_samples(self, **kwargs: Any) -> int:
+        return self.n
+
+    def batch_iterator(self, batch_size: int, shuffle: Any = None, **kwargs: Any) -> Iterator[Any]:
+        order = np.arange(self.n) if shuffle is None else as_random_state(shuffle).permutation(self.n)
+        for start in range(0, self.n, batch_size):
+            yield (order[start : start + batch_size],)
+
+
+def as_random_state(shuffle: Any) -> Any:
+    return np.random.RandomState(shuffle) if isinstance(shuffle, int) else shuffle
+
+
+def call_batches(batch_size: int, **kwargs: Any) -> Iterator[Any]:
+    """Make the batches of a `CallableDataSource`."""
+    return PlainSource(11).batch_iterator(batch_size, **kwargs)
+
+
+def jitter(*batch: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+    """Append random numbers to a batch."""
+    return (*batch, rng.normal(size=3))
+
+
+def keep(*batch: Any) -> tuple[Any, ...]:
+    """Return a batch as it is."""
+    return batch
+
+
+# Finite sources with random access, which can be in order and shuffled.
+RANDOM_ACCESS: dict[str, Callable[[], AbstractDataSource]] = {
+    'array': lambda: ArrayDataSource(arrays(10)),
+    'array_exact': lambda: ArrayDataSource(arrays(8)),
+    'array_indices': lambda: ArrayDataSource(arrays(10), include_indices=True),
+    'subset': lambda: ArrayDataSource(arrays(10), indices=[3, 3, -1, 0, 7]),
+    'repeated': lambda: ArrayDataSource(arrays(5), repeats=3),
+    'repeated_subset': lambda: ArrayDataSource(arrays(9), indices=[8, 1, 2], repeats=5),
+    'sampler': lambda: ArrayDataSource(arrays(10), sampler=StandardSampler(6)),
+    'plain_sampler': lambda: ArrayDataSource(arrays(10), sampler=PlainSampler(9)),
+    'plain_random_access': lambda: PlainRandomAccess(13),
+    'empty': lambda: ArrayDataSource(arrays(0)),
+    'composite': lambda: CompositeDataSource([ArrayDataSource(arrays(10)), ArrayDataSource(arrays(7), repeats=-1)]),
+    'composite_trimmed': lambda: CompositeDataSource([ArrayDataSource(arrays(10)), ArrayDataSource(arrays(11))]),
+    'composite_nested': lambda: CompositeDataSource(
+        [
+            ArrayDataSource(arrays(13)),
+            CompositeDataSource([PlainRandomAccess(17), ArrayDataSource(arrays(5), repeats=4)]),
+        ],
+        flatten=False,
+        trim=False,
+    ),
+    'choice': lambda: ChoiceDataSource([ArrayDataSource(arrays(20)), ArrayDataSource(arrays(9))]),
+    'choice_equal': lambda: ChoiceDataSource([ArrayDataSource(arrays(8)), ArrayDataSource(arrays(7))]),
+    'choice_stratified': lambda: ChoiceDataSource(
+        [ArrayDataSource(arrays(20)), ArrayDataSource(arrays(9)), PlainRandomAccess(5)], stratified=True
+    ),
+    'composite_of_choice': lambda: CompositeDataSource(
+        [
+            ChoiceDataSource([ArrayDataSource(arrays(20)), ArrayDataSource(arrays(9))]),
+            ArrayDataSource(arrays(6), repeats=9),
+        ]
+    ),
+    'map': lambda: ArrayDataSource(arrays(10)).map(keep),
+    'map_rng': lambda: ArrayDataSource(arrays(10)).map(jitter, rng=True).map(jitter, rng=True),
+    'map_of_composite': lambda: CompositeDataSource(
+        [ArrayDataSource(arrays(10)).map(jitter, rng=True), ArrayDataSource(arrays(10)).map(jitter, rng=True)]
+    ).map(jitter, rng=True),
+}
+
+# Those whose batches come from one sampler.
+SINGLE = [name for name in RANDOM_ACCESS if not name.startswith(('composite', 'choice', 'map_of'))]
+
+# Endless ones, which need a shuffle.
+ENDLESS: dict[str, Callable[[], AbstractDataSource]] = {
+    'endless': lambda: ArrayDataSource(arrays(7), repeats=-1),
+    'weighted': lambda: ArrayDataSource(arrays(6), sampler=WeightedSampler([1, 0, 2, 3, 0, 1])),
+    'weighted_subset': lambda: ArrayDataSource(arrays(6), sampler=WeightedSubsetSampler([1, 2], [5, 2])),
+    'endless_composite': lambda: CompositeDataSource(
+        [
+            ArrayDataSource(arrays(5), repeats=-1),
+            ArrayDataSource(arrays(6), sampler=WeightedSampler(np.ones(6))),
+            ArrayDataSource(arrays(3), repeats=-1),
+        ]
+    ),
+    'endless_choice': lambda: ChoiceDataSource(
+        [ArrayDataSource(arrays(5), repeats=-1), ArrayDataSource(arrays(3), repeats=-1)], stratified=True
+    ),
+}
+
+# Sources without random access: resuming them reads and drops batches, with a warning.
+STREAMED: dict[str, Callable[[], AbstractDataSource]] = {
+    'map_of_plain': lambda: PlainSource(10).map(keep),
+    'callable': lambda: CallableDataSource(call_batches, 11),
+    'iterator': lambda: IteratorDataSource(iter(list(PlainSource(10).batch_iterator(BATCH_SIZE)))),
+    'map_of_callable': lambda: CallableDataSource(call_batches).map(jitter, rng=True),
+    'composite_of_callable': lambda: CompositeDataSource(
+        [ArrayDataSource(arrays(4), repeats=5), CallableDataSource(call_batches, 11), PlainSource(30)]
+    ),
+    'choice_of_callable': lambda: ChoiceDataSource(
+        [CallableDataSource(call_batches, 11), ArrayDataSource(arrays(5)).map(jitter, rng=True)], stratified=True
+    ),
+    'turns_of_callable': lambda: ChoiceDataSource([CallableDataSource(call_batches, 11), ArrayDataSource(arrays(20))]),
+}
+
+# Every kind of shuffle, made anew for every use: a sequential generator is used up.
+PURE_SHUFFLES: dict[str, Callable[[], dict[str, Any]]] = {
+    'in_order': dict,
+    'seed': lambda: {'shuffle': 42, 'epoch': 3},
+}
+DRAWN_SHUFFLES: dict[str, Callable[[], dict[str, Any]]] = {
+    'random_state': lambda: {'shuffle': np.random.RandomState(12345)},
+    'generator': lambda: {'shuffle': np.random.default_rng(12345)},
+}
+SHUFFLES = {**PURE_SHUFFLES, **DRAWN_SHUFFLES}
+
+
+def assert_same_batch(one: Any, other: Any) -> None:
+    """Assert that two batches, or nested parts of them, are equal."""
+    assert type(one) is type(other)
+    if isinstance(one, tuple):
+        assert len(one) == len(other)
+        for part, other_part in zip(one, other):
+            assert_same_batch(part, other_part)
+    else:
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_same_batches(some: Any, others: Any) -> None:
+    """Assert that two sequences of batches are equal."""
+    some, others = list(some), list(others)
+    assert len(some) == len(others)
+    for one, other in zip(some, others):
+        assert_same_batch(one, other)
