@@ -56,10 +56,10 @@ def check_repeats(repeats: Any) -> int:
     return number
 
 
-def check_shard(shard: Any) -> tuple[int, int] | None:
-    """Return a shard as `(rank, count)`, or `None` for no sharding."""
+def check_shard(shard: Any) -> tuple[int, int]:
+    """Return a shard as `(rank, count)`; `None` is the only one."""
     if shard is None:
-        return None
+        return 0, 1
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
         raise TypeError(f'shard must be a pair (rank, count) or None, got {shard!r}')
     rank, count = (check_integer(f'{part} of the shard', value) for part, value in zip(('rank', 'count'), shard))

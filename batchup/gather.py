@@ -54,6 +54,7 @@ class Buffers:
 
     def __init__(self, array: NDArray[Any]) -> None:
         self._row_shape = array.shape[1:]
+        self._row_items = math.prod(array.shape[1:])
         self._dtype = array.dtype
         self._row_bytes = row_bytes(array)
         self._address = array.ctypes.data
@@ -74,9 +75,11 @@ class Buffers:
             pieces.append((memory, watched))
         else:
             memory = self._new_piece(nbytes)
-        array: NDArray[Any] = np.ndarray((count, *self._row_shape), self._dtype, memory)
+        # The base of this array is a memoryview, so that it is itself the base of its views:
+        # NumPy passes over bases that are arrays without memory of their own.
+        array = np.frombuffer(memory, self._dtype, count * self._row_items)
         pieces.append((memory, weakref.ref(array)))
-        return array
+        return array.reshape(count, *self._row_shape)
 
     def _new_piece(self, nbytes: int) -> memoryview:
         fresh = np.empty(nbytes + CACHE_LINE, np.uint8)

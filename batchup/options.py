@@ -21,14 +21,14 @@ class Options:
         How samples are shuffled, and the epoch.
     drop_last : bool
         Whether a short last batch is left out.
-    shard : (rank, count) or None
+    shard : (rank, count)
         Which part of every batch to take.
     """
 
     batch_size: int
     shuffle: Shuffle
     drop_last: bool
-    shard: tuple[int, int] | None
+    shard: tuple[int, int]
 
     @classmethod
     def check(

@@ -122,7 +122,6 @@ class Plan(abc.ABC):
     length: int | float | None
     pure: bool
     shuffle: Shuffle
-    rank: int = 0
 
     @abc.abstractmethod
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
@@ -148,7 +147,7 @@ class Plan(abc.ABC):
     def window(self, number: int, limit: int = 1) -> Request:
         """Return the request for up to `limit` consecutive batches of equal size."""
         indices, count = self.indices(number, limit)
-        return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed, self.rank)
+        return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed)
 
     def __getitem__(self, number: int) -> Request:
         if number < 0:
@@ -373,34 +372,20 @@ class ReplayPlan(Plan):
         return check_batch_indices(f'batch {self._reached} of {self._name}', indices, length)
 
 
-class ShardPlan(Plan):
-    """The part of every batch of a plan that belongs to one rank.
+def shard_of(request: Request, rank: int, count: int) -> Request:
+    """Return the part of a request that belongs to one of `count` ranks.
 
     The ranks share each batch evenly, in order: side by side, their parts are the batch.
     """
 
-    def __init__(self, plan: Plan, rank: int, count: int) -> None:
-        self._plan = plan
-        self._count = count
-        self.rank = rank
-        self.length = plan.length
-        self.shuffle = plan.shuffle
-        self.pure = plan.pure
+    def share(leaf: Leaf) -> Leaf:
+        size = len(leaf) // request.n_batches
+        start, stop = size * rank // count, size * (rank + 1) // count
+        if request.n_batches == 1:
+            return leaf[start:stop]
+        return as_array(leaf).reshape(request.n_batches, size)[:, start:stop].reshape(-1)
 
-    def describe(self) -> str:
-        return self._plan.describe()
-
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        whole, count = self._plan.indices(number, limit)
-
-        def share(leaf: Leaf) -> Leaf:
-            size = len(leaf) // count
-            start, stop = size * self.rank // self._count, size * (self.rank + 1) // self._count
-            if count == 1:
-                return leaf[start:stop]
-            return as_array(leaf).reshape(count, size)[:, start:stop].reshape(-1)
-
-        return map_leaves(share, whole), count
+    return request._replace(indices=map_leaves(share, request.indices), rank=rank)
 
 
 def _passed(what: str) -> ReplayError:

@@ -20,7 +20,7 @@ from .arguments import check_non_negative, is_integer
 from .batch import Batch
 from .errors import EndOfPlanError, StateMismatchError, add_note, state_mismatch
 from .indices import digest
-from .plan import Plan, Request, known_length
+from .plan import Plan, Request, known_length, shard_of
 
 # How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
 # the window. Smaller: more work for each batch.
@@ -101,7 +101,7 @@ class Feed(abc.ABC):
         if self.skip(here, position - here) < position - here:
             raise StateMismatchError(f'the state is at position {position}, but the stream ends before it')
 
-    def announce(self, here: int, position: int) -> None:
+    def announce(self, here: int, position: int) -> None:  # noqa: B027 - most feeds read nothing
         """Warn if data is read again to go from `here` to `position`."""
 
     def describe_batch(self, position: int) -> str:
@@ -260,14 +260,17 @@ class PlannedFeed(Feed):
         Gives the batches of a request, in order.
     facts : dict
         What must be equal for a state to fit, besides the plan.
+    shard : (rank, count)
+        The part of every batch to fetch.
     """
 
-    def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any]) -> None:
+    def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: tuple[int, int] = (0, 1)) -> None:
         self.plan = plan
         self.length = plan.length
         self.sequential = not plan.pure
         self._fetch = fetch
         self._facts = facts
+        self._shard = shard
         # The latest window: a sequential generator cannot make it again.
         self._latest: Request | None = None
 
@@ -282,7 +285,7 @@ class PlannedFeed(Feed):
                 request = self._request(position)
             except EndOfPlanError:
                 return
-            yield request
+            yield shard_of(request, *self._shard)
             position = request.end
 
     def _request(self, position: int) -> Request:
@@ -347,7 +350,7 @@ class PlannedFeed(Feed):
         latest = self._latest
         if latest is None or not latest.number <= position < latest.end:
             return super().describe_batch(position)
-        indices = latest.batch(position).indices
+        indices = shard_of(latest.batch(position), *self._shard).indices
         return f'in batch {position} of epoch {latest.epoch}, with indices {indices!r}'
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..arguments import overridden
+from ..arguments import check_batch_size, overridden
 from ..batch import Batch, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, map_leaves, own_array
 from ..options import Options
-from ..plan import Plan, ReplayPlan, Request, ShardPlan
+from ..plan import Plan, ReplayPlan, Request
 from ..rng import Path
 from ..stream import PlannedFeed, Stream
 
@@ -114,11 +114,8 @@ class AbstractDataSource:
         return self._open_plan(Options.check(batch_size, **kwargs), path)
 
     def _open_plan(self, options: Options, path: Path) -> Stream:
-        plan = self._make_plan(options, path)
-        if options.shard is not None:
-            plan = ShardPlan(plan, *options.shard)
         fetch = partial(self._fetch, path=path)
-        return Stream(PlannedFeed(plan, fetch, options.facts()))
+        return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
         """Make the plan of an epoch; by default, replay `batch_indices_iterator`."""
@@ -176,9 +173,19 @@ class DerivedDataSource(AbstractDataSource, abc.ABC):
         """
         if shuffle is not NOT_GIVEN:
             kwargs['shuffle'] = shuffle
-        return self._open(batch_size, kwargs, ())
+        return self._open(check_batch_size(batch_size), kwargs, ())
 
-    def batch_indices_iterator(self, batch_size: int, shuffle: Any = None, **kwargs: Any) -> Iterator[Any]:
+    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
+
+        Raises `TypeError` if a member is not random access.
+        """
+        self._check_random_access('plan')
+        return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
+
+    def batch_indices_iterator(
+        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
+    ) -> Iterator[Any]:
         """Return an iterator over the sample indices of every batch.
 
         Raises
@@ -187,7 +194,7 @@ class DerivedDataSource(AbstractDataSource, abc.ABC):
             If a member is not random access.
         """
         self._check_random_access('batch_indices_iterator')
-        plan = self._make_plan(Options.check(batch_size, shuffle, **kwargs), ())
+        plan = self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
         return plan.index_batches()
 
     def samples_by_indices(self, indices: Any) -> Batch:

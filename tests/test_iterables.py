@@ -1,0 +1,204 @@
+"""Sources over functions and iterators, and streams over users' iterators."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from batchup.data_source import (
+    ArrayDataSource,
+    CallableDataSource,
+    CompositeDataSource,
+    IteratorDataSource,
+    coerce_data_source,
+)
+from batchup.errors import StateMismatchError
+
+from .cases import PlainSource, assert_same_batches, call_batches
+
+
+def batches(n):
+    return [(np.full(2, k),) for k in range(n)]
+
+
+def test_a_callable_is_called_at_once_with_just_the_given_keywords():
+    seen = []
+
+    def make(batch_size, **kwargs):
+        seen.append((batch_size, kwargs))
+        return iter(batches(2))
+
+    source = CallableDataSource(make)
+    source.batch_iterator(7)
+    source.batch_iterator(8, shuffle=None, mode='x')
+    assert seen == [(7, {}), (8, {'shuffle': None, 'mode': 'x'})]
+
+
+@pytest.mark.parametrize(
+    ('num_samples', 'expected'), [(11, 11), (np.inf, np.inf), (None, None), (lambda k=2: 5 * k, 10)]
+)
+def test_num_samples_of_a_callable(num_samples, expected):
+    assert CallableDataSource(call_batches, num_samples).num_samples() == expected
+
+
+def test_num_samples_fn_takes_the_same_keywords():
+    assert CallableDataSource(call_batches, lambda half=False: 5 if half else 10).num_samples(half=True) == 5
+
+
+@pytest.mark.parametrize('num_samples', ['10', 1.5, True, [3]])
+def test_wrong_num_samples(num_samples):
+    with pytest.raises(TypeError, match='num_samples_fn'):
+        CallableDataSource(call_batches, num_samples)
+    with pytest.raises(TypeError, match='n_samples'):
+        IteratorDataSource(iter([]), num_samples)
+
+
+def test_negative_num_samples():
+    with pytest.raises(ValueError, match='must be 0 or more, got -1'):
+        IteratorDataSource(iter([]), -1)
+
+
+def test_a_callable_must_be_callable_and_return_an_iterator():
+    with pytest.raises(TypeError, match='batch_iterator_fn must be callable, got list'):
+        CallableDataSource([])
+    with pytest.raises(TypeError, match='must return an iterator over batches, got int'):
+        CallableDataSource(lambda batch_size: 3).batch_iterator(2)
+
+
+def test_len_of_a_callable_follows_from_its_number_of_samples():
+    assert len(CallableDataSource(call_batches, 11).batch_iterator(4)) == 3
+
+
+def test_a_callable_may_return_a_stream():
+    inner = ArrayDataSource([np.arange(10)])
+    source = CallableDataSource(inner.batch_iterator, inner.num_samples)
+    stream = source.batch_iterator(4, shuffle=3)
+    next(stream)
+    resumed = source.batch_iterator(4, shuffle=3)
+    resumed.load_state_dict(stream.state_dict())
+    assert_same_batches(resumed, stream)
+
+
+def test_an_iterator_source_ignores_all_arguments():
+    source = IteratorDataSource(iter(batches(3)), n_samples=6)
+    assert source.num_samples(shuffle=3, mode='x') == 6
+    assert_same_batches(source.batch_iterator(100, 7, shufle=True, mode='x'), batches(3))
+
+
+def test_an_iterator_source_goes_on_where_it_was():
+    source = IteratorDataSource(iter(batches(3)))
+    with source.batch_iterator(2) as stream:
+        next(stream)
+    assert_same_batches(source.batch_iterator(2), batches(3)[1:])
+
+
+def test_an_iterator_is_needed():
+    with pytest.raises(TypeError, match='got list; iter'):
+        IteratorDataSource(batches(3))
+
+
+def test_closing_a_stream_closes_a_generator_made_for_it():
+    closed = []
+
+    def make(batch_size):
+        try:
+            yield from batches(3)
+        finally:
+            closed.append(True)
+
+    with CallableDataSource(make).batch_iterator(2) as stream:
+        next(stream)
+    assert closed == [True]
+
+
+@pytest.mark.parametrize('batch', [np.zeros(3), None, 5])
+def test_a_batch_must_be_a_tuple(batch):
+    with pytest.raises(TypeError, match='must return a tuple of arrays'):
+        next(CallableDataSource(lambda batch_size: iter([batch])).batch_iterator(2))
+
+
+def test_resuming_an_iterator_warns_of_its_cost():
+    saved = CallableDataSource(call_batches).batch_iterator(4)
+    list(itertools.islice(saved, 2))
+    resumed = CallableDataSource(call_batches).batch_iterator(4)
+    with pytest.warns(UserWarning, match='to resume at batch 2, 2 batches of batch_iterator_fn .* are read again'):
+        resumed.load_state_dict(saved.state_dict())
+    assert_same_batches(resumed, saved)
+
+
+def test_resuming_a_drawing_iterator_in_a_composite_warns_of_its_cost():
+    def make():
+        members = [PlainSource(20), ArrayDataSource([np.arange(3)], repeats=9)]
+        return CompositeDataSource(members).batch_iterator(4, shuffle=np.random.RandomState(1))
+
+    saved = make()
+    list(itertools.islice(saved, 2))
+    resumed = make()
+    with pytest.warns(UserWarning, match='2 batches of PlainSource are read again'):
+        resumed.load_state_dict(saved.state_dict())
+    assert_same_batches(resumed, saved)
+
+
+def test_a_state_beyond_the_end_of_an_iterator_is_refused():
+    saved = IteratorDataSource(iter(batches(3))).batch_iterator()
+    list(saved)
+    with (
+        pytest.warns(UserWarning, match='read again'),
+        pytest.raises(StateMismatchError, match='position 3, but the stream ends'),
+    ):
+        IteratorDataSource(iter(batches(2))).batch_iterator().load_state_dict(saved.state_dict())
+
+
+class Resumable:
+    """A user's iterator with states of its own."""
+
+    def __init__(self):
+        self.k = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.k += 1
+        return (np.array([self.k]),)
+
+    def state_dict(self):
+        return {'k': self.k}
+
+    def load_state_dict(self, state):
+        self.k = state['k']
+
+
+@pytest.mark.parametrize('make', [lambda s: s, lambda s: s.map(lambda x: (x,)), lambda s: CompositeDataSource([s, s])])
+def test_states_are_left_to_an_iterator_that_has_them(make):
+    def open_stream():
+        return make(CallableDataSource(lambda batch_size: Resumable())).batch_iterator(2)
+
+    saved = open_stream()
+    list(itertools.islice(saved, 5))
+    state = json.loads(json.dumps(saved.state_dict()))
+    resumed = open_stream()
+    resumed.load_state_dict(state)
+    assert_same_batches(itertools.islice(resumed, 3), list(itertools.islice(saved, 3)))
+
+
+def test_coerce_data_source():
+    array_source = ArrayDataSource([np.arange(3)])
+    assert coerce_data_source(array_source) is array_source
+    assert coerce_data_source([np.arange(3), np.arange(3)]).num_samples() == 3
+    assert isinstance(coerce_data_source((np.arange(3),)), ArrayDataSource)
+    assert isinstance(coerce_data_source(iter([])), IteratorDataSource)
+    assert isinstance(coerce_data_source(call_batches), CallableDataSource)
+
+
+@pytest.mark.parametrize('nothing', [[], ()])
+def test_coerce_refuses_an_empty_list(nothing):
+    with pytest.raises(ValueError, match='at least one array'):
+        coerce_data_source(nothing)
+
+
+@pytest.mark.parametrize('wrong', [3, None, 'abc', {'x': 1}, np.arange(3), [3], ['abc'], [[1, 2]]])
+def test_coerce_refuses_anything_else(wrong):
+    with pytest.raises(TypeError):
+        coerce_data_source(wrong)

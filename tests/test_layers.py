@@ -1,0 +1,128 @@
+"""Imports go down the layers of the design, and `import batchup` stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import batchup
+
+PACKAGE = Path(batchup.__file__).parent
+
+# From top to bottom. A module may import modules of its own row and of rows below it.
+LAYERS = {
+    'top': ['__init__', '__main__', '_cli', '_demo'],
+    'data': ['datasets'],
+    'sources': ['data_source', '_sources'],
+    'streams': ['stream', 'feeds', 'batch_map'],
+    'plans': ['plan', 'joint_plan', 'sampling', 'options'],
+    'ground': ['errors', 'arguments', 'batch', 'indices', 'rng', 'adapters', 'gather', 'image'],
+}
+RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}
+
+
+def modules():
+    """Map the name of every module to its file."""
+    names = {}
+    for path in sorted(PACKAGE.rglob('*.py')):
+        parts = path.relative_to(PACKAGE).with_suffix('').parts
+        names['.'.join(parts)] = path
+    return names
+
+
+def imports_of(name, path):
+    """Return the modules of the package that a module imports anywhere, except for annotations."""
+    package = name.split('.')[:-1]
+    tree = ast.parse(path.read_text())
+    only_types = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and 'TYPE_CHECKING' in ast.dump(branch.test)
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition('batchup.')[2] for alias in node.names if alias.name.startswith('batchup.')}
+        elif isinstance(node, ast.ImportFrom) and node not in only_types and (node.level or node.module == 'batchup'):
+            base = package[: len(package) - node.level + 1] + (
+                node.module.split('.') if node.level and node.module else []
+            )
+            found |= {'.'.join([*base, alias.name]) for alias in node.names} | {'.'.join(base)}
+    known = modules()
+    return {target for target in found if target in known or f'{target}.__init__' in known}
+
+
+GRAPH = {name: imports_of(name, path) for name, path in modules().items()}
+
+
+def rank(name):
+    return RANK[name.split('.')[0]]
+
+
+@pytest.mark.parametrize('name', GRAPH)
+def test_every_module_has_a_layer(name):
+    assert name.split('.')[0] in RANK
+
+
+def test_the_graph_is_found():
+    assert {'stream', 'indices', 'options'} <= {target for targets in GRAPH.values() for target in targets}
+    assert '_sources.base' in GRAPH['_sources.arrays']
+
+
+@pytest.mark.parametrize('name', GRAPH)
+def test_imports_go_down(name):
+    upwards = {target for target in GRAPH[name] if target and rank(target) < rank(name)}
+    assert not upwards
+
+
+def test_imports_have_no_cycle():
+    left = {name.removesuffix('.__init__'): set(targets) for name, targets in GRAPH.items()}
+    while left:
+        free = [name for name, targets in left.items() if not (targets & left.keys()) - {name}]
+        assert free, f'a cycle among {sorted(left)}'
+        for name in free:
+            del left[name]
+
+
+def fresh(code):
+    """Run code in a fresh interpreter; return what it prints."""
+    result = subprocess.run([sys.executable, '-W', 'error', '-c', code], capture_output=True, text=True, check=True)
+    return result.stdout.split()
+
+
+ALLOWED = {*sys.stdlib_module_names, 'numpy', 'batchup', 'six'}
+
+
+@pytest.mark.parametrize(
+    'code',
+    [
+        'import batchup',
+        'import batchup.data_source, batchup.sampling, batchup.image.utils',
+        'from batchup.datasets.digits import Digits; Digits()',
+        'import batchup; [getattr(batchup, name) for name in batchup.__all__]',
+        'import numpy, batchup; batchup.ArrayDataSource([numpy.arange(9)]).batch_map_concat(lambda x: x, 4, shuffle=3)',
+    ],
+)
+def test_no_other_library_is_loaded(code):
+    found = fresh(f'import sys, numpy.random; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))')
+    assert {name.split('.')[0] for name in found} <= ALLOWED
+
+
+def test_import_batchup_loads_nothing_of_it():
+    found = fresh('import batchup, sys; print(*(name for name in sys.modules if name.startswith("batchup.")))')
+    assert found == []
+
+
+def test_everyday_names_are_offered():
+    for name in batchup.__all__:
+        assert getattr(batchup, name) is not None
+    assert set(batchup.__all__) <= set(dir(batchup))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'batchup' has no attribute 'nonsense'"):
+        batchup.nonsense  # noqa: B018

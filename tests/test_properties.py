@@ -1,0 +1,180 @@
+"""Properties of iteration over any sizes, against what is easily counted."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
+
+LENGTHS = st.integers(0, 50)
+BATCH_SIZES = st.integers(1, 60)
+REPEATS = st.sampled_from([-1, 1, 2, 3, 7])
+SHUFFLES = st.sampled_from(
+    [
+        lambda: None,
+        lambda: False,
+        lambda: True,
+        lambda: 42,
+        lambda: np.random.RandomState(1),
+        lambda: np.random.default_rng(1),
+    ]
+)
+
+
+@st.composite
+def subsets(draw):
+    """Draw data, and indices into it: all, or some with duplicates and negative ones."""
+    n = draw(LENGTHS)
+    data = [np.arange(n) * 3, np.random.RandomState(n).rand(n, 2)]
+    if n == 0 or draw(st.booleans()):
+        return data, None
+    return data, draw(st.lists(st.integers(-n, n - 1), max_size=60))
+
+
+@st.composite
+def iterations(draw):
+    """Draw a source, the samples of a repetition, and arguments of `batch_iterator`."""
+    data, indices = draw(subsets())
+    repeats = draw(REPEATS)
+    source = ArrayDataSource(data, indices=indices, repeats=repeats, include_indices=True)
+    samples = np.arange(len(data[0])) if indices is None else np.array(indices, dtype=int)
+    arguments = {'batch_size': draw(BATCH_SIZES), 'drop_last': draw(st.booleans())}
+    return source, samples, repeats, arguments, draw(SHUFFLES)
+
+
+def take(stream, samples, batch_size):
+    """Take all batches; of an endless stream, a few repetitions."""
+    return list(itertools.islice(stream, None if stream.length != np.inf else 1 + 3 * len(samples) // batch_size))
+
+
+@given(iterations())
+def test_every_sample_exactly_once_per_repetition(case):
+    source, samples, _, arguments, shuffle = case
+    batches = take(source.batch_iterator(shuffle=shuffle(), **arguments), samples, arguments['batch_size'])
+    drawn = np.concatenate([batch[0] for batch in batches]) if batches else np.array([], int)
+    for start in range(0, len(drawn), max(1, len(samples))):
+        repetition = drawn[start : start + len(samples)]
+        excess = Counter(repetition.tolist()) - Counter(samples.tolist())
+        assert not excess
+
+
+@given(iterations())
+def test_sizes_and_len_are_exact(case):
+    source, samples, repeats, arguments, shuffle = case
+    stream = source.batch_iterator(shuffle=shuffle(), **arguments)
+    batch_size = arguments['batch_size']
+    sizes = [len(batch[0]) for batch in take(stream, samples, batch_size)]
+    if stream.length == np.inf:
+        assert repeats == -1
+        assert set(sizes) <= {batch_size}
+        return
+    total = len(samples) * abs(repeats)
+    expected = [batch_size] * (total // batch_size)
+    if total % batch_size and not arguments['drop_last']:
+        expected.append(total % batch_size)
+    assert sizes == expected
+    assert len(stream) == len(expected)
+
+
+@given(iterations())
+def test_batches_equal_the_data_at_their_indices(case):
+    source, samples, _, arguments, shuffle = case
+    for indices, *arrays in take(
+        source.batch_iterator(shuffle=shuffle(), **arguments), samples, arguments['batch_size']
+    ):
+        for array, data in zip(arrays, source.data):
+            np.testing.assert_array_equal(array, data[indices])
+            assert array.dtype == data.dtype
+
+
+@given(iterations())
+def test_batches_in_order_follow_the_samples(case):
+    source, samples, _, arguments, _ = case
+    batches = take(source.batch_iterator(**arguments), samples, arguments['batch_size'])
+    drawn = np.concatenate([batch[0] for batch in batches]) if batches else np.array([], int)
+    np.testing.assert_array_equal(drawn, np.resize(samples, len(drawn)))
+
+
+@given(iterations(), st.integers(0, 100))
+def test_a_plan_is_pure(case, number):
+    source, _, _, arguments, _ = case
+    plan = source.plan(shuffle=42, **arguments)
+    if plan.length != 0:
+        number = number % len(plan) if plan.length != np.inf else number
+        later = plan[min(number + 3, plan.length - 1)]
+        again = source.plan(shuffle=42, **arguments)
+        np.testing.assert_array_equal(plan[number].indices, again[number].indices)
+        np.testing.assert_array_equal(later.indices, again[later.number].indices)
+
+
+@given(iterations(), st.integers(0, 40), st.integers(1, 70))
+def test_windows_are_the_batches_side_by_side(case, number, limit):
+    source, _, _, arguments, _ = case
+    plan = source.plan(shuffle=42, **arguments)
+    if plan.length != 0:
+        window = plan.window(int(min(number, plan.length - 1)), limit)
+        assert 1 <= window.n_batches <= limit
+        for request in window.split():
+            np.testing.assert_array_equal(request.indices, plan[request.number].indices)
+
+
+@given(iterations(), st.integers(0, 12))
+def test_a_state_restores_the_rest(case, position):
+    source, _, _, arguments, shuffle = case
+    if shuffle() is True:
+        return
+    saved = source.batch_iterator(shuffle=shuffle(), **arguments)
+    list(itertools.islice(saved, position))
+    resumed = source.batch_iterator(shuffle=shuffle(), **arguments)
+    resumed.load_state_dict(saved.state_dict())
+    for one, other in itertools.islice(zip(saved, resumed, strict=True), 5):
+        np.testing.assert_array_equal(one[0], other[0])
+
+
+@given(st.lists(LENGTHS, min_size=1, max_size=4), BATCH_SIZES, SHUFFLES, st.booleans(), st.booleans())
+def test_len_of_joined_sources_is_exact(lengths, batch_size, shuffle, stratified, drop_last):
+    members = [ArrayDataSource([np.arange(n)]) for n in lengths]
+    for source in (CompositeDataSource(members), ChoiceDataSource(members, stratified)):
+        stream = source.batch_iterator(batch_size, shuffle=shuffle(), drop_last=drop_last)
+        if stream.length is not None:
+            assert len(stream) == len(list(stream))
+
+
+@given(st.lists(LENGTHS, min_size=1, max_size=4), BATCH_SIZES, SHUFFLES)
+def test_a_stratified_choice_uses_every_sample_once(lengths, batch_size, shuffle):
+    members = [ArrayDataSource([np.arange(n) + 100 * k]) for k, n in enumerate(lengths)]
+    batches = list(ChoiceDataSource(members, stratified=True).batch_iterator(batch_size, shuffle=shuffle()))
+    drawn = np.concatenate([batch[0] for batch in batches]) if batches else np.array([], int)
+    expected = np.concatenate([np.arange(n) + 100 * k for k, n in enumerate(lengths)])
+    np.testing.assert_array_equal(np.sort(drawn), expected)
+
+
+@given(st.integers(0, 40), BATCH_SIZES, st.integers(1, 9), SHUFFLES)
+def test_shards_partition_every_batch_evenly(n, batch_size, count, shuffle):
+    if shuffle() is True:
+        return
+    source = ArrayDataSource([np.arange(n)])
+    ranks = [list(source.batch_iterator(batch_size, shuffle=shuffle(), shard=(rank, count))) for rank in range(count)]
+    whole = source.batch_iterator(batch_size, shuffle=shuffle())
+    for parts, batch in zip(zip(*ranks, strict=True), whole, strict=True):
+        sizes = [len(part[0]) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), batch[0])
+
+
+@pytest.mark.slow
+@settings(max_examples=5000)
+@given(iterations())
+def test_sizes_and_len_are_exact_at_length(case):
+    test_sizes_and_len_are_exact.hypothesis.inner_test(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000)
+@given(iterations())
+def test_every_sample_exactly_once_at_length(case):
+    test_every_sample_exactly_once_per_repetition.hypothesis.inner_test(case)

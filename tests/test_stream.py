@@ -1,0 +1,288 @@
+"""Streams: errors and what follows them, skipping, states that do not fit, statistics."""
+
+import dataclasses
+import gc
+import itertools
+import math
+import weakref
+
+import numpy as np
+import pytest
+
+from batchup.data_source import (
+    ArrayDataSource,
+    CallableDataSource,
+    ChoiceDataSource,
+    CompositeDataSource,
+    RandomAccessDataSource,
+)
+from batchup.errors import ReplayError, StateMismatchError
+from batchup.stream import Phase
+
+from .cases import assert_same_batches
+
+DATA = np.arange(20)
+
+
+class FailsOnce:
+    """A function that fails at its third batch, the first time."""
+
+    def __init__(self, error=OSError):
+        self.calls = 0
+        self.error = error
+
+    def __call__(self, *batch):
+        self.calls += 1
+        if self.calls == 3:
+            raise self.error('disk gone')
+        return batch
+
+
+def failing_iterator(batch_size, **kwargs):
+    return (batch for batch in ArrayDataSource([DATA]).batch_iterator(batch_size))
+
+
+FAILING = {
+    'map': lambda fn: ArrayDataSource([DATA]).map(fn),
+    'map of composite': lambda fn: CompositeDataSource([ArrayDataSource([DATA]), ArrayDataSource([DATA])]).map(fn),
+    'composite of map': lambda fn: CompositeDataSource([ArrayDataSource([DATA]), ArrayDataSource([DATA]).map(fn)]),
+    'choice of map': lambda fn: ChoiceDataSource([ArrayDataSource([DATA]), ArrayDataSource([DATA]).map(fn)]),
+    'map of callable': lambda fn: CallableDataSource(failing_iterator).map(fn),
+    'composite of callable': lambda fn: CompositeDataSource(
+        [CallableDataSource(failing_iterator), ArrayDataSource([DATA]).map(fn)]
+    ),
+}
+SHUFFLES = {'in order': lambda: None, 'seed': lambda: 3, 'drawn': lambda: np.random.RandomState(3)}
+failing = pytest.mark.parametrize('name', FAILING)
+shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
+
+
+def take_until_error(stream):
+    received = []
+    with pytest.raises(OSError, match='disk gone'):
+        received.extend(batch for batch in stream if received.append(batch))
+    return received
+
+
+@failing
+@shuffled
+def test_after_an_error_the_same_batch_comes_next(name, shuffle):
+    expected = list(FAILING[name](lambda *batch: batch).batch_iterator(3, shuffle=SHUFFLES[shuffle]()))
+    stream = FAILING[name](FailsOnce()).batch_iterator(3, shuffle=SHUFFLES[shuffle]())
+    received = take_until_error(stream)
+    assert stream.position == len(received)
+    assert_same_batches([*received, *stream], expected)
+
+
+@failing
+@shuffled
+@pytest.mark.filterwarnings('ignore:to resume at batch')
+def test_a_state_saved_after_an_error_loses_nothing(name, shuffle):
+    def open_stream(fn):
+        return FAILING[name](fn).batch_iterator(3, shuffle=SHUFFLES[shuffle]())
+
+    stream = open_stream(FailsOnce())
+    received = take_until_error(stream)
+    resumed = open_stream(lambda *batch: batch)
+    resumed.load_state_dict(stream.state_dict())
+    assert_same_batches([*received, *resumed], open_stream(lambda *batch: batch))
+
+
+@failing
+def test_skipping_after_an_error_goes_over_the_batch_that_failed(name):
+    expected = list(FAILING[name](lambda *batch: batch).batch_iterator(3))
+    stream = FAILING[name](FailsOnce()).batch_iterator(3)
+    received = take_until_error(stream)
+    assert stream.skip(1) == 1
+    assert_same_batches(stream, expected[len(received) + 1 :])
+
+
+def test_an_error_keeps_its_type_and_says_where_it_arrived():
+    stream = ArrayDataSource([DATA]).map(FailsOnce(KeyError)).batch_iterator(3, shuffle=3, epoch=7)
+    with pytest.raises(KeyError) as caught:
+        list(stream)
+    indices = ArrayDataSource([DATA]).plan(3, 3, epoch=7)[2].indices
+    assert caught.value.__notes__ == [f'in batch 2 of epoch 7, with indices {indices!r}']
+
+
+def test_keyboard_interrupt_keeps_the_place():
+    stream = ArrayDataSource([DATA]).map(FailsOnce(KeyboardInterrupt)).batch_iterator(3)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    assert next(stream)[0].tolist() == [6, 7, 8]
+
+
+def test_stop_iteration_in_a_mapped_function_is_an_error():
+    def stop(x):
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match='StopIteration'):
+        list(ArrayDataSource([DATA]).map(stop).batch_iterator(3))
+
+
+class BadSource(RandomAccessDataSource):
+    def samples_by_indices_nomapping(self, indices):
+        raise IndexError('no such file')
+
+
+def test_an_index_error_of_a_source_does_not_end_the_stream():
+    with pytest.raises(IndexError, match='no such file'):
+        list(BadSource(10).batch_iterator(3))
+
+
+def open_drawn():
+    return ArrayDataSource([DATA], repeats=3).batch_iterator(3, shuffle=np.random.RandomState(3))
+
+
+def test_a_drawn_stream_cannot_go_back():
+    stream = open_drawn()
+    state = stream.state_dict()
+    list(itertools.islice(stream, 4))
+    with pytest.raises(StateMismatchError, match='at position 4 and cannot go back to 0'):
+        stream.load_state_dict(state)
+
+
+def test_a_drawn_plan_cannot_go_back():
+    plan = ArrayDataSource([DATA], repeats=3).plan(3, np.random.RandomState(3))
+    assert plan[15].number == 15
+    with pytest.raises(ReplayError, match='use a seed'):
+        plan[0]
+
+
+def test_a_pure_stream_goes_back_and_forth():
+    stream = ArrayDataSource([DATA], repeats=3).batch_iterator(3, shuffle=3)
+    expected = list(ArrayDataSource([DATA], repeats=3).batch_iterator(3, shuffle=3))
+    start = stream.state_dict()
+    stream.skip(17)
+    later = stream.state_dict()
+    for state, position in ((start, 0), (later, 17), (start, 0)):
+        stream.load_state_dict(state)
+        assert stream.position == position
+        assert_same_batches([next(stream)], [expected[position]])
+
+
+def test_a_generator_in_another_state_is_noticed():
+    state_of = open_drawn()
+    next(state_of)
+    other = ArrayDataSource([DATA], repeats=3).batch_iterator(3, shuffle=np.random.RandomState(4))
+    with pytest.raises(StateMismatchError, match='indices of the state'):
+        other.load_state_dict(state_of.state_dict())
+
+
+def test_other_data_is_noticed():
+    state = ArrayDataSource([DATA], indices=[1, 2, 3]).batch_iterator(2).state_dict()
+    with pytest.raises(StateMismatchError, match='indices of the state'):
+        ArrayDataSource([DATA], indices=[1, 5, 3]).batch_iterator(2).load_state_dict(state)
+
+
+def test_a_mismatch_shows_both_values_on_aligned_lines():
+    state = ArrayDataSource([DATA]).batch_iterator(3, shuffle=1).state_dict()
+    with pytest.raises(StateMismatchError) as caught:
+        ArrayDataSource([np.arange(21)]).batch_iterator(4, shuffle=1).load_state_dict(state)
+    assert str(caught.value).splitlines() == [
+        'this state does not fit this stream:',
+        '  plan of the state:  20 samples x 1',
+        '  plan of the stream: 21 samples x 1',
+        '  batch_size of the state:  3',
+        '  batch_size of the stream: 4',
+        'Make the stream with the same source and arguments as the one that was saved.',
+    ]
+
+
+@pytest.mark.parametrize('position', [-1, 8, None, 'x', 2.0])
+def test_a_wrong_position_is_refused(position):
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    with pytest.raises(StateMismatchError, match='position'):
+        stream.load_state_dict({**stream.state_dict(), 'position': position})
+
+
+@pytest.mark.parametrize('state', [None, [], 'x', 3])
+def test_a_state_must_be_a_dict(state):
+    with pytest.raises(TypeError, match='made by state_dict'):
+        ArrayDataSource([DATA]).batch_iterator(3).load_state_dict(state)
+
+
+def test_an_empty_dict_is_no_state():
+    with pytest.raises(StateMismatchError, match=r'version of the state:  \(missing\)'):
+        ArrayDataSource([DATA]).batch_iterator(3).load_state_dict({})
+
+
+def test_a_closed_stream_refuses_to_move():
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    state = stream.state_dict()
+    stream.close()
+    with pytest.raises(ValueError, match='the stream is closed'):
+        stream.skip(1)
+    with pytest.raises(ValueError, match='the stream is closed'):
+        stream.load_state_dict(state)
+
+
+@pytest.mark.parametrize(('n', 'error'), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_a_wrong_number_to_skip(n, error):
+    with pytest.raises(error, match='n must be'):
+        ArrayDataSource([DATA]).batch_iterator(3).skip(n)
+
+
+def test_a_seeded_endless_stream_is_resumed_at_once_anywhere():
+    source = ArrayDataSource([DATA], repeats=-1)
+    stream = source.batch_iterator(7, shuffle=3)
+    stream.skip(10**15)
+    resumed = source.batch_iterator(7, shuffle=3)
+    resumed.load_state_dict(stream.state_dict())
+    assert_same_batches([next(resumed)], [next(stream)])
+
+
+def test_a_run_resumes_with_another_number_of_ranks():
+    source = ArrayDataSource([DATA])
+    whole = [batch[0] for batch in source.batch_iterator(6, shuffle=3)]
+    saved = source.batch_iterator(6, shuffle=3, shard=(0, 2))
+    next(saved)
+    state = saved.state_dict()
+    rest = []
+    for rank in range(3):
+        stream = source.batch_iterator(6, shuffle=3, shard=(rank, 3))
+        stream.load_state_dict(state)
+        rest.append([batch[0] for batch in stream])
+    for parts, batch in zip(zip(*rest), whole[1:]):
+        np.testing.assert_array_equal(np.concatenate(parts), batch)
+
+
+def test_states_of_many_members_stay_small():
+    members = [ArrayDataSource([np.arange(k + 1)]) for k in range(200)]
+    state = CompositeDataSource(members).batch_iterator(3, shuffle=1).state_dict()
+    assert len(str(state)) < 4096
+    members[150] = ArrayDataSource([np.arange(1000)])
+    with pytest.raises(StateMismatchError, match='plan of the state'):
+        CompositeDataSource(members).batch_iterator(3, shuffle=1).load_state_dict(state)
+
+
+def test_statistics_are_a_frozen_object():
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    assert stream.statistics().phase is Phase.FRESH
+    stream.skip(2)
+    next(stream)
+    statistics = stream.statistics()
+    assert dataclasses.asdict(statistics) == {'phase': Phase.RUNNING, 'position': 3, 'length': 7, 'batches': 1}
+    stream.close()
+    assert stream.statistics().phase is Phase.CLOSED
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        statistics.position = 3
+
+
+def test_lengths():
+    assert ArrayDataSource([DATA], repeats=-1).batch_iterator(3).length == math.inf
+    assert ArrayDataSource([DATA]).batch_iterator(3).length == 7
+
+
+def test_a_stream_is_its_own_iterator():
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    assert iter(stream) is stream
+
+
+def test_an_abandoned_stream_goes_away():
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    next(stream)
+    gone = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert gone() is None
