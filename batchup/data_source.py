@@ -44,6 +44,8 @@ def coerce_data_source(x: Any) -> AbstractDataSource:
     if isinstance(x, AbstractDataSource):
         return x
     if isinstance(x, (list, tuple)):
+        if any(isinstance(item, AbstractDataSource) for item in x):
+            raise TypeError('several data sources are put together by CompositeDataSource or ChoiceDataSource')
         return ArrayDataSource(x)
     if hasattr(x, '__next__'):
         return IteratorDataSource(x)

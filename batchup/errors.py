@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +36,15 @@ def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMis
             lines.append(f'  {name} of the stream: {own.get(name, "(missing)")}')
     lines.append('Make the stream with the same source and arguments as the one that was saved.')
     return StateMismatchError('\n'.join(lines))
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line outside the package from which the user came."""
+    package = __name__.partition('.')[0]
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get('__name__', '').partition('.')[0] == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import abc
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .batch import Batch, check_batch
-from .errors import StateMismatchError
+from .errors import StateMismatchError, warn_user
 from .joint_plan import Chooser, Spread, smallest
 from .rng import draws_in_sequence
 from .stream import Feed, Stream
@@ -81,10 +80,9 @@ class IteratorFeed(Feed):
 
     def announce(self, here: int, position: int) -> None:
         if position > here and not self._resumable():
-            warnings.warn(
+            warn_user(
                 f'to resume at batch {position}, {position - here} batches of {self._origin} are read again and thrown '
-                'away: its iterator has no state_dict() and load_state_dict(state)',
-                stacklevel=2,
+                'away: its iterator has no state_dict() and load_state_dict(state)'
             )
 
     def _resumable(self) -> bool:

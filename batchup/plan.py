@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import check_integer
 from .errors import EndOfPlanError, ReplayError
 from .indices import (
     IndexArray,
@@ -150,6 +151,7 @@ class Plan(abc.ABC):
         return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed)
 
     def __getitem__(self, number: int) -> Request:
+        number = check_integer('the number of a batch', number)
         if number < 0:
             number += len(self)
         self.check_number(number)
@@ -377,6 +379,8 @@ def shard_of(request: Request, rank: int, count: int) -> Request:
 
     The ranks share each batch evenly, in order: side by side, their parts are the batch.
     """
+    if count == 1:
+        return request
 
     def share(leaf: Leaf) -> Leaf:
         size = len(leaf) // request.n_batches

@@ -30,7 +30,7 @@ def num_batches(n: int, batch_size: int) -> int:
     >>> num_batches(11, 5)
     3
     """
-    return -(-n // batch_size)
+    return -(-check_non_negative('n', n) // check_batch_size(batch_size))
 
 
 class AbstractSampler:
@@ -330,7 +330,9 @@ def normalise_weights(name: str, weights: ArrayLike) -> NDArray[np.float64]:
     wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))
     if wrong.size:
         raise ValueError(f'{name} must be finite and 0 or more, got {array[wrong[0]]} for sample {wrong[0]}')
-    largest = array.max(initial=0.0)
+    if not array.size:
+        raise ValueError(f'{name} must hold at least one number, got none')
+    largest = array.max()
     if largest == 0:
         raise ValueError(f'{name} sum to 0: at least one of the {array.size} must be positive')
     if not 1e-100 < largest < 1e100:  # the sum could leave the range of float64

@@ -72,7 +72,7 @@ class PlainSource(AbstractDataSource):
 
 
 def as_random_state(shuffle: Any) -> Any:
-    return np.random.RandomState(shuffle) if isinstance(shuffle, int) else shuffle
+    return shuffle if hasattr(shuffle, 'permutation') else np.random.RandomState(shuffle)
 
 
 def call_batches(batch_size: int, **kwargs: Any) -> Iterator[Any]:

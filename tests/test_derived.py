@@ -264,3 +264,9 @@ def test_members_without_a_plan_are_shuffled_independently_by_a_seed():
     source = CompositeDataSource([numbers(50), numbers(50), PlainSource(50)])
     first, second, _ = next(source.batch_iterator(50, shuffle=3))
     assert first.tolist() != second.tolist()
+
+
+def test_random_functions_without_a_plan_follow_seed_and_epoch():
+    source = PlainSource(4).map(jitter, rng=True)
+    assert draws(source, shuffle=1) == draws(source, shuffle=np.int64(1)) != draws(source, shuffle=2)
+    assert draws(source, epoch=1) != draws(source, epoch=2)

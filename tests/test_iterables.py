@@ -127,6 +127,15 @@ def test_resuming_an_iterator_warns_of_its_cost():
     assert_same_batches(resumed, saved)
 
 
+def test_the_warning_points_to_the_users_line():
+    saved = CallableDataSource(call_batches).map(lambda *batch: batch).batch_iterator(4)
+    next(saved)
+    resumed = CallableDataSource(call_batches).map(lambda *batch: batch).batch_iterator(4)
+    with pytest.warns(UserWarning, match='read again') as caught:
+        resumed.load_state_dict(saved.state_dict())
+    assert caught[0].filename == __file__
+
+
 def test_resuming_a_drawing_iterator_in_a_composite_warns_of_its_cost():
     def make():
         members = [PlainSource(20), ArrayDataSource([np.arange(3)], repeats=9)]
@@ -196,6 +205,11 @@ def test_coerce_data_source():
 def test_coerce_refuses_an_empty_list(nothing):
     with pytest.raises(ValueError, match='at least one array'):
         coerce_data_source(nothing)
+
+
+def test_coerce_refuses_a_list_of_sources():
+    with pytest.raises(TypeError, match='CompositeDataSource or ChoiceDataSource'):
+        coerce_data_source([ArrayDataSource([np.arange(3)])] * 2)
 
 
 @pytest.mark.parametrize('wrong', [3, None, 'abc', {'x': 1}, np.arange(3), [3], ['abc'], [[1, 2]]])

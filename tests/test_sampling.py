@@ -132,7 +132,7 @@ def test_wrong_indices(indices, error):
     ('weights', 'message'),
     [
         ([0, 0], 'sum to 0'),
-        ([], 'sum to 0'),
+        ([], 'at least one number, got none'),
         ([1, -1], 'got -1.0 for sample 1'),
         ([np.nan, 1], 'got nan for sample 0'),
         ([1, np.inf], 'got inf for sample 1'),
@@ -192,7 +192,7 @@ def test_class_balancing_of_a_subset():
         ([0, -1], None, ValueError, 'got -1'),
         ([0.0, 1.0], None, TypeError, 'float64'),
         ([[0], [1]], None, ValueError, 'one dimension'),
-        ([], None, ValueError, 'sum to 0'),
+        ([], None, ValueError, 'at least one'),
     ],
 )
 def test_wrong_labels(y, n_classes, error, message):

@@ -286,3 +286,13 @@ def test_an_abandoned_stream_goes_away():
     del stream
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ('number', 'error'), [(slice(0, 2), TypeError), (1.0, TypeError), (7, IndexError), (-8, IndexError)]
+)
+def test_wrong_numbers_of_batches(number, error):
+    plan = ArrayDataSource([DATA]).plan(3)
+    assert plan[-1].number == 6
+    with pytest.raises(error, match='batch'):
+        plan[number]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..arguments import check_batch_size, overridden
+from ..arguments import check_batch_size, check_shard, is_integer, overridden
 from ..batch import Batch, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
-from ..indices import IndexTree, map_leaves, own_array
+from ..indices import map_leaves, own_array
 from ..options import Options
 from ..plan import Plan, ReplayPlan, Request
 from ..rng import Path
@@ -54,8 +54,9 @@ class AbstractDataSource:
             `fn(*batch)` returns a tuple of arrays.
         rng : bool
             Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
-            belongs to the batch: it depends on the seed, the epoch and the number of the
-            batch only. Pass `epoch=` to `batch_iterator` to get other draws every epoch.
+            belongs to the batch: it depends only on the seed, the epoch and the number of the
+            batch (and on its indices, if a sequential generator shuffles). Pass `epoch=` to
+            `batch_iterator` to get other draws every epoch.
         """
         return MapDataSource(self, fn, rng)
 
@@ -288,14 +289,18 @@ class MapDataSource(DerivedDataSource):
                 yield self._apply(single, batch, path)
 
     def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        epoch, seed = kwargs.get('epoch', 0), kwargs.get('shuffle')
-        shard: IndexTree = kwargs.get('shard') or (0, 1)
+        seed, epoch = _key_part(kwargs.get('shuffle')), _key_part(kwargs.get('epoch'))
+        rank, _ = check_shard(kwargs.get('shard'))
 
         def apply(number: int, batch: Batch) -> Batch:
-            key = seed if isinstance(seed, int) else None
-            return self._apply(Request(number, 1, (), epoch, key, shard[0]), batch, path)
+            return self._apply(Request(number, 1, (), epoch, seed, rank), batch, path)
 
         return Stream(MappedFeed(self.source._open(batch_size, kwargs, self._below(path)), apply))
+
+
+def _key_part(value: Any) -> int:
+    """Return what a keyword adds to a key; what it means to the members is up to them."""
+    return abs(int(value)) if is_integer(value) else 0
 
 
 def _name(fn: Callable[..., Any]) -> str:
