@@ -27,7 +27,7 @@ def test_indexing(index):
 
 def test_it_looks_like_an_array():
     images = ImageArrayUInt8ToFloat32(LEVELS)
-    assert (len(images), images.shape, images.dtype) == (16, (16, 4, 4), np.float32)
+    assert (len(images), images.shape, images.ndim, images.dtype) == (16, (16, 4, 4), 3, np.float32)
     np.testing.assert_array_equal(np.asarray(images), images[:])
     assert np.asarray(images, np.float64).dtype == np.float64
 

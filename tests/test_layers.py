@@ -13,7 +13,7 @@ PACKAGE = Path(batchup.__file__).parent
 
 # From top to bottom. A module may import modules of its own row and of rows below it.
 LAYERS = {
-    'top': ['__init__', '__main__', '_cli', '_demo'],
+    'top': ['__init__', '__main__', '_cli', '_command', '_demo'],
     'data': ['datasets'],
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],

@@ -56,8 +56,9 @@ class Digits:
         n_val = check_non_negative('n_val', 0 if n_val is None else n_val)
         if n_val > n_known:
             raise ValueError(f'n_val must be at most {n_known}, the number of images not for testing, got {n_val}')
-        train = slice(None, n_known - n_val)
-        val = slice(n_known - n_val, None)
+        # Spread evenly, for the same reason as the images for testing.
+        for_val = np.zeros(n_known, np.bool_)
+        for_val[np.arange(n_val) * n_known // max(n_val, 1)] = True
 
         def convert(images_u8: NDArray[np.uint8]) -> Any:
             # The array-like maps 0 to 255; these images end at 16.
@@ -65,8 +66,8 @@ class Digits:
             return ImageArrayUInt8ToFloat32(images_u8, val_lower, top)
 
         known_images, known_labels = images[~for_test], labels[~for_test]
-        self.train_X_u8, self.train_y = known_images[train], known_labels[train]
-        self.val_X_u8, self.val_y = known_images[val], known_labels[val]
+        self.train_X_u8, self.train_y = known_images[~for_val], known_labels[~for_val]
+        self.val_X_u8, self.val_y = known_images[for_val], known_labels[for_val]
         self.test_X_u8, self.test_y = images[for_test], labels[for_test]
         self.train_X, self.val_X = convert(self.train_X_u8), convert(self.val_X_u8)
         self.test_X = convert(self.test_X_u8)

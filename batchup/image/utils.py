@@ -22,6 +22,8 @@ class ImageArrayUInt8ToFloat32:
     ----------
     shape : tuple of ints
         The shape of the images.
+    ndim : int
+        The number of dimensions.
     dtype : dtype
         float32.
 
@@ -46,6 +48,7 @@ class ImageArrayUInt8ToFloat32:
         self.val_lower = val_lower
         self.val_upper = val_upper
         self.shape: tuple[int, ...] = tuple(arr_u8.shape)
+        self.ndim = len(self.shape)
         self.dtype = np.dtype(np.float32)
 
     def __len__(self) -> int:
