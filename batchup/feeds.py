@@ -10,6 +10,7 @@ from typing import Any
 from .batch import Batch, check_batch
 from .errors import StateMismatchError, warn_user
 from .joint_plan import Chooser, Spread, smallest
+from .options import given_facts
 from .rng import draws_in_sequence
 from .stream import Feed, Stream
 
@@ -35,6 +36,8 @@ class IteratorFeed(Feed):
         Whether the iterator is closed with the stream.
     sequential : bool
         Whether the iterator may draw from a generator that others draw from as well.
+    facts : dict, optional
+        What else must be equal for a state to fit.
     """
 
     def __init__(
@@ -44,9 +47,11 @@ class IteratorFeed(Feed):
         length: int | float | None = None,
         owned: bool = True,
         sequential: bool = False,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._iterator = iterator
         self._origin = origin
+        self._facts = facts or {}
         self._owned = owned
         self._read = 0
         self.length = length
@@ -63,7 +68,7 @@ class IteratorFeed(Feed):
         return skipped
 
     def facts(self) -> dict[str, Any]:
-        return {'plan': f'iterator of {self._origin}'}
+        return {'plan': f'iterator of {self._origin}', **self._facts}
 
     def state(self, position: int) -> dict[str, Any]:
         if position != self._read or not self._resumable():
@@ -93,22 +98,26 @@ class IteratorFeed(Feed):
             self._iterator.close()
 
 
-def as_stream(batches: Any, origin: str, kwargs: Mapping[str, Any], length: int | float | None = None) -> Stream:
-    """Return what a user's code gave for the keywords of `batch_iterator` as a stream."""
+def as_stream(
+    batches: Any, origin: str, batch_size: int, kwargs: Mapping[str, Any], length: int | float | None = None
+) -> Stream:
+    """Return what a user's code gave for the arguments of `batch_iterator` as a stream."""
     if isinstance(batches, Stream):
         return batches
     try:
         iterator = iter(batches)
     except TypeError:
         raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
-    return Stream(IteratorFeed(iterator, origin, length, sequential=draws_in_sequence(kwargs.get('shuffle'))))
+    sequential, facts = draws_in_sequence(kwargs.get('shuffle')), given_facts(batch_size, kwargs)
+    return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=facts))
 
 
 class MemberFeed(Feed):
     """The common part of feeds over the streams of several members."""
 
-    def __init__(self, members: Sequence[Stream]) -> None:
+    def __init__(self, members: Sequence[Stream], facts: Mapping[str, Any]) -> None:
         self._members = members
+        self._facts = facts
         self.sequential = any(member.feed.sequential for member in members)
 
     def skip(self, position: int, count: int) -> int:
@@ -122,7 +131,7 @@ class MemberFeed(Feed):
         """Let the members go over batch `number`; return whether there was one."""
 
     def facts(self) -> dict[str, Any]:
-        return {'plan': type(self).__name__, 'members': len(self._members)}
+        return {'plan': type(self).__name__, 'members': len(self._members), **self._facts}
 
     def state(self, position: int) -> dict[str, Any]:
         ahead = self._ahead()
@@ -134,10 +143,17 @@ class MemberFeed(Feed):
         """Return how many members, from the first, have given their part of a batch that failed."""
         return 0
 
+    def _forget(self) -> None:
+        """Drop what was kept of a batch that failed."""
+
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        states = state.get('states')
+        if not isinstance(states, list) or len(states) != len(self._members):
+            raise StateMismatchError(f'the state has no list of {len(self._members)} states of members')
+        self._forget()
         if self.sequential:
             self._walk(here, position)
-        for member, member_state in zip(self._members, state['states']):
+        for member, member_state in zip(self._members, states):
             member.load_state_dict(member_state)
 
     def _walk(self, here: int, position: int) -> None:
@@ -170,8 +186,8 @@ class _Standing:
 class CompositeFeed(MemberFeed):
     """A batch of every member, side by side, until the first member ends."""
 
-    def __init__(self, members: Sequence[Stream], join: Callable[[Batch], Batch]) -> None:
-        super().__init__(members)
+    def __init__(self, members: Sequence[Stream], join: Callable[[Batch], Batch], facts: Mapping[str, Any]) -> None:
+        super().__init__(members, facts)
         self._join = join
         # The parts of the batch that is being made: kept if a later member fails.
         self._parts: list[Batch] = []
@@ -185,15 +201,18 @@ class CompositeFeed(MemberFeed):
                     return
                 self._parts.append(part)
             batch = self._join(tuple(self._parts))
-            self._parts.clear()
+            self._forget()
             yield batch
 
     def _ahead(self) -> int:
         return len(self._parts)
 
+    def _forget(self) -> None:
+        self._parts.clear()
+
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
         ahead = self._ahead()
-        self._parts.clear()
+        self._forget()
         skipped = [member.skip(1) for member in members[ahead:]]
         return all(skipped)
 
@@ -201,8 +220,8 @@ class CompositeFeed(MemberFeed):
 class ChoiceFeed(MemberFeed):
     """Each batch from one member."""
 
-    def __init__(self, members: Sequence[Stream], chooser: Chooser) -> None:
-        super().__init__(members)
+    def __init__(self, members: Sequence[Stream], chooser: Chooser, facts: Mapping[str, Any]) -> None:
+        super().__init__(members, facts)
         self._chooser = chooser
         self.length = chooser.length
 
@@ -230,8 +249,8 @@ class ChoiceFeed(MemberFeed):
 class MappedFeed(MemberFeed):
     """The batches of a stream, with a function applied to each."""
 
-    def __init__(self, member: Stream, fn: BatchFunction) -> None:
-        super().__init__([member])
+    def __init__(self, member: Stream, fn: BatchFunction, facts: Mapping[str, Any]) -> None:
+        super().__init__([member], facts)
         self._member = member
         self._fn = fn
         # The batch that the function is applied to: kept if the function fails.
@@ -245,14 +264,17 @@ class MappedFeed(MemberFeed):
             if self._batch is None:
                 return
             batch = self._fn(number, self._batch)
-            self._batch = None
+            self._forget()
             yield batch
 
     def _ahead(self) -> int:
         return int(self._batch is not None)
 
+    def _forget(self) -> None:
+        self._batch = None
+
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        if self._batch is not None:
-            self._batch = None
+        if self._ahead():
+            self._forget()
             return True
         return bool(members[0].skip(1))

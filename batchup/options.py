@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import check_batch_size, check_shard
+from .arguments import check_batch_size, check_shard, is_integer
 from .rng import Shuffle
 
 
@@ -58,3 +59,16 @@ class Options:
             'shuffle': str(self.shuffle),
             'epoch': self.shuffle.epoch,
         }
+
+
+def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a saved state must agree with, of keywords that are for users' code.
+
+    What they mean there is not known: a `shuffle` may be anything.
+    """
+    shuffle, epoch = kwargs.get('shuffle'), kwargs.get('epoch', 0)
+    try:
+        order = str(Shuffle.coerce(shuffle))
+    except (TypeError, ValueError):
+        order = type(shuffle).__name__
+    return {'batch_size': batch_size, 'shuffle': order, 'epoch': int(epoch) if is_integer(epoch) else str(epoch)}

@@ -149,6 +149,25 @@ def test_resuming_a_drawing_iterator_in_a_composite_warns_of_its_cost():
     assert_same_batches(resumed, saved)
 
 
+@pytest.mark.parametrize(
+    'change', [{'batch_size': 5}, {'shuffle': 2}, {'epoch': 1}, {'shuffle': np.random.RandomState(1)}]
+)
+@pytest.mark.parametrize('wrap', [lambda s: s, lambda s: s.map(lambda x: (x,)), lambda s: CompositeDataSource([s])])
+def test_a_state_of_other_arguments_is_refused(wrap, change):
+    arguments = {'batch_size': 4, 'shuffle': 1, 'epoch': 0}
+    source = wrap(CallableDataSource(call_batches))
+    state = source.batch_iterator(**arguments).state_dict()
+    with pytest.raises(StateMismatchError, match=f'{next(iter(change))} of the state'):
+        source.batch_iterator(**{**arguments, **change}).load_state_dict(state)
+
+
+@pytest.mark.parametrize('states', [None, [], {}, [{}, {}]])
+def test_a_damaged_state_is_refused(states):
+    stream = CallableDataSource(call_batches).map(lambda x: (x,)).batch_iterator(4)
+    with pytest.raises(StateMismatchError, match='no list of 1 states'):
+        stream.load_state_dict({**stream.state_dict(), 'states': states})
+
+
 def test_a_state_beyond_the_end_of_an_iterator_is_refused():
     saved = IteratorDataSource(iter(batches(3))).batch_iterator()
     list(saved)

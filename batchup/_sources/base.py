@@ -17,7 +17,7 @@ from ..batch import Batch, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import map_leaves, own_array
-from ..options import Options
+from ..options import Options, given_facts
 from ..plan import Plan, ReplayPlan, Request
 from ..rng import Path
 from ..stream import PlannedFeed, Stream
@@ -76,7 +76,7 @@ class AbstractDataSource:
         As the function `batchup.data_source.batch_map_concat`, with the batches of
         `batch_iterator(batch_size, **kwargs)`.
         """
-        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, kwargs) as stream:
+        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, batch_size, kwargs) as stream:
             return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, progress=progress)
 
     def batch_map_mean(
@@ -96,7 +96,7 @@ class AbstractDataSource:
         As the function `batchup.data_source.batch_map_mean`, with the batches of
         `batch_iterator(batch_size, **kwargs)`.
         """
-        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, kwargs) as stream:
+        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, batch_size, kwargs) as stream:
             return batch_map_mean(
                 func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress
             )
@@ -111,7 +111,7 @@ class AbstractDataSource:
     def _open(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
         if not self._has_plan():
-            return as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, kwargs)
+            return as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, batch_size, kwargs)
         return self._open_plan(Options.check(batch_size, **kwargs), path)
 
     def _open_plan(self, options: Options, path: Path) -> Stream:
@@ -295,7 +295,8 @@ class MapDataSource(DerivedDataSource):
         def apply(number: int, batch: Batch) -> Batch:
             return self._apply(Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        return Stream(MappedFeed(self.source._open(batch_size, kwargs, self._below(path)), apply))
+        stream = self.source._open(batch_size, kwargs, self._below(path))
+        return Stream(MappedFeed(stream, apply, given_facts(batch_size, kwargs)))
 
 
 def _key_part(value: Any) -> int:

@@ -11,7 +11,7 @@ from ..batch import Batch
 from ..feeds import ChoiceFeed, CompositeFeed
 from ..indices import ChoiceBatch
 from ..joint_plan import ChoicePlan, Chooser, CompositePlan, Spread, Turns, smallest
-from ..options import Options
+from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
 from ..stream import Stream
@@ -80,7 +80,8 @@ class CompositeDataSource(_JoinedDataSource):
         return map(self._join, zip(*parts))
 
     def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        return Stream(CompositeFeed(self._member_streams(batch_size, kwargs, path), self._join))
+        streams = self._member_streams(batch_size, kwargs, path)
+        return Stream(CompositeFeed(streams, self._join, given_facts(batch_size, kwargs)))
 
 
 class ChoiceDataSource(_JoinedDataSource):
@@ -137,4 +138,5 @@ class ChoiceDataSource(_JoinedDataSource):
     def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
-        return Stream(ChoiceFeed(streams, self._chooser([stream.length for stream in streams], shuffle, path)))
+        chooser = self._chooser([stream.length for stream in streams], shuffle, path)
+        return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))

@@ -49,7 +49,7 @@ class CallableDataSource(AbstractDataSource):
         batches = self.batch_iterator_fn(batch_size, **kwargs)
         samples = self.num_samples(**kwargs)
         length = None if samples is None else count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
-        return as_stream(batches, f'batch_iterator_fn ({_name(self.batch_iterator_fn)})', kwargs, length)
+        return as_stream(batches, f'batch_iterator_fn ({_name(self.batch_iterator_fn)})', batch_size, kwargs, length)
 
 
 class IteratorDataSource(AbstractDataSource):
