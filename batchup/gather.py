@@ -17,13 +17,9 @@ from numpy.typing import NDArray
 
 from .indices import Leaf
 
-# Small batches are gathered in blocks of this many bytes. Larger: more memory that one kept
-# batch keeps with it. Smaller: more work for each batch.
-GATHERED_BLOCK_BYTES = 4 * 2**20
-
-# The same for batches in order. Larger: blocks leave the processor's own cache, which is what
-# limits a plain copy. Smaller: more work for each batch.
-COPIED_BLOCK_BYTES = 2**20
+# Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
+# keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
+BLOCK_BYTES = 2**20
 
 # Blocks of at least this many bytes are recycled. Larger: page faults for every batch below
 # it. Smaller: 2 microseconds of book-keeping for batches that the allocator serves well.

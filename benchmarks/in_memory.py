@@ -35,8 +35,9 @@ def best_times(works: dict[str, Work], rounds: int = ROUNDS) -> dict[str, float]
     for _ in range(rounds):
         for name, work in works.items():
             start = time.perf_counter()
-            for _batch in work():
+            for batch in work():
                 pass
+            del batch
             best[name] = min(best[name], time.perf_counter() - start)
     return best
 
@@ -163,7 +164,8 @@ def import_time(row: str) -> None:
         'batchup': 'import numpy, batchup',
         'sources': 'import numpy; from batchup import ArrayDataSource, StandardSampler',
     }
-    times = {name: min(seconds(statement) for _ in range(15)) for name, statement in statements.items()}
+    rounds = [{name: seconds(statement) for name, statement in statements.items()} for _ in range(25)]
+    times = {name: min(times[name] for times in rounds) for name in statements}
     ratio = times['batchup'] / times['numpy']
     extra = f'(from batchup import ArrayDataSource: {times["sources"] / times["numpy"]:.2f})'
     report(row, 'import batchup against import numpy', ratio, 1.25, extra)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ..adapters import ArrayLikeRows, check_array_like
 from ..arguments import check_non_negative, check_repeats, overridden
 from ..batch import Batch
-from ..gather import COPIED_BLOCK_BYTES, GATHERED_BLOCK_BYTES, Rows, is_plain
+from ..gather import BLOCK_BYTES, Rows, is_plain
 from ..indices import Leaf, check_batch_indices, own_array
 from ..options import Options
 from ..plan import Plan, Request
@@ -190,8 +190,7 @@ class ArrayDataSource(RandomAccessDataSource):
     def _blocks(self, request: Request) -> Iterator[Iterable[Batch]]:
         """Gather the batches of a request in blocks, each cut into batches without a Python loop."""
         indices, size = request.indices, len(request.indices) // request.n_batches
-        block_bytes = COPIED_BLOCK_BYTES if isinstance(indices, range) else GATHERED_BLOCK_BYTES
-        block = 1 if self._row_bytes is None else max(1, block_bytes // max(1, size * self._row_bytes))
+        block = 1 if self._row_bytes is None else max(1, BLOCK_BYTES // max(1, size * self._row_bytes))
         for first in range(0, request.n_batches, block):
             count = min(block, request.n_batches - first)
             arrays = self._read(indices[first * size : (first + count) * size])
@@ -199,6 +198,8 @@ class ArrayDataSource(RandomAccessDataSource):
             yield (
                 (arrays,) if count == 1 else zip(*[array.reshape(count, size, *array.shape[1:]) for array in arrays])
             )
+            # For a user who has let go of the block, its memory is free for the next one.
+            del arrays
 
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
