@@ -35,9 +35,8 @@ def best_times(works: dict[str, Work], rounds: int = ROUNDS) -> dict[str, float]
     for _ in range(rounds):
         for name, work in works.items():
             start = time.perf_counter()
-            for batch in work():
+            for _batch in work():
                 pass
-            del batch
             best[name] = min(best[name], time.perf_counter() - start)
     return best
 
