@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import data_source as data_source
     from . import datasets as datasets
+    from . import errors as errors
     from . import image as image
     from . import sampling as sampling
     from .data_source import AbstractDataSource as AbstractDataSource
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __version__ = '1.0.0.dev0'
 
-_SUBMODULES = ('data_source', 'datasets', 'image', 'sampling')
+_SUBMODULES = ('data_source', 'datasets', 'errors', 'image', 'sampling')
 
 _HOMES = {
     'AbstractDataSource': 'data_source',

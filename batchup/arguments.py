@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Hashable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,16 +76,17 @@ def check_count(name: str, value: Any) -> int | float | None:
 
 
 def overridden(instance: Any, method: str) -> bool:
-    """Say whether a method of one of the package's classes was replaced in a user's subclass.
+    """Say whether a method of one of the package's classes was replaced by a user.
 
     Short cuts past a public method are for the package's own methods only: what users
     override is always called.
     """
-    kind: Any = type(instance)
-    return _overridden(kind, method)
+    if method in vars(instance):
+        return True
+    owner = next(kind for kind in type(instance).__mro__ if method in vars(kind))
+    return owner.__module__.partition('.')[0] != __name__.partition('.')[0]
 
 
-@cache
-def _overridden(kind: Hashable, method: str) -> bool:
-    package = __name__.partition('.')[0]
-    return str(getattr(kind, method).__module__).partition('.')[0] != package
+def function_name(fn: Any) -> str:
+    """Return the name of a function, for messages."""
+    return getattr(fn, '__qualname__', type(fn).__name__)

@@ -58,7 +58,7 @@ def check_batch(batch: Any, origin: str) -> Batch:
     TypeError
         If it is neither a tuple nor a list; the message names its `origin`.
     """
-    if type(batch) is tuple or isinstance(batch, tuple):
+    if isinstance(batch, tuple):
         return batch
     if isinstance(batch, list):
         return tuple(batch)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import check_non_negative
+from .arguments import check_non_negative, is_integer
 from .batch import batch_length
 from .stream import Stream
 
@@ -191,7 +191,7 @@ def _check_counts(counts: Sequence[int]) -> None:
 
 def _as_sum(value: Any, sum_axis: int | tuple[int, ...] | None) -> NDArray[Any]:
     """Return the sum that a function gave for a batch, in float64 (complex: complex128)."""
-    array = np.asarray(value)
+    array = np.asarray(float(value) if is_integer(value) else value)
     if array.dtype.kind not in 'biufc':
         raise TypeError(
             'func must return sums: a number, an array, or a tuple or list of them; '

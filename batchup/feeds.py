@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import abc
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import GeneratorType
 from typing import Any
 
 from .batch import Batch, check_batch
 from .errors import StateMismatchError, warn_user
-from .joint_plan import Chooser, Spread, smallest
+from .joint_plan import Chooser, Spread, ended_early, smallest
 from .options import given_facts
 from .rng import draws_in_sequence
-from .stream import Feed, Stream
+from .stream import STATE_VERSION, Feed, Stream
 
 # A function of the number of a batch, and the batch.
 BatchFunction = Callable[[int, Batch], Batch]
@@ -63,17 +65,22 @@ class IteratorFeed(Feed):
             yield check_batch(batch, self._origin)
 
     def skip(self, position: int, count: int) -> int:
-        skipped = sum(1 for _ in itertools.islice(self._iterator, count))
-        self._read = position + skipped
-        return skipped
+        for _ in itertools.islice(self._iterator, min(count, 1)):
+            self._read = position + 1
+            return 1
+        return 0
 
     def facts(self) -> dict[str, Any]:
         return {'plan': f'iterator of {self._origin}', **self._facts}
 
-    def state(self, position: int) -> dict[str, Any]:
+    def state(self, position: int, back: int) -> dict[str, Any]:
         if position != self._read or not self._resumable():
             return {}
         return {'iterator': self._iterator.state_dict()}  # type: ignore[attr-defined]
+
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if not self._resumable() or 'iterator' not in state:
+            super().check(here, position, state)
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self._resumable() and 'iterator' in state:
@@ -94,8 +101,10 @@ class IteratorFeed(Feed):
         return hasattr(self._iterator, 'state_dict') and hasattr(self._iterator, 'load_state_dict')
 
     def close(self) -> None:
-        if self._owned and hasattr(self._iterator, 'close'):
+        # A generator ends by itself once nobody holds it any more: others may do so.
+        if self._owned and hasattr(self._iterator, 'close') and not isinstance(self._iterator, GeneratorType):
             self._iterator.close()
+        self._iterator = iter(())
 
 
 def as_stream(
@@ -118,13 +127,11 @@ class MemberFeed(Feed):
     def __init__(self, members: Sequence[Stream], facts: Mapping[str, Any]) -> None:
         self._members = members
         self._facts = facts
+        self.exact = all(member.feed.exact for member in members)
         self.sequential = any(member.feed.sequential for member in members)
 
     def skip(self, position: int, count: int) -> int:
-        for number in range(position, position + count):
-            if not self._skip_one(number, self._members):
-                return number - position
-        return count
+        return int(count > 0 and self._skip_one(position, self._members))
 
     @abc.abstractmethod
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
@@ -133,11 +140,21 @@ class MemberFeed(Feed):
     def facts(self) -> dict[str, Any]:
         return {'plan': type(self).__name__, 'members': len(self._members), **self._facts}
 
-    def state(self, position: int) -> dict[str, Any]:
-        ahead = self._ahead()
-        return {
-            'states': [member.state_at(member.position - (k < ahead)) for k, member in enumerate(self._members)],
-        }
+    def state(self, position: int, back: int) -> dict[str, Any]:
+        own = self._member_facts()
+        states = [
+            member.state_at(member.position - steps)
+            for member, steps in zip(self._members, self._steps_back(position, back))
+        ]
+        return {'states': [{key: value for key, value in state.items() if own.get(key) != value} for state in states]}
+
+    def _member_facts(self) -> dict[str, Any]:
+        """Return what is mostly equal in the states of members, and then left out of them."""
+        return {'version': STATE_VERSION, 'drop_last': False, **self._facts}
+
+    def _steps_back(self, position: int, back: int) -> list[int]:
+        """Return for each member how many of its batches are to be given again, to come to `position`."""
+        return [back + (number < self._ahead()) for number in range(len(self._members))]
 
     def _ahead(self) -> int:
         """Return how many members, from the first, have given their part of a batch that failed."""
@@ -146,20 +163,24 @@ class MemberFeed(Feed):
     def _forget(self) -> None:
         """Drop what was kept of a batch that failed."""
 
-    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            super().check(here, position, state)
         states = state.get('states')
         if not isinstance(states, list) or len(states) != len(self._members):
             raise StateMismatchError(f'the state has no list of {len(self._members)} states of members')
+        for member, member_state in zip(self._members, states):
+            member.check_state({**self._member_facts(), **member_state})
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         self._forget()
         if self.sequential:
             self._walk(here, position)
-        for member, member_state in zip(self._members, states):
-            member.load_state_dict(member_state)
+        for member, member_state in zip(self._members, state['states']):
+            member.load_state_dict({**self._member_facts(), **member_state})
 
     def _walk(self, here: int, position: int) -> None:
         """Let the members that share a generator draw, each in its turn."""
-        if position < here:
-            raise StateMismatchError(f'this stream is at position {here} and cannot go back to {position}')
         # The other members load their states: they stay where they are.
         self.announce(here, position)
         walking = [member if member.feed.sequential else _Standing() for member in self._members]
@@ -189,20 +210,30 @@ class CompositeFeed(MemberFeed):
     def __init__(self, members: Sequence[Stream], join: Callable[[Batch], Batch], facts: Mapping[str, Any]) -> None:
         super().__init__(members, facts)
         self._join = join
-        # The parts of the batch that is being made: kept if a later member fails.
-        self._parts: list[Batch] = []
+        # The parts of the batch that is being made, kept if a later member fails; `None` for
+        # a part that was skipped.
+        self._parts: list[Batch | None] = []
         self.length = smallest([member.length for member in members])
+        certain = [member.length for member in members if member.feed.exact and member.length is not None]
+        self._end = min(certain, default=math.inf)
 
     def batches(self, position: int) -> Iterator[Batch]:
-        while True:
+        while position < self._end:
             for member in self._members[len(self._parts) :]:
                 part = next(member, None)
                 if part is None:
                     return
                 self._parts.append(part)
-            batch = self._join(tuple(self._parts))
+            batch = self._join(tuple(self._whole_parts()))
             self._forget()
+            position += 1
             yield batch
+
+    def _whole_parts(self) -> Iterator[Batch]:
+        for part in self._parts:
+            if part is None:
+                raise RuntimeError('this batch was skipped in part, before an error; skip(1) goes over the rest of it')
+            yield part
 
     def _ahead(self) -> int:
         return len(self._parts)
@@ -211,39 +242,56 @@ class CompositeFeed(MemberFeed):
         self._parts.clear()
 
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        ahead = self._ahead()
+        if number >= self._end:
+            return False
+        for member in members[len(self._parts) :]:
+            if not member.skip(1):
+                return False
+            self._parts.append(None)
         self._forget()
-        skipped = [member.skip(1) for member in members[ahead:]]
-        return all(skipped)
+        return True
 
 
 class ChoiceFeed(MemberFeed):
     """Each batch from one member."""
 
     def __init__(self, members: Sequence[Stream], chooser: Chooser, facts: Mapping[str, Any]) -> None:
-        super().__init__(members, facts)
+        super().__init__(members, {**facts, 'choice': type(chooser).__name__.lower()})
         self._chooser = chooser
         self.length = chooser.length
+        self.sequential = self.sequential or not chooser.pure
+        stratified = isinstance(chooser, Spread)
+        self._end = self.length if self.length is not None and (self.exact or stratified) else math.inf
 
     def batches(self, position: int) -> Iterator[Batch]:
-        number = position
-        while self.length is None or number < self.length:
-            member = self._chooser[number][0]
+        while position < self._end:
+            member = self._chooser[position][0]
             batch = next(self._members[member], None)
             if batch is None:
-                if isinstance(self._chooser, Spread):
-                    raise ValueError(
-                        f'member {member} of a stratified choice ended before batch {number}: '
-                        'it has fewer samples than its num_samples() says'
-                    )
+                self._ended(member, position)
                 return
+            position += 1
             yield batch
-            number += 1
+
+    def _ended(self, member: int, number: int) -> None:
+        """Raise an error if a member has ended that should have more batches."""
+        if isinstance(self._chooser, Spread):
+            raise ended_early(member, number)
+
+    def _steps_back(self, position: int, back: int) -> list[int]:
+        steps = [0] * len(self._members)
+        for number in range(position, position + back):
+            steps[self._chooser[number][0]] += 1
+        return steps
 
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        if self.length is not None and number >= self.length:
+        if number >= self._end:
             return False
-        return bool(members[self._chooser[number][0]].skip(1))
+        member = self._chooser[number][0]
+        if members[member].skip(1):
+            return True
+        self._ended(member, number)
+        return False
 
 
 class MappedFeed(MemberFeed):

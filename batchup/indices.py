@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import is_integer
 from .errors import SampleIndexError
 
 IndexArray = NDArray[np.intp]
@@ -72,6 +73,17 @@ def own_array(leaf: Leaf) -> IndexArray:
     return as_array(leaf) if isinstance(leaf, range) else leaf.copy()
 
 
+def as_tree(indices: Any) -> IndexTree:
+    """Return indices as users give them as an index tree, without a check of what they are."""
+    if isinstance(indices, ChoiceBatch):
+        return ChoiceBatch(as_tree(indices.sample_indices), indices.ds_index)
+    if isinstance(indices, slice):
+        return np.array([-1 if part is None else part for part in (indices.start, indices.stop, indices.step)])
+    if isinstance(indices, (list, tuple)) and not all(is_integer(index) for index in indices):
+        return tuple(as_tree(part) for part in indices)
+    return np.asarray(indices)
+
+
 def digest(tree: IndexTree) -> str:
     """Return 16 hexadecimal digits that tell index trees apart.
 
@@ -102,6 +114,8 @@ def check_indices(name: str, indices: Any) -> IndexArray:
         raise TypeError(f'{name} must be integers, got {type(indices).__name__} with dtype {array.dtype}')
     if array.ndim != 1:
         raise ValueError(f'{name} must have one dimension, got shape {array.shape}')
+    if array.dtype.kind == 'u' and array.max() > np.iinfo(np.intp).max:
+        raise SampleIndexError(f'{name}: index {array.max()} is out of range for any data')
     return array.astype(np.intp)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .errors import EndOfPlanError
 from .indices import ChoiceBatch, IndexArray, IndexTree, Leaf, leaf_lengths, map_leaves
 from .plan import FixedOrder, Orders, Plan, part_of_window, permutations
 from .rng import Path, Purpose, Shuffle
@@ -25,6 +26,7 @@ class JointPlan(Plan):
         self._reached = 0
         self.shuffle = shuffle
         self.pure = shuffle.pure
+        self.exact = all(member.exact for member in members)
 
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         self.check_number(number)
@@ -98,8 +100,21 @@ class ChoicePlan(JointPlan):
 
     def _join(self, number: int, limit: int) -> tuple[IndexTree, int]:
         member, ordinal = self._chooser[number]
-        indices, count = self._members[member].indices(ordinal, 1)
+        try:
+            indices, count = self._members[member].indices(ordinal, 1)
+        except EndOfPlanError:
+            if isinstance(self._chooser, Spread):
+                raise ended_early(member, number) from None
+            raise
         return ChoiceBatch(indices, member), count
+
+
+def ended_early(member: int, number: int) -> ValueError:
+    """Make the error for a member of a stratified choice that has fewer batches than it said."""
+    return ValueError(
+        f'member {member} of a stratified choice ended before batch {number}: '
+        'it has fewer samples than its num_samples() says'
+    )
 
 
 class Turns:
@@ -114,6 +129,7 @@ class Turns:
 
     def __init__(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> None:
         self._lengths = lengths
+        self.pure = shuffle.pure
         self._rounds = permutations(range(len(lengths)), shuffle, Purpose.CHOICE, path)
         self.length = self._count_batches(shuffle)
 
@@ -150,6 +166,7 @@ class Spread:
     def __init__(self, lengths: Sequence[int], shuffle: Shuffle, path: Path) -> None:
         members = np.repeat(np.arange(len(lengths)), lengths)
         self._lengths = lengths
+        self.pure = shuffle.pure
         if shuffle.in_order:
             fractions = np.concatenate([np.arange(length) / max(length, 1) for length in lengths])
             self._orders: Orders = FixedOrder(members[np.argsort(fractions, kind='stable')])

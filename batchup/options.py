@@ -71,4 +71,14 @@ def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         order = str(Shuffle.coerce(shuffle))
     except (TypeError, ValueError):
         order = type(shuffle).__name__
-    return {'batch_size': batch_size, 'shuffle': order, 'epoch': int(epoch) if is_integer(epoch) else str(epoch)}
+    others = {
+        name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
+        for name, value in sorted(kwargs.items())
+        if name not in ('shuffle', 'epoch', 'shard')
+    }
+    return {
+        'batch_size': batch_size,
+        'shuffle': order,
+        'epoch': int(epoch) if is_integer(epoch) else str(epoch),
+        **({'keywords': str(others)} if others else {}),
+    }

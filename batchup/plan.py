@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import abc
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +22,6 @@ from .indices import (
     IndexTree,
     Leaf,
     as_array,
-    check_batch_indices,
     digest,
     first_leaf,
     map_leaves,
@@ -118,11 +119,15 @@ class Plan(abc.ABC):
         draws when it first needs an index, and goes forward only.
     shuffle : Shuffle
         How samples are shuffled.
+    exact : bool
+        Whether `length` is certain. What a user's sampler says of itself, where a sequential
+        generator is drawn from, is not: such a plan ends with the sampler.
     """
 
     length: int | float | None
     pure: bool
     shuffle: Shuffle
+    exact: bool = True
 
     @abc.abstractmethod
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
@@ -172,7 +177,7 @@ class Plan(abc.ABC):
 
     def check_number(self, number: int) -> None:
         """Raise `EndOfPlanError`, an `IndexError`, unless the plan has a batch of this number."""
-        if number < 0 or (self.length is not None and number >= self.length):
+        if number < 0 or (self.exact and self.length is not None and number >= self.length):
             raise EndOfPlanError(f'there is no batch {number} in a plan of {self.length} batches')
 
     def index_batches(self) -> Iterator[Any]:
@@ -193,7 +198,7 @@ class FixedOrder:
     """The same order in every repetition."""
 
     def __init__(self, order: Leaf) -> None:
-        self._order = order
+        self._order = order if isinstance(order, range) else _read_only(order.view())
 
     def __getitem__(self, repetition: int) -> Leaf:
         return self._order
@@ -212,14 +217,14 @@ class KeyedOrders:
         self._shuffle = shuffle
         self._purpose = purpose
         self._path = path
-        self._latest = -1
-        self._order: IndexArray
+        self._latest: tuple[int, IndexArray] | None = None
 
     def __getitem__(self, repetition: int) -> IndexArray:
-        if repetition != self._latest:
-            self._order = self._make(self._shuffle.generator(self._purpose, repetition, *self._path))
-            self._latest = repetition
-        return self._order
+        latest = self._latest
+        if latest is None or latest[0] != repetition:
+            rng = self._shuffle.generator(self._purpose, repetition, *self._path)
+            latest = self._latest = repetition, _read_only(self._make(rng))
+        return latest[1]
 
 
 class DrawnOrders:
@@ -235,12 +240,18 @@ class DrawnOrders:
         if repetition < self._latest:
             raise _passed(f'repetition {repetition}')
         while self._latest < repetition:
-            self._order = self._rng.permutation(self._permuted)
+            self._order = _read_only(self._rng.permutation(self._permuted))
             self._latest += 1
         return self._order
 
 
 Orders = FixedOrder | KeyedOrders | DrawnOrders
+
+
+def _read_only(order: IndexArray) -> IndexArray:
+    """Keep users, who see parts of an order in requests, from changing it."""
+    order.flags.writeable = False
+    return order
 
 
 def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpose, path: Path) -> Orders:
@@ -321,8 +332,8 @@ class ReplayPlan(Plan):
         Makes the iterator of index batches; called at once.
     num_samples : int, math.inf or None
         The number of indices that the iterator gives in all.
-    checked_length : int or None
-        The number of samples that indices are checked against, `None` for trusted ones.
+    check : callable
+        `check(name, indices)` returns the indices of a batch as a tree, or raises an error.
     """
 
     def __init__(
@@ -333,25 +344,50 @@ class ReplayPlan(Plan):
         batch_size: int,
         shuffle: Shuffle,
         drop_last: bool,
-        checked_length: int | None = None,
+        check: Callable[[str, Any], IndexTree],
     ) -> None:
         self._name = name
         self._make_iterator = make_iterator
+        self._num_samples = num_samples
         self._batch_size = batch_size
         self._drop_last = drop_last
-        self._checked_length = checked_length
-        self.length = None if num_samples is None else count_batches(num_samples, batch_size, drop_last)
+        self._check = check
         self.shuffle = shuffle
         self.pure = shuffle.pure
+        self.exact = self.pure or num_samples == math.inf
         self._restart()
 
     def _restart(self) -> None:
         self._iterator = iter(self._make_iterator())
+        # Indices that were drawn, but not asked for yet or found wrong.
+        self._drawn: deque[Any] = deque()
         self._reached = 0
         self._latest: IndexTree = None
 
     def describe(self) -> str:
         return self._name
+
+    @cached_property
+    def length(self) -> int | float | None:  # type: ignore[override]
+        """The number of batches. It is counted where possible: any batch may be a short one."""
+        if self._num_samples is None:
+            return None
+        expected = count_batches(self._num_samples, self._batch_size, self._drop_last)
+        if not self.pure or expected == math.inf:
+            return expected
+        try:
+            return self._count_batches(self._num_samples)
+        except Exception:  # which arrives, once more, at the batch that it belongs to
+            return expected
+
+    def _count_batches(self, num_samples: float) -> int:
+        count = size = samples = 0
+        for indices in self._make_iterator():
+            size = len(first_leaf(self._check('', indices)))
+            count, samples = count + 1, samples + size
+            if samples >= num_samples:
+                break
+        return count - int(self._drop_last and 0 < size < self._batch_size)
 
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         if number < self._reached - 1:
@@ -364,14 +400,39 @@ class ReplayPlan(Plan):
         return self._latest, 1
 
     def _next_indices(self) -> IndexTree:
-        for given in self._iterator:
-            indices = given if self._checked_length is None else self._check(given, self._checked_length)
-            if not self._drop_last or len(first_leaf(indices)) >= self._batch_size:
-                return indices
-        raise EndOfPlanError(f'there is no batch {self._reached}: {self._name} gave no more indices')
+        if not self._draw(1):
+            raise EndOfPlanError(f'there is no batch {self._reached}: {self._name} gave no more indices')
+        indices = self._check(f'batch {self._reached} of {self._name}', self._drawn[0])
+        if self._drop_last and len(first_leaf(indices)) < self._batch_size and not self._draw(2):
+            raise EndOfPlanError(f'there is no batch {self._reached}: the last one is short')
+        self._drawn.popleft()
+        return indices
 
-    def _check(self, indices: Any, length: int) -> IndexArray:
-        return check_batch_indices(f'batch {self._reached} of {self._name}', indices, length)
+    def _draw(self, count: int) -> bool:
+        """Draw until `count` batches wait to be asked for; return whether there are as many."""
+        try:
+            while len(self._drawn) < count:
+                self._drawn.append(next(self._iterator))
+        except StopIteration:
+            return False
+        except Exception as error:
+            # An iterator that failed would only end: the next try must not take that for the end.
+            if self.pure:
+                self._restart()
+            else:
+                self._iterator = _Failed(error)
+            raise
+        return True
+
+
+class _Failed(Iterator[Any]):
+    """An iterator that has failed, and does so again."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __next__(self) -> Any:
+        raise self._error
 
 
 def shard_of(request: Request, rank: int, count: int) -> Request:

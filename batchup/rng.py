@@ -102,7 +102,10 @@ class Shuffle:
 
 def draws_in_sequence(shuffle: Any) -> bool:
     """Say whether `shuffle` is a sequential generator, which several sources may share."""
-    return shuffle is True or isinstance(shuffle, (np.random.RandomState, np.random.Generator))
+    try:
+        return not Shuffle.coerce(shuffle).pure
+    except (TypeError, ValueError):  # of another kind, which a user's code understands
+        return False
 
 
 def _global_rng() -> np.random.RandomState:

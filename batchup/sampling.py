@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import check_batch_size, check_integer, check_non_negative, check_repeats, overridden
 from .errors import SampleIndexError
-from .indices import IndexArray, check_indices, check_range
+from .indices import IndexArray, check_batch_indices, check_indices, check_range
 from .plan import KeyedOrders, OrderPlan, Plan, ReplayPlan, permutations, total_samples
 from .rng import Path, Purpose, SequentialRng, Shuffle
 
@@ -180,8 +180,9 @@ class _DrawingSampler(PlannedSampler):
     A batch costs one binary search a sample in the cumulative weights.
     """
 
-    _name: str
     _cumulative: NDArray[np.float64]
+    # What is drawn from; all samples, if `None`.
+    _drawn_from: IndexArray | None = None
 
     def _set_weights(self, name: str, weights: ArrayLike) -> NDArray[np.float64]:
         normalised = normalise_weights(name, weights)
@@ -204,7 +205,9 @@ class _DrawingSampler(PlannedSampler):
         if rng is None:
             orders = KeyedOrders(lambda keyed: self._draw(keyed, DRAWS_PER_KEY), shuffle, Purpose.ORDER, path)
             return OrderPlan(name, orders, DRAWS_PER_KEY, -1, batch_size, shuffle, drop_last)
-        return ReplayPlan(name, lambda: self._draws(rng, batch_size), math.inf, batch_size, shuffle, drop_last)
+        return ReplayPlan(
+            name, lambda: self._draws(rng, batch_size), math.inf, batch_size, shuffle, drop_last, lambda _, drawn: drawn
+        )
 
     def _draws(self, rng: SequentialRng, batch_size: int) -> Iterator[IndexArray]:
         while True:
@@ -212,7 +215,8 @@ class _DrawingSampler(PlannedSampler):
 
     def _draw(self, rng: SequentialRng, count: int) -> IndexArray:
         """Draw as `rng.choice(n, size=count, p=weights)` does, bit for bit."""
-        return self.map_indices(self._cumulative.searchsorted(rng.random(count), side='right'))  # type: ignore[no-any-return]
+        drawn: IndexArray = self._cumulative.searchsorted(rng.random(count), side='right')
+        return drawn if self._drawn_from is None else self._drawn_from[drawn]
 
 
 class WeightedSampler(_DrawingSampler):
@@ -289,7 +293,7 @@ class WeightedSubsetSampler(_DrawingSampler):
     """
 
     def __init__(self, sub_weights: ArrayLike, indices: ArrayLike) -> None:
-        self.indices = check_indices('indices', indices)
+        self.indices = self._drawn_from = check_indices('indices', indices)
         self.sub_weights = self._set_weights('sub_weights', sub_weights)
         if len(self.sub_weights) != len(self.indices):
             raise ValueError(
@@ -383,5 +387,9 @@ def make_plan(
         num_samples = sampler.num_indices_generated()
     except NotImplementedError:
         num_samples = None
+
+    def check(name: str, indices: Any) -> IndexArray:
+        return check_indices(name, indices) if length is None else check_batch_indices(name, indices, length)
+
     name = f'{type(sampler).__name__} of {num_samples} samples'
-    return ReplayPlan(name, make_iterator, num_samples, batch_size, shuffle, drop_last, length)
+    return ReplayPlan(name, make_iterator, num_samples, batch_size, shuffle, drop_last, check)

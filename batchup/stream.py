@@ -18,7 +18,7 @@ from typing import Any
 
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
-from .errors import EndOfPlanError, StateMismatchError, add_note, state_mismatch
+from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch
 from .indices import digest
 from .plan import Plan, Request, known_length, shard_of
 
@@ -71,11 +71,14 @@ class Feed(abc.ABC):
     ----------
     length : int, math.inf or None
         The number of batches; infinite for an endless feed, `None` if it is not known.
+    exact : bool
+        Whether `length` is certain, and not just what a user's code says of itself.
     sequential : bool
         Whether batches draw from a generator that other feeds may draw from as well.
     """
 
     length: int | float | None = None
+    exact: bool = False
     sequential: bool = False
 
     @abc.abstractmethod
@@ -84,22 +87,34 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def skip(self, position: int, count: int) -> int:
-        """Go from `position` over up to `count` batches; return how many there were."""
+        """Go from `position` over the next batches, at most `count`.
+
+        Returns
+        -------
+        int
+            How many were gone over: at least 1, unless there are none left.
+        """
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """Return what must be equal for a state to fit."""
 
-    def state(self, position: int) -> dict[str, Any]:
-        """Return what else is needed to come back to `position`."""
+    def state(self, position: int, back: int) -> dict[str, Any]:
+        """Return what else is needed to come back to `position`, `back` batches before the feed's."""
         return {}
 
-    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
-        """Go from position `here` to the `position` of a saved state that fits."""
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        """Raise `StateMismatchError`, before anything moves, if the state is seen not to fit."""
         if position < here:
             raise StateMismatchError(f'this stream is at position {here} and cannot go back to {position}')
-        if self.skip(here, position - here) < position - here:
-            raise StateMismatchError(f'the state is at position {position}, but the stream ends before it')
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        """Go from position `here` to the `position` of a saved state that was checked."""
+        while here < position:
+            skipped = self.skip(here, position - here)
+            if not skipped:
+                raise StateMismatchError(f'the state is at position {position}, but the stream ends before it')
+            here += skipped
 
     def announce(self, here: int, position: int) -> None:  # noqa: B027 - most feeds read nothing
         """Warn if data is read again to go from `here` to `position`."""
@@ -183,9 +198,17 @@ class Stream(Iterator[Batch]):
             The number of batches skipped: fewer than `n` at the end of the stream.
         """
         self._check_open()
-        skipped = self.feed.skip(self._position, check_non_negative('n', n))
-        self._go_to(self._position + skipped)
-        return skipped
+        start, end = self._position, self._position + check_non_negative('n', n)
+        while self._position < end:
+            try:
+                skipped = self.feed.skip(self._position, end - self._position)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            if not skipped:
+                break
+            self._go_to(self._position + skipped)
+        return self._position - start
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position and what is needed to check it, as a small dict for JSON."""
@@ -194,7 +217,7 @@ class Stream(Iterator[Batch]):
     def state_at(self, position: int) -> dict[str, Any]:
         """Return the state of the stream at its position, or one batch before it."""
         facts = {'version': STATE_VERSION, **self.feed.facts()}
-        return {**facts, 'position': position, **self.feed.state(position)}
+        return {**facts, 'position': position, **self.feed.state(position, self._position - position)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the position of a saved state.
@@ -209,16 +232,27 @@ class Stream(Iterator[Batch]):
             If the state does not fit this stream; the message shows both.
         """
         self._check_open()
+        self.check_state(state)
+        try:
+            self.feed.restore(self._position, state['position'], state)
+        except BaseException:
+            # Parts of it may have moved: batches from here would be anything.
+            self.close()
+            raise
+        self._go_to(state['position'])
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise an error, and move nothing, if a state is seen not to fit this stream."""
         if not isinstance(state, Mapping):
             raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
         own = {'version': STATE_VERSION, **self.feed.facts()}
         if any(state.get(name) != value for name, value in own.items()):
             raise state_mismatch({name: value for name, value in state.items() if name in own}, own)
         position: Any = state.get('position')
-        if not is_integer(position) or not 0 <= position <= (math.inf if self.length is None else self.length):
+        longest = self.length if self.feed.exact and self.length is not None else math.inf
+        if not is_integer(position) or not 0 <= position <= longest:
             raise StateMismatchError(f'the state is at position {position!r} in a stream of {self.length} batches')
-        self.feed.restore(self._position, position, state)
-        self._go_to(position)
+        self.feed.check(self._position, position, state)
 
     def _go_to(self, position: int) -> None:
         self._skipped += position - self._position
@@ -267,6 +301,7 @@ class PlannedFeed(Feed):
     def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: tuple[int, int] = (0, 1)) -> None:
         self.plan = plan
         self.length = plan.length
+        self.exact = plan.exact
         self.sequential = not plan.pure
         self._fetch = fetch
         self._facts = facts
@@ -297,11 +332,9 @@ class PlannedFeed(Feed):
         return self._latest
 
     def skip(self, position: int, count: int) -> int:
-        if self.length is not None:
-            count = int(min(count, self.length - position))
-        if count and (self.sequential or self.length is None):
+        if self.sequential or not self.exact or self.length is None:
             return self._draw_over(position, count)
-        return count
+        return int(min(count, self.length - position))
 
     def _draw_over(self, position: int, count: int) -> int:
         """Draw the indices of the batches that are skipped, as far as there are any."""
@@ -317,31 +350,36 @@ class PlannedFeed(Feed):
     def facts(self) -> dict[str, Any]:
         return {'plan': shorten(self.plan.describe(), DESCRIPTION_CHARACTERS), **self._facts}
 
-    def state(self, position: int) -> dict[str, Any]:
-        """Add the digest of a batch's indices: of the next batch, or one drawn already."""
-        number = self._digested(position)
-        if number is None:
+    def state(self, position: int, back: int) -> dict[str, Any]:
+        """Add the digest of the indices of a batch: the last one, or the next one at the start.
+
+        The last one is at hand. Of a sequential generator, nothing else may be asked for.
+        """
+        number, latest = max(position - 1, 0), self._latest
+        at_hand = latest is not None and latest.number <= number < latest.end
+        if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
         return {'digest_of': number, 'digest': digest(self._request(number).batch(number).indices)}
 
-    def _digested(self, position: int) -> int | None:
-        latest = self._latest
-        if not self.sequential and self.length is not None and position < self.length:
-            return position
-        for number in (position, position - 1):
-            if latest is not None and latest.number <= number < latest.end:
-                return number
-        return None if self.sequential or position == 0 else position - 1
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            super().check(here, position, state)
+        else:
+            self._check_digest(position, state)
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
             super().restore(here, position, state)
+            self._check_digest(position, state)
+
+    def _check_digest(self, position: int, state: Mapping[str, Any]) -> None:
+        """Raise `StateMismatchError` unless the plan gives the indices that the state has seen."""
         number = state.get('digest_of')
         if number is None:
             return
         try:
             indices = self._request(number).batch(number).indices
-        except EndOfPlanError as error:
+        except (EndOfPlanError, ReplayError) as error:
             raise StateMismatchError(f'the state is at position {position}, but {error}') from error
         if digest(indices) != state.get('digest'):
             raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})

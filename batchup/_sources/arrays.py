@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import check_non_negative, check_repeats, overridden
+from ..arguments import check_non_negative, check_repeats
 from ..batch import Batch
 from ..gather import BLOCK_BYTES, Rows, is_plain
-from ..indices import Leaf, check_batch_indices, own_array
+from ..indices import IndexTree, Leaf, check_batch_indices, own_array
 from ..options import Options
 from ..plan import Plan, Request
 from ..rng import Path
 from ..sampling import AbstractSampler, PlannedSampler, StandardSampler, SubsetSampler, make_plan
 from ..stream import Stream
-from .base import AbstractDataSource
+from .base import IndexedDataSource
 
 
-class RandomAccessDataSource(AbstractDataSource):
+class RandomAccessDataSource(IndexedDataSource):
     """Base class of sources that read samples by index.
 
     Subclasses implement `samples_by_indices_nomapping`, and heed `include_indices` in it.
@@ -85,16 +85,6 @@ class RandomAccessDataSource(AbstractDataSource):
         """Read samples by indices that go through the sampler: for a subset, positions in it."""
         return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
 
-    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
-        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k."""
-        return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
-
-    def batch_indices_iterator(
-        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
-    ) -> Iterator[Any]:
-        """Return an iterator over the sample indices of every batch, 1-D integer arrays."""
-        return self.plan(batch_size, shuffle, epoch=epoch, drop_last=drop_last).index_batches()
-
     def batch_iterator(  # type: ignore[override]
         self,
         batch_size: int,
@@ -129,12 +119,14 @@ class RandomAccessDataSource(AbstractDataSource):
         """
         return self._open_plan(Options.check(batch_size, shuffle, epoch, drop_last, shard), ())
 
-    def _make_plan(self, options: Options, path: Path) -> Plan:
-        if overridden(self, 'batch_indices_iterator'):
-            return super()._make_plan(options, path)
-        return make_plan(
-            self.sampler, options.batch_size, options.shuffle, options.drop_last, path, length=self._length
-        )
+    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        return self._open_plan(Options.check(batch_size, **kwargs), path)
+
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
+        return make_plan(self.sampler, options.batch_size, options.shuffle, options.drop_last, path, self._length)
+
+    def _check_indices(self, name: str, indices: Any) -> IndexTree:
+        return check_batch_indices(name, indices, self._length)
 
 
 class ArrayDataSource(RandomAccessDataSource):
@@ -173,6 +165,9 @@ class ArrayDataSource(RandomAccessDataSource):
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self.data = data
+        self._read_from(data)
+
+    def _read_from(self, data: Sequence[Any]) -> None:
         self._readers = [_reader(array) for array in data]
         plain = [reader.row_bytes for reader in self._readers if isinstance(reader, Rows)]
         # Only plain arrays are read in blocks: other array-likes see every batch.
@@ -180,15 +175,15 @@ class ArrayDataSource(RandomAccessDataSource):
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
+        self._check_data()
         return self._read(check_batch_indices('indices', indices, self._length))
 
-    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
-        if overridden(self, 'samples_by_indices_nomapping'):
-            return super()._fetch(request, path)
+    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         return chain.from_iterable(self._blocks(request))
 
     def _blocks(self, request: Request) -> Iterator[Iterable[Batch]]:
         """Gather the batches of a request in blocks, each cut into batches without a Python loop."""
+        self._check_data()
         indices, size = request.indices, len(request.indices) // request.n_batches
         block = 1 if self._row_bytes is None else max(1, BLOCK_BYTES // max(1, size * self._row_bytes))
         for first in range(0, request.n_batches, block):
@@ -200,6 +195,13 @@ class ArrayDataSource(RandomAccessDataSource):
             )
             # For a user who has let go of the block, its memory is free for the next one.
             del arrays
+
+    def _check_data(self) -> None:
+        """Read from arrays that were put in place of others in `data`."""
+        if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
+            if _common_length(self.data) != self._length:
+                raise ValueError(f'the arrays in data now have length {len(self.data[0])}, not {self._length}')
+            self._read_from(self.data)
 
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..arguments import check_batch_size, check_shard, is_integer, overridden
+from ..arguments import check_batch_size, function_name, is_integer, overridden
 from ..batch import Batch, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
-from ..indices import map_leaves, own_array
+from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..options import Options, given_facts
-from ..plan import Plan, ReplayPlan, Request
+from ..plan import Plan, ReplayPlan, Request, count_batches
 from ..rng import Path
 from ..stream import PlannedFeed, Stream
 
@@ -76,7 +76,7 @@ class AbstractDataSource:
         As the function `batchup.data_source.batch_map_concat`, with the batches of
         `batch_iterator(batch_size, **kwargs)`.
         """
-        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, batch_size, kwargs) as stream:
+        with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
             return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, progress=progress)
 
     def batch_map_mean(
@@ -96,30 +96,47 @@ class AbstractDataSource:
         As the function `batchup.data_source.batch_map_mean`, with the batches of
         `batch_iterator(batch_size, **kwargs)`.
         """
-        with as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, batch_size, kwargs) as stream:
+        with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
             return batch_map_mean(
                 func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress
             )
 
     # How composed sources, and pools, reach any source. `path` is the place of the source in
-    # the tree, from which its keyed draws are made.
+    # the tree, from which its keyed draws are made. What users override is called; the
+    # package's own implementations have `own` in their names, and never call what they serve.
 
     def _has_plan(self) -> bool:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
         return self.is_random_access and not overridden(self, 'batch_iterator')
 
-    def _open(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
-        if not self._has_plan():
-            return as_stream(self.batch_iterator(batch_size, **kwargs), type(self).__name__, batch_size, kwargs)
-        return self._open_plan(Options.check(batch_size, **kwargs), path)
+        if overridden(self, 'batch_iterator'):
+            return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)
+        return self._open_own(batch_size, kwargs, path)
+
+    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)
+
+    def _as_stream(self, batches: Any, batch_size: int, kwargs: Mapping[str, Any]) -> Stream:
+        """Return what `batch_iterator` gave as a stream, with the length that `num_samples` implies."""
+        if isinstance(batches, Stream):
+            return batches
+        try:
+            samples = self.num_samples(**kwargs)
+        except (NotImplementedError, TypeError):  # not told, or not for these keywords
+            samples = None
+        length = None if samples is None else count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
+        return as_stream(batches, type(self).__name__, batch_size, kwargs, length)
 
     def _open_plan(self, options: Options, path: Path) -> Stream:
         fetch = partial(self._fetch, path=path)
         return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
-        """Make the plan of an epoch; by default, replay `batch_indices_iterator`."""
+        """Make the plan of an epoch."""
+        if not overridden(self, 'batch_indices_iterator'):
+            return self._make_own_plan(options, path)
         shuffle = options.shuffle
 
         def make_iterator() -> Iterator[Any]:
@@ -129,24 +146,69 @@ class AbstractDataSource:
 
         samples = self.num_samples()
         name = f'{type(self).__name__} of {samples} samples'
-        return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last)
+        check = self._check_indices
+        return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last, check)
+
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
+        raise NotImplementedError(f'{type(self).__name__} does not implement batch_indices_iterator')
+
+    def _check_indices(self, name: str, indices: Any) -> IndexTree:
+        """Return the indices of a batch, as a user's code gives them, as an index tree."""
+        return as_tree(indices)
 
     def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
         """Read the batches of a request."""
+        if not overridden(self, 'samples_by_indices_nomapping'):
+            return self._fetch_own(request, path)
+        return self._fetch_singly(request)
+
+    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+        return self._fetch_singly(request)
+
+    def _fetch_singly(self, request: Request) -> Iterator[Batch]:
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
         for single in request.split():
             indices = map_leaves(own_array, single.indices)
             yield check_batch(self.samples_by_indices_nomapping(indices), origin)  # type: ignore[attr-defined]
 
 
+class IndexedDataSource(AbstractDataSource):
+    """Base of the package's sources that have a plan, if they are random access."""
+
+    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
+
+        Raises `TypeError` if the source is not random access.
+        """
+        self._check_random_access('plan')
+        return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
+
+    def batch_indices_iterator(
+        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
+    ) -> Iterator[Any]:
+        """Return an iterator over the sample indices of every batch.
+
+        They are 1-D integer arrays; of a composite, tuples with the indices of its members;
+        of a choice, `ChoiceBatch` tuples. Raises `TypeError` if the source is not random access.
+        """
+        self._check_random_access('batch_indices_iterator')
+        return self._make_own_plan(Options.check(batch_size, shuffle, epoch, drop_last), ()).index_batches()
+
+    def _check_random_access(self, method: str) -> None:
+        """Raise `TypeError` if a method needs random access that there is not."""
+
+
 class _NotGiven:
     """Stands for an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return '(not given)'
 
 
 NOT_GIVEN: Final = _NotGiven()
 
 
-class DerivedDataSource(AbstractDataSource, abc.ABC):
+class DerivedDataSource(IndexedDataSource, abc.ABC):
     """Base of the sources that are made from other sources.
 
     They are random access if all their members are.
@@ -174,29 +236,7 @@ class DerivedDataSource(AbstractDataSource, abc.ABC):
         """
         if shuffle is not NOT_GIVEN:
             kwargs['shuffle'] = shuffle
-        return self._open(check_batch_size(batch_size), kwargs, ())
-
-    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
-        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
-
-        Raises `TypeError` if a member is not random access.
-        """
-        self._check_random_access('plan')
-        return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
-
-    def batch_indices_iterator(
-        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
-    ) -> Iterator[Any]:
-        """Return an iterator over the sample indices of every batch.
-
-        Raises
-        ------
-        TypeError
-            If a member is not random access.
-        """
-        self._check_random_access('batch_indices_iterator')
-        plan = self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
-        return plan.index_batches()
+        return self._open_own(check_batch_size(batch_size), kwargs, ())
 
     def samples_by_indices(self, indices: Any) -> Batch:
         """Read samples by indices that go through the members' samplers.
@@ -221,16 +261,16 @@ class DerivedDataSource(AbstractDataSource, abc.ABC):
         """Read samples with the given method of the members."""
 
     @abc.abstractmethod
-    def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Put together the streams of members that have no plan."""
 
     def _has_plan(self) -> bool:
         return super()._has_plan() and all(member._has_plan() for member in self._members)
 
-    def _open(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        if not self._has_plan() and not overridden(self, 'batch_iterator'):
-            return self._join_streams(batch_size, kwargs, path)
-        return super()._open(batch_size, kwargs, path)
+    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        if all(member._has_plan() for member in self._members):
+            return self._open_plan(Options.check(batch_size, **kwargs), path)
+        return self._join_streams(batch_size, kwargs, path)
 
     def _check_random_access(self, method: str) -> None:
         for number, member in enumerate(self._members):
@@ -266,20 +306,20 @@ class MapDataSource(DerivedDataSource):
         return self.source.num_samples(**kwargs)
 
     def _samples(self, method: str, indices: Any) -> Batch:
-        return self._apply(Request(0, 1, indices), getattr(self.source, method)(indices), ())
+        return self._apply(Request(0, 1, as_tree(indices)), getattr(self.source, method)(indices), ())
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
         keywords = {'rng': request.generator(path)} if self._rng else {}
-        return check_batch(self.fn(*batch, **keywords), f'the mapped function {_name(self.fn)}')
+        return check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
 
-    def _make_plan(self, options: Options, path: Path) -> Plan:
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
         return self.source._make_plan(options, self._below(path))
 
     def _below(self, path: Path) -> Path:
         """Return the path of the source; a function without draws of its own needs no place."""
         return (*path, 0) if self._rng else path
 
-    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         batches = self.source._fetch(request, self._below(path))
         if not self._rng:
             for batch in batches:
@@ -288,21 +328,21 @@ class MapDataSource(DerivedDataSource):
             for single, batch in zip(request.split(), batches):
                 yield self._apply(single, batch, path)
 
-    def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        seed, epoch = _key_part(kwargs.get('shuffle')), _key_part(kwargs.get('epoch'))
-        rank, _ = check_shard(kwargs.get('shard'))
+    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        seed, epoch, shard = (_key_part(kwargs.get(name)) for name in ('shuffle', 'epoch', 'shard'))
 
         def apply(number: int, batch: Batch) -> Batch:
-            return self._apply(Request(number, 1, (), epoch, seed, rank), batch, path)
+            return self._apply(Request(number, 1, (), epoch, seed, shard), batch, path)
 
         stream = self.source._open(batch_size, kwargs, self._below(path))
         return Stream(MappedFeed(stream, apply, given_facts(batch_size, kwargs)))
 
 
 def _key_part(value: Any) -> int:
-    """Return what a keyword adds to a key; what it means to the members is up to them."""
+    """Return what a keyword adds to a key: a number, or the rank of a shard.
+
+    What else it may be is up to the members that understand it.
+    """
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
     return abs(int(value)) if is_integer(value) else 0
-
-
-def _name(fn: Callable[..., Any]) -> str:
-    return getattr(fn, '__qualname__', type(fn).__name__)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import batch as nested
+from ..arguments import check_integer
 from ..batch import Batch
 from ..feeds import ChoiceFeed, CompositeFeed
 from ..indices import ChoiceBatch
@@ -32,7 +33,7 @@ class _JoinedDataSource(DerivedDataSource):
     def _member_plans(self, options: Options, path: Path) -> list[Plan]:
         return [member._make_plan(options, (*path, k)) for k, member in enumerate(self._members)]
 
-    def _member_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
+    def _member_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
         return [member._open(batch_size, kwargs, (*path, k)) for k, member in enumerate(self._members)]
 
 
@@ -69,17 +70,17 @@ class CompositeDataSource(_JoinedDataSource):
             raise ValueError(f'indices must be a list with a part for each of {len(self._members)} members, got {got}')
         return self._join(tuple(getattr(member, method)(part) for member, part in zip(self._members, indices)))
 
-    def _make_plan(self, options: Options, path: Path) -> Plan:
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
         return CompositePlan(self._member_plans(options, path), options.shuffle, self.trim)
 
-    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         parts = [
             member._fetch(request._replace(indices=indices), (*path, k))
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
         return map(self._join, zip(*parts))
 
-    def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         return Stream(CompositeFeed(streams, self._join, given_facts(batch_size, kwargs)))
 
@@ -109,6 +110,8 @@ class ChoiceDataSource(_JoinedDataSource):
     def _samples(self, method: str, indices: Any) -> Batch:
         if not isinstance(indices, ChoiceBatch):
             raise TypeError(f'indices must be a ChoiceBatch(sample_indices, ds_index), got {type(indices).__name__}')
+        if not 0 <= check_integer('ds_index', indices.ds_index) < len(self._members):
+            raise IndexError(f'ds_index must be below {len(self._members)}, got {indices.ds_index}')
         batch: Batch = getattr(self._members[indices.ds_index], method)(indices.sample_indices)
         return batch
 
@@ -125,17 +128,17 @@ class ChoiceDataSource(_JoinedDataSource):
             counts.append(int(length))
         return Spread(counts, shuffle, path)
 
-    def _make_plan(self, options: Options, path: Path) -> Plan:
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
         chooser = self._chooser([plan.length for plan in plans], options.shuffle, path)
         return ChoicePlan(plans, options.shuffle, chooser)
 
-    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         indices, k = request.indices
         batches: Iterator[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k))
         return batches
 
-    def _join_streams(self, batch_size: Any, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
         chooser = self._chooser([stream.length for stream in streams], shuffle, path)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..arguments import check_batch_size, check_count
+from ..arguments import check_batch_size, check_count, function_name
 from ..feeds import IteratorFeed, as_stream
 from ..plan import count_batches
 from ..stream import Stream
@@ -49,7 +49,9 @@ class CallableDataSource(AbstractDataSource):
         batches = self.batch_iterator_fn(batch_size, **kwargs)
         samples = self.num_samples(**kwargs)
         length = None if samples is None else count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
-        return as_stream(batches, f'batch_iterator_fn ({_name(self.batch_iterator_fn)})', batch_size, kwargs, length)
+        return as_stream(
+            batches, f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})', batch_size, kwargs, length
+        )
 
 
 class IteratorDataSource(AbstractDataSource):
@@ -78,7 +80,3 @@ class IteratorDataSource(AbstractDataSource):
         """Return a stream over the rest of the iterator; all arguments are ignored."""
         length = math.inf if self.n_samples == math.inf else None
         return Stream(IteratorFeed(self.batch_iter, type(self).__name__, length, owned=False))
-
-
-def _name(fn: Any) -> str:
-    return getattr(fn, '__qualname__', type(fn).__name__)
