@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -108,8 +109,9 @@ def batch_map_mean(
     TypeError
         If `func` returns anything else.
 
-    >>> batch_map_mean(np.sum, [(np.arange(3),), (np.arange(2),)])
-    (np.float64(0.8),)
+    >>> (mean,) = batch_map_mean(np.sum, [(np.arange(3),), (np.arange(2),)])
+    >>> float(mean)
+    0.8
     """
     totals: list[NDArray[Any]] = []
     samples = 0
@@ -152,7 +154,9 @@ def _total(batches: Iterable[Any], length: float | None, n_batches: int | None) 
 def _tqdm(iterator: Iterator[Any], **kwargs: Any) -> Iterable[Any]:
     from tqdm.auto import tqdm  # noqa: PLC0415 - imported when a bar is first shown
 
-    bar: Iterable[Any] = tqdm(iterator, disable=None, **kwargs)
+    # A notebook is no terminal, but shows bars.
+    disable = False if 'ipykernel' in sys.modules else None
+    bar: Iterable[Any] = tqdm(iterator, disable=disable, **kwargs)
     return bar
 
 

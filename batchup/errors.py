@@ -55,4 +55,4 @@ def add_note(error: BaseException, note: str) -> None:
     if hasattr(error, 'add_note'):
         error.add_note(note)
     else:
-        error.__notes__ = [*getattr(error, '__notes__', []), note]
+        vars(error).setdefault('__notes__', []).append(note)

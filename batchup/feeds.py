@@ -71,7 +71,8 @@ class IteratorFeed(Feed):
         return 0
 
     def facts(self) -> dict[str, Any]:
-        return {'plan': f'iterator of {self._origin}', **self._facts}
+        known = {} if self.length in (None, math.inf) else {'batches': self.length}
+        return {'plan': f'iterator of {self._origin}', **known, **self._facts}
 
     def state(self, position: int, back: int) -> dict[str, Any]:
         if position != self._read or not self._resumable():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 from batchup.data_source import (
     AbstractDataSource,
@@ -194,3 +195,11 @@ def assert_same_batches(some: Any, others: Any) -> None:
     assert len(some) == len(others)
     for one, other in zip(some, others):
         assert_same_batch(one, other)
+
+
+def take_until_error(stream: Any) -> list[Any]:
+    """Take batches until an `OSError` arrives; return those before it."""
+    received: list[Any] = []
+    with pytest.raises(OSError, match='disk gone'):
+        received.extend(batch for batch in stream if received.append(batch))
+    return received

@@ -1,6 +1,7 @@
 """Imports go down the layers of the design, and `import batchup` stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,10 +48,11 @@ def imports_of(name, path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition('batchup.')[2] for alias in node.names if alias.name.startswith('batchup.')}
-        elif isinstance(node, ast.ImportFrom) and node not in only_types and (node.level or node.module == 'batchup'):
-            base = package[: len(package) - node.level + 1] + (
-                node.module.split('.') if node.level and node.module else []
-            )
+        elif isinstance(node, ast.ImportFrom) and node not in only_types:
+            module = (node.module or '').split('.') if node.module else []
+            if not node.level and module[0] != 'batchup':
+                continue
+            base = package[: len(package) - node.level + 1] + module if node.level else module[1:]
             found |= {'.'.join([*base, alias.name]) for alias in node.names} | {'.'.join(base)}
     known = modules()
     return {target for target in found if target in known or f'{target}.__init__' in known}
@@ -71,6 +73,31 @@ def test_every_module_has_a_layer(name):
 def test_the_graph_is_found():
     assert {'stream', 'indices', 'options'} <= {target for targets in GRAPH.values() for target in targets}
     assert '_sources.base' in GRAPH['_sources.arrays']
+
+
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'import batchup.stream',
+        'from batchup import stream',
+        'from batchup.stream import Stream',
+        'from .. import stream',
+        'from ..stream import Stream',
+        'def f():\n    from batchup.stream import Stream',
+    ],
+)
+def test_every_form_of_import_is_found(tmp_path, statement):
+    (tmp_path / 'module.py').write_text(statement)
+    assert 'stream' in imports_of('_sources.module', tmp_path / 'module.py')
+
+
+def test_the_picture_in_the_docs_shows_the_layers():
+    picture = (PACKAGE.parent / 'docs' / 'layers.svg').read_text()
+    shown = {}
+    for name, modules in re.findall(r'class="name"[^>]*>(\w+)<.*?class="modules"[^>]*>([^<]+)<', picture, re.DOTALL):
+        shown[name] = {module.split('.')[0].rstrip(':') for module in modules.split()}
+    inside = {'base', 'arrays', 'iterables', 'derived'}
+    assert {name: modules - inside for name, modules in shown.items()} == {k: set(v) for k, v in LAYERS.items()}
 
 
 @pytest.mark.parametrize('name', GRAPH)

@@ -19,7 +19,7 @@ from batchup.data_source import (
 from batchup.errors import ReplayError, StateMismatchError
 from batchup.stream import Phase
 
-from .cases import assert_same_batches
+from .cases import assert_same_batches, take_until_error
 
 DATA = np.arange(20)
 
@@ -55,13 +55,6 @@ FAILING = {
 SHUFFLES = {'in order': lambda: None, 'seed': lambda: 3, 'drawn': lambda: np.random.RandomState(3)}
 failing = pytest.mark.parametrize('name', FAILING)
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
-
-
-def take_until_error(stream):
-    received = []
-    with pytest.raises(OSError, match='disk gone'):
-        received.extend(batch for batch in stream if received.append(batch))
-    return received
 
 
 @failing

@@ -66,7 +66,7 @@ def shift_images(images: Floats, rng: np.random.Generator) -> Floats:
     no_border, border = (0, 0), (1, 1)
     framed = np.pad(images, [*[no_border] * (images.ndim - 2), border, border], mode='edge')
     # All nine shifts of every image, as views: (n, ..., 3, 3, height, width).
-    shifts = np.lib.stride_tricks.sliding_window_view(framed, (height, width), axis=(-2, -1))
+    shifts: Any = np.lib.stride_tricks.sliding_window_view(framed, (height, width), (-2, -1))  # type: ignore[call-overload, unused-ignore]
     down, right = rng.integers(3, size=(2, len(images)))
     shifted: Floats = shifts[np.arange(len(images)), ..., down, right, :, :]
     return shifted

@@ -1,1 +1,3 @@
 """Images as arrays."""
+
+from . import utils as utils
