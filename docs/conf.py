@@ -25,7 +25,7 @@ napoleon_custom_sections = [('Attributes', 'params_style')]
 
 # Names in single backticks become links where there is an entry for them.
 default_role = 'py:obj'
-nitpick_ignore_regex = [('py:obj', '.*')]
+nitpick_ignore_regex = [('py:obj', r'(?!batchup\.).*')]
 
 
 def head_examples(app, what, name, obj, options, lines):

@@ -178,7 +178,8 @@ def test_killed_run_continues(long_run, tmp_path):
     assert batches_in_epoch(tmp_path / 'run.npz') > 0
     resumed = lines(run(*arguments, '--resume', tmp_path / 'run.npz'))
     assert resumed[0] == expected[0]
-    assert resumed[1:] == expected[-len(resumed) + 1 :]
+    assert re.fullmatch(r'continuing from \S+run.npz, at epoch [12], batch [1-9]\d*', resumed[1])
+    assert resumed[2:] == expected[-len(resumed) + 2 :]
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='needs SIGINT')
@@ -200,8 +201,8 @@ def finished(tmp_path_factory):
 
 
 def test_finished_run_shows_its_accuracy_again(finished):
-    arguments, _, output = finished
-    assert lines(run(*arguments)) == [output[0], output[-1]]
+    arguments, checkpoint, output = finished
+    assert lines(run(*arguments)) == [output[0], f'continuing from {checkpoint}, at the end', output[-1]]
 
 
 def test_only_the_checkpoint_is_left(finished):

@@ -38,7 +38,6 @@ DATA = {
     'structured': structured,
     'object': lambda: np.array([{'n': k} for k in range(N)], dtype=object),
     'strings': lambda: np.array([f'name {k}' for k in range(N)]),
-    'variable strings': lambda: np.array(['x' * k for k in range(N)], np.dtypes.StringDType()),
     'bytes': lambda: np.array([b'%d' % k for k in range(N)]),
     'datetime': lambda: np.datetime64('2020-01-01', 'ns') + np.arange(N),
     'timedelta': lambda: np.arange(N).astype('m8[s]'),
@@ -53,6 +52,10 @@ DATA = {
     'read-only': read_only,
     'masked': lambda: np.ma.masked_array(np.arange(N), np.arange(N) % 3 == 0),
 }
+
+
+if hasattr(np.dtypes, 'StringDType'):  # since NumPy 2
+    DATA['variable strings'] = lambda: np.array(['x' * k for k in range(N)], np.dtypes.StringDType())
 
 
 @pytest.fixture(params=[1, 2**40], ids=['recycled', 'fresh'])
@@ -73,7 +76,7 @@ def test_kept_and_overwritten_batches(kind, batch_size, shuffle):
     for number, (array, indices) in enumerate(kept):
         np.testing.assert_array_equal(array, original[indices])
         if number % 3 == 0:
-            array[:1] = array[-1:]
+            array[:] = original[:1]
             indices[:] = -1
     for array, indices in itertools.compress(kept, [number % 3 for number in range(len(kept))]):
         np.testing.assert_array_equal(array, original[indices])
@@ -81,10 +84,21 @@ def test_kept_and_overwritten_batches(kind, batch_size, shuffle):
 
 
 @pytest.mark.usefixtures('_memory')
+@pytest.mark.parametrize('kind', DATA)
+def test_no_rows(kind):
+    data = DATA[kind]()[:0]
+    source = ArrayDataSource([data], repeats=-1)
+    assert list(source.batch_iterator(4, shuffle=1)) == []
+    (shard,) = next(ArrayDataSource([DATA[kind]()]).batch_iterator(1, shard=(0, 2)))
+    assert (shard.shape, shard.dtype) == (data.shape, data.dtype)
+
+
+@pytest.mark.usefixtures('_memory')
 @pytest.mark.parametrize('kind', ['float32', 'wide rows', 'structured', 'object', 'transposed'])
 def test_batches_share_memory_with_nothing(kind):
     data = DATA[kind]()
-    kept = [batch[0] for _ in range(2) for batch in ArrayDataSource([data]).batch_iterator(40)]
+    source = ArrayDataSource([data])
+    kept = [batch[0] for shuffle in (None, 1, 2) for batch in source.batch_iterator(40, shuffle=shuffle)]
     for one, other in itertools.combinations([data, *kept], 2):
         assert not np.shares_memory(one, other)
 

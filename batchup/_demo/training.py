@@ -191,6 +191,9 @@ class Training:
             raise not_a_checkpoint(path) from None
         if differences:
             raise CommandError(f'{path} belongs to another run: {"; ".join(differences)}')
+        finished = self.epoch == self._options.epochs
+        place = 'the end' if finished else f'epoch {self.epoch + 1}, batch {self._stream.position}'
+        _print(f'continuing from {path}, at {place}')
 
     def _facts(self) -> dict[str, Any]:
         """Return what must be equal to continue a run."""
