@@ -94,6 +94,8 @@ class ChoicePlan(JointPlan):
         super().__init__(members, shuffle)
         self._chooser = chooser
         self.length = chooser.length
+        # A spread is over as many batches as were counted.
+        self.exact = self.exact or isinstance(chooser, Spread)
 
     def describe(self) -> str:
         return self._describe_members(type(self._chooser).__name__.lower())

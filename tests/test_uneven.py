@@ -82,6 +82,12 @@ def test_a_stratified_choice_takes_all_batches(shuffle):
     assert len(np.concatenate([batch[0] for batch in batches])) == 19
 
 
+def test_a_drawn_stratified_choice_ends_with_what_was_counted():
+    members = [ArrayDataSource([np.arange(15)], sampler=Buckets()), ArrayDataSource([np.arange(5)])]
+    stream = ChoiceDataSource(members, stratified=True).batch_iterator(5, shuffle=np.random.RandomState(3))
+    assert len(stream) == len(list(stream)) == 4
+
+
 class Short(Buckets):
     """A sampler that gives less than it says."""
 
