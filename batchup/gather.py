@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
+from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,12 @@ from .indices import Leaf
 BLOCK_BYTES = 2**20
 
 # Blocks of at least this many bytes are recycled. Larger: page faults for every batch below
-# it. Smaller: 2 microseconds of book-keeping for batches that the allocator serves well.
+# it. Smaller: a microsecond of book-keeping for batches that the allocator serves well.
 RECYCLED_BYTES = 2**17
 
 # Pieces of memory that a source watches, for each of its arrays. Larger: more memory that
 # may lie idle. Smaller: fresh memory for loops that hold on to several batches.
 WATCHED_PIECES = 4
-
 
 # Bytes that a processor moves at once. Copies between addresses that differ by a multiple of it
 # are up to a quarter faster.
@@ -50,36 +50,35 @@ class Buffers:
 
     def __init__(self, array: NDArray[Any]) -> None:
         self._row_shape = array.shape[1:]
-        self._row_items = math.prod(array.shape[1:])
         self._dtype = array.dtype
         self._row_bytes = row_bytes(array)
         self._address = array.ctypes.data
-        self._pieces: deque[tuple[memoryview, weakref.ref[Any]]] = deque(maxlen=WATCHED_PIECES)
+        self._pieces: deque[tuple[PickleBuffer, int, weakref.ref[Any]]] = deque(maxlen=WATCHED_PIECES)
 
     def empty(self, count: int) -> NDArray[Any]:
         """Return an uninitialised array for so many rows."""
-        nbytes = count * self._row_bytes
         pieces = self._pieces
         for _ in range(len(pieces)):
             try:
                 # Taken out while it is looked at, so that threads never share a piece.
-                memory, watched = pieces.popleft()
+                memory, rows, watched = pieces.popleft()
             except IndexError:
                 continue
-            if watched() is None and nbytes <= memory.nbytes <= 2 * nbytes:
+            if watched() is None and count <= rows <= 2 * count:
                 break
-            pieces.append((memory, watched))
+            pieces.append((memory, rows, watched))
         else:
-            memory = self._new_piece(nbytes)
-        # The base of this array is a memoryview, so that it is itself the base of its views:
-        # NumPy passes over bases that are arrays without memory of their own.
-        array = np.frombuffer(memory, self._dtype, count * self._row_items)
-        pieces.append((memory, weakref.ref(array)))
-        return array.reshape(count, *self._row_shape)
+            memory, rows = self._new_piece(count * self._row_bytes), count
+        array: NDArray[Any] = np.ndarray((count, *self._row_shape), self._dtype, memory)  # type: ignore[arg-type]
+        pieces.append((memory, rows, weakref.ref(array)))
+        return array
 
-    def _new_piece(self, nbytes: int) -> memoryview:
+    def _new_piece(self, nbytes: int) -> PickleBuffer:
         fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
-        return fresh.data[(self._address - fresh.ctypes.data) % CACHE_LINE :]
+        # Arrays over a buffer that is no array are themselves the base of their views: NumPy
+        # passes over bases that are arrays without memory of their own.
+        aligned: Any = fresh[(self._address - fresh.ctypes.data) % CACHE_LINE :]
+        return PickleBuffer(aligned)
 
 
 def is_plain(array: Any) -> bool:
