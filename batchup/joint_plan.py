@@ -11,7 +11,8 @@ import numpy as np
 
 from .errors import EndOfPlanError
 from .indices import ChoiceBatch, IndexArray, IndexTree, Leaf, leaf_lengths, map_leaves
-from .plan import FixedOrder, Orders, Plan, part_of_window, permutations
+from .orders import FixedOrder, Orders, permutations
+from .plan import Plan, part_of_window
 from .rng import Path, Purpose, Shuffle
 
 

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from .arguments import check_batch_size, check_integer, check_non_negative, check_repeats, overridden
 from .errors import SampleIndexError
 from .indices import IndexArray, check_batch_indices, check_indices, check_range
-from .plan import KeyedOrders, OrderPlan, Plan, ReplayPlan, permutations, total_samples
+from .orders import KeyedOrders, permutations
+from .plan import OrderPlan, Plan, ReplayPlan, total_samples
 from .rng import Path, Purpose, SequentialRng, Shuffle
 
 # Weighted draws by a seed are made this many at a time, each time with a new key. Larger:

@@ -18,7 +18,7 @@ LAYERS = {
     'data': ['datasets'],
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],
-    'plans': ['plan', 'joint_plan', 'sampling', 'options'],
+    'plans': ['plan', 'joint_plan', 'orders', 'sampling', 'options'],
     'ground': ['errors', 'arguments', 'batch', 'indices', 'rng', 'adapters', 'gather', 'image'],
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}
