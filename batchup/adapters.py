@@ -6,7 +6,7 @@ Other libraries are recognised once the user has imported them; batchup imports 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,10 @@ class ArrayLikeRows:
         positive = np.where(as_array(indices) < 0, as_array(indices) + len(self.array), as_array(indices))
         positions, places = np.unique(positive, return_inverse=True)
         return self._rows[positions][places]
+
+    def batches(self, indices: Leaf, n_batches: int) -> Iterator[Any]:
+        """Read several batches of equal size one by one."""
+        return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
 
 
 def _is_h5py(data: Any) -> bool:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
+from collections.abc import Iterator
+from itertools import repeat
 from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .indices import Leaf
+from .indices import Leaf, as_array
 
 # Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
@@ -104,7 +106,7 @@ class Rows:
         self.array = array
         self.row_bytes = row_bytes(array)
         self._plain = array.view(np.ndarray)
-        self._take = self._plain.take
+        self._take: Any = self._plain.take
         # `take` would first copy all of an array that is not contiguous.
         self._takes = array.flags.c_contiguous and array.flags.aligned
         self._buffers = Buffers(self._plain)
@@ -129,7 +131,20 @@ class Rows:
         count = len(indices)
         out = self._buffers.empty(count) if count >= self._recycled_rows else None
         # 'wrap' is as fast as 'clip', and gives negative indices their meaning.
-        return self._take(indices, 0, out, 'wrap')
+        rows: NDArray[Any] = self._take(indices, 0, out, 'wrap')
+        return rows
+
+    def batches(self, indices: Leaf, n_batches: int) -> Iterator[NDArray[Any]]:
+        """Read several batches of equal size one by one, without a Python loop around them."""
+        size = len(indices) // n_batches
+        if isinstance(indices, range) and size:
+            starts = range(indices.start, indices.stop, size)
+            return map(self._copy, map(slice, starts, (start + size for start in starts)), repeat(size))
+        parts = iter(as_array(indices).reshape(n_batches, size))
+        if not self._takes:
+            return map(self._plain.__getitem__, parts)
+        outputs = map(self._buffers.empty, repeat(size)) if size >= self._recycled_rows else repeat(None)
+        return map(self._take, parts, repeat(0), outputs, repeat('wrap'))
 
     def _copy(self, rows: slice, count: int) -> NDArray[Any]:
         if count < self._recycled_rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -170,7 +170,6 @@ class ArrayDataSource(RandomAccessDataSource):
     def _read_from(self, data: Sequence[Any]) -> None:
         self._readers = [_reader(array) for array in data]
         plain = [reader.row_bytes for reader in self._readers if isinstance(reader, Rows)]
-        # Only plain arrays are read in blocks: other array-likes see every batch.
         self._row_bytes = sum(plain) if len(plain) == len(data) else None
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
@@ -179,20 +178,26 @@ class ArrayDataSource(RandomAccessDataSource):
         return self._read(check_batch_indices('indices', indices, self._length))
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
-        return chain.from_iterable(self._blocks(request))
-
-    def _blocks(self, request: Request) -> Iterator[Iterable[Batch]]:
-        """Gather the batches of a request in blocks, each cut into batches without a Python loop."""
         self._check_data()
+        size = len(request.indices) // request.n_batches
+        # Only plain arrays are read in blocks: other array-likes see every batch.
+        block = 1 if self._row_bytes is None else BLOCK_BYTES // max(1, size * self._row_bytes)
+        if block > 1:
+            return chain.from_iterable(self._blocks(request, block))
+        columns = [reader.batches(request.indices, request.n_batches) for reader in self._readers]
+        if self.include_indices:
+            columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, size)))
+        # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
+        return map(_side_by_side, *columns)
+
+    def _blocks(self, request: Request, block: int) -> Iterator[Iterator[Batch]]:
+        """Gather so many batches of a request at once, and cut them apart without a Python loop."""
         indices, size = request.indices, len(request.indices) // request.n_batches
-        block = 1 if self._row_bytes is None else max(1, BLOCK_BYTES // max(1, size * self._row_bytes))
         for first in range(0, request.n_batches, block):
             count = min(block, request.n_batches - first)
             arrays = self._read(indices[first * size : (first + count) * size])
             # Iterating over the first axis gives the batches, each a view of its own rows.
-            yield (
-                (arrays,) if count == 1 else zip(*[array.reshape(count, size, *array.shape[1:]) for array in arrays])
-            )
+            yield zip(*[array.reshape(count, size, *array.shape[1:]) for array in arrays])
             # For a user who has let go of the block, its memory is free for the next one.
             del arrays
 
@@ -206,6 +211,10 @@ class ArrayDataSource(RandomAccessDataSource):
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
         return (own_array(indices), *arrays) if self.include_indices else arrays
+
+
+def _side_by_side(*arrays: Any) -> Batch:
+    return arrays
 
 
 def _reader(array: Any) -> Rows | ArrayLikeRows:
