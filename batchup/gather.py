@@ -57,23 +57,25 @@ class Buffers:
         self._address = array.ctypes.data
         self._pieces: deque[tuple[PickleBuffer, int, weakref.ref[Any]]] = deque(maxlen=WATCHED_PIECES)
 
-    def empty(self, count: int) -> NDArray[Any]:
-        """Return an uninitialised array for so many rows."""
-        pieces = self._pieces
-        for _ in range(len(pieces)):
-            try:
-                # Taken out while it is looked at, so that threads never share a piece.
-                memory, rows, watched = pieces.popleft()
-            except IndexError:
-                continue
-            if watched() is None and count <= rows <= 2 * count:
-                break
-            pieces.append((memory, rows, watched))
-        else:
-            memory, rows = self._new_piece(count * self._row_bytes), count
-        array: NDArray[Any] = np.ndarray((count, *self._row_shape), self._dtype, memory)  # type: ignore[arg-type]
-        pieces.append((memory, rows, weakref.ref(array)))
-        return array
+    def arrays(self, count: int) -> Iterator[NDArray[Any]]:
+        """Give uninitialised arrays for so many rows, without end."""
+        pieces, dtype, shape = self._pieces, self._dtype, (count, *self._row_shape)
+        while True:
+            for _ in range(len(pieces)):
+                try:
+                    # Taken out while it is looked at, so that threads never share a piece.
+                    memory, rows, watched = pieces.popleft()
+                except IndexError:
+                    continue
+                if watched() is None and count <= rows <= 2 * count:
+                    break
+                pieces.append((memory, rows, watched))
+            else:
+                memory, rows = self._new_piece(count * self._row_bytes), count
+            array: NDArray[Any] = np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
+            pieces.append((memory, rows, weakref.ref(array)))
+            yield array
+            del array
 
     def _new_piece(self, nbytes: int) -> PickleBuffer:
         fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
@@ -107,7 +109,8 @@ class Rows:
         self.row_bytes = row_bytes(array)
         self._plain = array.view(np.ndarray)
         self._take: Any = self._plain.take
-        # `take` would first copy all of an array that is not contiguous.
+        # `take` would first copy all of an array that is not contiguous. Its mode 'wrap' is as
+        # fast as 'clip', and gives negative indices their meaning.
         self._takes = array.flags.c_contiguous and array.flags.aligned
         self._buffers = Buffers(self._plain)
         recycles = self.row_bytes > 0 and not array.dtype.hasobject
@@ -124,31 +127,30 @@ class Rows:
         array of shape (m, ...)
             A new, writable array of the same dtype.
         """
+        output = next(self._outputs(len(indices)))
         if isinstance(indices, range):
-            return self._copy(slice(indices.start, indices.stop), len(indices))
-        if not self._takes:
-            return self._plain[indices]
-        count = len(indices)
-        out = self._buffers.empty(count) if count >= self._recycled_rows else None
-        # 'wrap' is as fast as 'clip', and gives negative indices their meaning.
-        rows: NDArray[Any] = self._take(indices, 0, out, 'wrap')
+            return self._copy(slice(indices.start, indices.stop), output)
+        rows: NDArray[Any] = self._take(indices, 0, output, 'wrap') if self._takes else self._plain[indices]
         return rows
 
     def batches(self, indices: Leaf, n_batches: int) -> Iterator[NDArray[Any]]:
         """Read several batches of equal size one by one, without a Python loop around them."""
         size = len(indices) // n_batches
+        outputs = self._outputs(size)
         if isinstance(indices, range) and size:
             starts = range(indices.start, indices.stop, size)
-            return map(self._copy, map(slice, starts, (start + size for start in starts)), repeat(size))
+            return map(self._copy, map(slice, starts, (start + size for start in starts)), outputs)
         parts = iter(as_array(indices).reshape(n_batches, size))
         if not self._takes:
             return map(self._plain.__getitem__, parts)
-        outputs = map(self._buffers.empty, repeat(size)) if size >= self._recycled_rows else repeat(None)
         return map(self._take, parts, repeat(0), outputs, repeat('wrap'))
 
-    def _copy(self, rows: slice, count: int) -> NDArray[Any]:
-        if count < self._recycled_rows:
+    def _outputs(self, size: int) -> Iterator[Any]:
+        """Give memory for so many rows, without end; `None` where NumPy's own does as well."""
+        return self._buffers.arrays(size) if size >= self._recycled_rows else repeat(None)
+
+    def _copy(self, rows: slice, output: NDArray[Any] | None) -> NDArray[Any]:
+        if output is None:
             return self._plain[rows].copy()
-        out = self._buffers.empty(count)
-        out[...] = self._plain[rows]
-        return out
+        output[...] = self._plain[rows]
+        return output

@@ -119,9 +119,14 @@ def check_indices(name: str, indices: Any) -> IndexArray:
     return array.astype(np.intp)
 
 
-def check_range(name: str, lowest: int, highest: int, length: int) -> None:
+def bounds(indices: IndexArray) -> tuple[int, ...]:
+    """Return the highest and the lowest of some indices; nothing if there are none."""
+    return (int(indices.max()), int(indices.min())) if indices.size else ()
+
+
+def check_range(name: str, bounds: tuple[int, ...], length: int) -> None:
     """Raise `SampleIndexError` unless indices are valid for `length` samples, as in NumPy."""
-    for value in (highest, lowest):
+    for value in bounds:
         if not -length <= value < length:
             raise SampleIndexError(f'{name}: index {value} is out of range for {length} samples')
 
@@ -131,6 +136,5 @@ def check_batch_indices(name: str, indices: Any, length: int) -> IndexArray:
     if isinstance(indices, slice):
         return as_array(range(*indices.indices(length)))
     array = check_indices(name, indices)
-    if array.size:
-        check_range(name, int(array.min()), int(array.max()), length)
+    check_range(name, bounds(array), length)
     return array

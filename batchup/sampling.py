@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import check_batch_size, check_integer, check_non_negative, check_repeats, overridden
 from .errors import SampleIndexError
-from .indices import IndexArray, check_batch_indices, check_indices, check_range
+from .indices import IndexArray, bounds, check_batch_indices, check_indices, check_range
 from .orders import KeyedOrders, permutations
 from .plan import OrderPlan, Plan, ReplayPlan, total_samples
 from .rng import Path, Purpose, SequentialRng, Shuffle
@@ -152,6 +152,7 @@ class SubsetSampler(PlannedSampler):
 
     def __init__(self, indices: ArrayLike, repeats: int = 1) -> None:
         self.indices = check_indices('indices', indices)
+        self._bounds = bounds(self.indices)
         self.repeats = check_repeats(repeats)
 
     def num_indices_generated(self) -> int | float:
@@ -166,13 +167,7 @@ class SubsetSampler(PlannedSampler):
         return OrderPlan(name, orders, len(self.indices), self.repeats, batch_size, shuffle, drop_last)
 
     def check_length(self, length: int) -> None:
-        check_subset(self.indices, length)
-
-
-def check_subset(indices: IndexArray, length: int) -> None:
-    """Raise `SampleIndexError` unless all indices are valid for data of `length` samples."""
-    if indices.size:
-        check_range('indices', int(indices.min()), int(indices.max()), length)
+        check_range('indices', self._bounds, length)
 
 
 class _DrawingSampler(PlannedSampler):
@@ -295,6 +290,7 @@ class WeightedSubsetSampler(_DrawingSampler):
 
     def __init__(self, sub_weights: ArrayLike, indices: ArrayLike) -> None:
         self.indices = self._drawn_from = check_indices('indices', indices)
+        self._bounds = bounds(self.indices)
         self.sub_weights = self._set_weights('sub_weights', sub_weights)
         if len(self.sub_weights) != len(self.indices):
             raise ValueError(
@@ -305,7 +301,7 @@ class WeightedSubsetSampler(_DrawingSampler):
         return self.indices[indices]
 
     def check_length(self, length: int) -> None:
-        check_subset(self.indices, length)
+        check_range('indices', self._bounds, length)
 
     @classmethod
     def class_balancing_sampler(
@@ -323,7 +319,7 @@ class WeightedSubsetSampler(_DrawingSampler):
             The number of classes, if labels are to be checked against it.
         """
         labels, chosen = check_labels(y, n_classes), check_indices('indices', indices)
-        check_subset(chosen, len(labels))
+        check_range('indices', bounds(chosen), len(labels))
         return cls(WeightedSampler.class_balancing_sample_weights(labels[chosen], n_classes), chosen)
 
 

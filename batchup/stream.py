@@ -24,7 +24,7 @@ from .plan import Plan, Request, known_length, shard_of
 
 # How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
 # the window. Smaller: more work for each batch.
-WINDOW_BATCHES = 64
+WINDOW_BATCHES = 256
 
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
