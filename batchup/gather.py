@@ -11,14 +11,14 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import chain, repeat
 from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .indices import Leaf, as_array
+from .indices import Leaf
 
 # Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
@@ -134,16 +134,32 @@ class Rows:
         return rows
 
     def batches(self, indices: Leaf, n_batches: int) -> Iterator[NDArray[Any]]:
-        """Read several batches of equal size one by one, without a Python loop around them."""
+        """Read several batches of equal size: small ones in blocks, large ones one by one.
+
+        There is no Python loop around the batches: most of their time would be Python's.
+        """
         size = len(indices) // n_batches
+        block = BLOCK_BYTES // max(1, size * self.row_bytes)
+        if block > 1:
+            # Iterating over the first axis of a block gives batches, each a view of its own rows.
+            return chain.from_iterable(self._blocks(indices, size, n_batches, block))
         outputs = self._outputs(size)
-        if isinstance(indices, range) and size:
+        if isinstance(indices, range):
             starts = range(indices.start, indices.stop, size)
             return map(self._copy, map(slice, starts, (start + size for start in starts)), outputs)
-        parts = iter(as_array(indices).reshape(n_batches, size))
+        parts = iter(indices.reshape(n_batches, size))
         if not self._takes:
             return map(self._plain.__getitem__, parts)
         return map(self._take, parts, repeat(0), outputs, repeat('wrap'))
+
+    def _blocks(self, indices: Leaf, size: int, n_batches: int, block: int) -> Iterator[NDArray[Any]]:
+        """Read batches in blocks of so many, of shape (block, size, ...)."""
+        for first in range(0, n_batches, block):
+            count = min(block, n_batches - first)
+            rows = self.read(indices[first * size : (first + count) * size])
+            yield rows.reshape(count, size, *rows.shape[1:])
+            # For a user who has let go of the block, its memory is free for the next one.
+            del rows
 
     def _outputs(self, size: int) -> Iterator[Any]:
         """Give memory for so many rows, without end; `None` where NumPy's own does as well."""

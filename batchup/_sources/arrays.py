@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike
 from ..adapters import ArrayLikeRows, check_array_like
 from ..arguments import check_non_negative, check_repeats
 from ..batch import Batch
-from ..gather import BLOCK_BYTES, Rows, is_plain
+from ..gather import Rows, is_plain
 from ..indices import IndexTree, Leaf, check_batch_indices, own_array
 from ..options import Options
 from ..plan import Plan, Request
@@ -165,12 +164,7 @@ class ArrayDataSource(RandomAccessDataSource):
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self.data = data
-        self._read_from(data)
-
-    def _read_from(self, data: Sequence[Any]) -> None:
         self._readers = [_reader(array) for array in data]
-        plain = [reader.row_bytes for reader in self._readers if isinstance(reader, Rows)]
-        self._row_bytes = sum(plain) if len(plain) == len(data) else None
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
@@ -179,34 +173,21 @@ class ArrayDataSource(RandomAccessDataSource):
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         self._check_data()
-        size = len(request.indices) // request.n_batches
-        # Only plain arrays are read in blocks: other array-likes see every batch.
-        block = 1 if self._row_bytes is None else BLOCK_BYTES // max(1, size * self._row_bytes)
-        if block > 1:
-            return chain.from_iterable(self._blocks(request, block))
         columns = [reader.batches(request.indices, request.n_batches) for reader in self._readers]
         if self.include_indices:
-            columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, size)))
+            columns.insert(
+                0,
+                iter(own_array(request.indices).reshape(request.n_batches, len(request.indices) // request.n_batches)),
+            )
         # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
         return map(_side_by_side, *columns)
-
-    def _blocks(self, request: Request, block: int) -> Iterator[Iterator[Batch]]:
-        """Gather so many batches of a request at once, and cut them apart without a Python loop."""
-        indices, size = request.indices, len(request.indices) // request.n_batches
-        for first in range(0, request.n_batches, block):
-            count = min(block, request.n_batches - first)
-            arrays = self._read(indices[first * size : (first + count) * size])
-            # Iterating over the first axis gives the batches, each a view of its own rows.
-            yield zip(*[array.reshape(count, size, *array.shape[1:]) for array in arrays])
-            # For a user who has let go of the block, its memory is free for the next one.
-            del arrays
 
     def _check_data(self) -> None:
         """Read from arrays that were put in place of others in `data`."""
         if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
             if _common_length(self.data) != self._length:
                 raise ValueError(f'the arrays in data now have length {len(self.data[0])}, not {self._length}')
-            self._read_from(self.data)
+            self._readers = [_reader(array) for array in self.data]
 
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
