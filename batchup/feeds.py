@@ -11,9 +11,9 @@ from typing import Any
 
 from .batch import Batch, check_batch
 from .errors import StateMismatchError, warn_user
-from .joint_plan import Chooser, Spread, ended_early, smallest
+from .joint_plan import Chooser, smallest
 from .options import given_facts
-from .rng import draws_in_sequence
+from .rng import understood
 from .stream import STATE_VERSION, Feed, Stream
 
 # A function of the number of a batch, and the batch.
@@ -118,8 +118,9 @@ def as_stream(
         iterator = iter(batches)
     except TypeError:
         raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
-    sequential, facts = draws_in_sequence(kwargs.get('shuffle')), given_facts(batch_size, kwargs)
-    return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=facts))
+    shuffle = understood(kwargs.get('shuffle'))
+    sequential = shuffle is not None and not shuffle.pure
+    return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=given_facts(batch_size, kwargs)))
 
 
 class MemberFeed(Feed):
@@ -178,7 +179,7 @@ class MemberFeed(Feed):
         if self.sequential:
             self._walk(here, position)
         for member, member_state in zip(self._members, state['states']):
-            member.load_state_dict({**self._member_facts(), **member_state})
+            member.restore_state({**self._member_facts(), **member_state})
 
     def _walk(self, here: int, position: int) -> None:
         """Let the members that share a generator draw, each in its turn."""
@@ -261,23 +262,17 @@ class ChoiceFeed(MemberFeed):
         self._chooser = chooser
         self.length = chooser.length
         self.sequential = self.sequential or not chooser.pure
-        stratified = isinstance(chooser, Spread)
-        self._end = self.length if self.length is not None and (self.exact or stratified) else math.inf
+        self._end = self.length if self.length is not None and (self.exact or chooser.counted) else math.inf
 
     def batches(self, position: int) -> Iterator[Batch]:
         while position < self._end:
             member = self._chooser[position][0]
             batch = next(self._members[member], None)
             if batch is None:
-                self._ended(member, position)
+                self._chooser.check_end(member, position)
                 return
             position += 1
             yield batch
-
-    def _ended(self, member: int, number: int) -> None:
-        """Raise an error if a member has ended that should have more batches."""
-        if isinstance(self._chooser, Spread):
-            raise ended_early(member, number)
 
     def _steps_back(self, position: int, back: int) -> list[int]:
         steps = [0] * len(self._members)
@@ -291,7 +286,7 @@ class ChoiceFeed(MemberFeed):
         member = self._chooser[number][0]
         if members[member].skip(1):
             return True
-        self._ended(member, number)
+        self._chooser.check_end(member, number)
         return False
 
 

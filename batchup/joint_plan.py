@@ -95,8 +95,7 @@ class ChoicePlan(JointPlan):
         super().__init__(members, shuffle)
         self._chooser = chooser
         self.length = chooser.length
-        # A spread is over as many batches as were counted.
-        self.exact = self.exact or isinstance(chooser, Spread)
+        self.exact = self.exact or chooser.counted
 
     def describe(self) -> str:
         return self._describe_members(type(self._chooser).__name__.lower())
@@ -106,18 +105,9 @@ class ChoicePlan(JointPlan):
         try:
             indices, count = self._members[member].indices(ordinal, 1)
         except EndOfPlanError:
-            if isinstance(self._chooser, Spread):
-                raise ended_early(member, number) from None
+            self._chooser.check_end(member, number)
             raise
         return ChoiceBatch(indices, member), count
-
-
-def ended_early(member: int, number: int) -> ValueError:
-    """Make the error for a member of a stratified choice that has fewer batches than it said."""
-    return ValueError(
-        f'member {member} of a stratified choice ended before batch {number}: '
-        'it has fewer samples than its num_samples() says'
-    )
 
 
 class Turns:
@@ -130,6 +120,9 @@ class Turns:
     [0, 1, 2, 3, 0, 1, 2]
     """
 
+    # Whether all batches were counted, so that the choice ends with the last of them.
+    counted = False
+
     def __init__(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> None:
         self._lengths = lengths
         self.pure = shuffle.pure
@@ -139,6 +132,9 @@ class Turns:
     def __getitem__(self, number: int) -> tuple[int, int]:
         turn, place = divmod(number, len(self._lengths))
         return int(self._rounds[turn][place]), turn
+
+    def check_end(self, member: int, number: int) -> None:
+        """Accept that a member has ended in place of batch `number`: so do the turns."""
 
     def _count_batches(self, shuffle: Shuffle) -> int | float | None:
         """Count the batches; unknown if the generator of the last round is yet to be drawn from."""
@@ -166,6 +162,8 @@ class Spread:
     [0, 1, 2, 3, 0, 0, 1, 0, 0, 1, 2, 0, 0, 1, 0]
     """
 
+    counted = True
+
     def __init__(self, lengths: Sequence[int], shuffle: Shuffle, path: Path) -> None:
         members = np.repeat(np.arange(len(lengths)), lengths)
         self._lengths = lengths
@@ -179,6 +177,13 @@ class Spread:
 
     def __getitem__(self, number: int) -> tuple[int, int]:
         return int(self._members[number]), int(self._ordinals[number])
+
+    def check_end(self, member: int, number: int) -> None:
+        """Raise an error: a member has ended in place of batch `number`, with fewer batches than it said."""
+        raise ValueError(
+            f'member {member} of a stratified choice ended before batch {number}: '
+            'it has fewer samples than its num_samples() says'
+        )
 
     @cached_property
     def _members(self) -> IndexArray:

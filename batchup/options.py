@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .arguments import check_batch_size, check_shard, is_integer
-from .rng import Shuffle
+from .rng import Shuffle, understood
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,8 @@ def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
     What they mean there is not known: a `shuffle` may be anything.
     """
-    shuffle, epoch = kwargs.get('shuffle'), kwargs.get('epoch', 0)
-    try:
-        order = str(Shuffle.coerce(shuffle))
-    except (TypeError, ValueError):
-        order = type(shuffle).__name__
+    given, epoch = kwargs.get('shuffle'), kwargs.get('epoch', 0)
+    shuffle = understood(given)
     others = {
         name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
         for name, value in sorted(kwargs.items())
@@ -78,7 +75,7 @@ def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         'batch_size': batch_size,
-        'shuffle': order,
+        'shuffle': type(given).__name__ if shuffle is None else str(shuffle),
         'epoch': int(epoch) if is_integer(epoch) else str(epoch),
         **({'keywords': str(others)} if others else {}),
     }

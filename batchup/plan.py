@@ -17,15 +17,7 @@ import numpy as np
 
 from .arguments import check_integer
 from .errors import EndOfPlanError
-from .indices import (
-    IndexTree,
-    Leaf,
-    as_array,
-    digest,
-    first_leaf,
-    map_leaves,
-    own_array,
-)
+from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, own_array
 from .orders import Orders, passed
 from .rng import Path, Purpose, Shuffle, keyed_generator
 
@@ -78,6 +70,10 @@ class Request(NamedTuple):
         """The number of the batch after the last one."""
         return self.number + self.n_batches
 
+    def covers(self, number: int) -> bool:
+        """Say whether the request is for batch `number`, among others."""
+        return self.number <= number < self.end
+
     def generator(self, path: Path) -> np.random.Generator:
         """Make the generator for a random function that is mapped over this batch.
 
@@ -100,10 +96,10 @@ def part_of_window(tree: IndexTree, count: int, first: int, last: int) -> IndexT
     return map_leaves(part, tree)
 
 
-def count_batches(length: float, batch_size: int, drop_last: bool) -> int | float:
-    """Return the number of batches in `length` samples; endless stays endless."""
-    if length == math.inf:
-        return math.inf
+def count_batches(length: float | None, batch_size: int, drop_last: bool) -> int | float | None:
+    """Return the number of batches in `length` samples; endless stays endless, and unknown unknown."""
+    if length is None or length == math.inf:
+        return length
     return int(length) // batch_size if drop_last else -(-int(length) // batch_size)
 
 
@@ -300,10 +296,8 @@ class ReplayPlan(Plan):
     @cached_property
     def length(self) -> int | float | None:  # type: ignore[override]
         """The number of batches. It is counted where possible: any batch may be a short one."""
-        if self._num_samples is None:
-            return None
         expected = count_batches(self._num_samples, self._batch_size, self._drop_last)
-        if not self.pure or expected == math.inf:
+        if not self.pure or self._num_samples is None or self._num_samples == math.inf:
             return expected
         try:
             return self._count_batches(self._num_samples)

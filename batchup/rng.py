@@ -100,12 +100,12 @@ class Shuffle:
         return f'seed {self.seed}' if self.pure else type(self.rng).__name__
 
 
-def draws_in_sequence(shuffle: Any) -> bool:
-    """Say whether `shuffle` is a sequential generator, which several sources may share."""
+def understood(shuffle: Any) -> Shuffle | None:
+    """Interpret a `shuffle` that is for a user's code; `None` if it is of a kind of its own."""
     try:
-        return not Shuffle.coerce(shuffle).pure
-    except (TypeError, ValueError):  # of another kind, which a user's code understands
-        return False
+        return Shuffle.coerce(shuffle)
+    except (TypeError, ValueError):
+        return None
 
 
 def _global_rng() -> np.random.RandomState:

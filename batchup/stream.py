@@ -233,6 +233,10 @@ class Stream(Iterator[Batch]):
         """
         self._check_open()
         self.check_state(state)
+        self.restore_state(state)
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go to the position of a state that was checked."""
         try:
             self.feed.restore(self._position, state['position'], state)
         except BaseException:
@@ -326,7 +330,7 @@ class PlannedFeed(Feed):
     def _request(self, position: int) -> Request:
         """Return the window of batches from `position` on."""
         latest = self._latest
-        if latest is not None and latest.number <= position < latest.end:
+        if latest is not None and latest.covers(position):
             return latest.since(position)
         self._latest = self.plan.window(position, WINDOW_BATCHES)
         return self._latest
@@ -356,7 +360,7 @@ class PlannedFeed(Feed):
         The last one is at hand. Of a sequential generator, nothing else may be asked for.
         """
         number, latest = max(position - 1, 0), self._latest
-        at_hand = latest is not None and latest.number <= number < latest.end
+        at_hand = latest is not None and latest.covers(number)
         if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
         return {'digest_of': number, 'digest': digest(self._request(number).batch(number).indices)}
@@ -386,7 +390,7 @@ class PlannedFeed(Feed):
 
     def describe_batch(self, position: int) -> str:
         latest = self._latest
-        if latest is None or not latest.number <= position < latest.end:
+        if latest is None or not latest.covers(position):
             return super().describe_batch(position)
         indices = shard_of(latest.batch(position), *self._shard).indices
         return f'in batch {position} of epoch {latest.epoch}, with indices {indices!r}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -116,10 +116,8 @@ class RandomAccessDataSource(IndexedDataSource):
         Stream
             An iterator over tuples of arrays, which belong to the caller.
         """
-        return self._open_plan(Options.check(batch_size, shuffle, epoch, drop_last, shard), ())
-
-    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        return self._open_plan(Options.check(batch_size, **kwargs), path)
+        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard}
+        return self._open_own(batch_size, kwargs, ())
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         return make_plan(self.sampler, options.batch_size, options.shuffle, options.drop_last, path, self._length)
@@ -175,10 +173,7 @@ class ArrayDataSource(RandomAccessDataSource):
         self._check_data()
         columns = [reader.batches(request.indices, request.n_batches) for reader in self._readers]
         if self.include_indices:
-            columns.insert(
-                0,
-                iter(own_array(request.indices).reshape(request.n_batches, len(request.indices) // request.n_batches)),
-            )
+            columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, -1)))
         # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
         return map(_side_by_side, *columns)
 

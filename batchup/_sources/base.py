@@ -102,8 +102,7 @@ class AbstractDataSource:
             )
 
     # How composed sources, and pools, reach any source. `path` is the place of the source in
-    # the tree, from which its keyed draws are made. What users override is called; the
-    # package's own implementations have `own` in their names, and never call what they serve.
+    # the tree, from which its keyed draws are made.
 
     def _has_plan(self) -> bool:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
@@ -111,11 +110,6 @@ class AbstractDataSource:
 
     def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
-        if overridden(self, 'batch_iterator'):
-            return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)
-        return self._open_own(batch_size, kwargs, path)
-
-    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)
 
     def _as_stream(self, batches: Any, batch_size: int, kwargs: Mapping[str, Any]) -> Stream:
@@ -126,17 +120,11 @@ class AbstractDataSource:
             samples = self.num_samples(**kwargs)
         except (NotImplementedError, TypeError):  # not told, or not for these keywords
             samples = None
-        length = None if samples is None else count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
+        length = count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
         return as_stream(batches, type(self).__name__, batch_size, kwargs, length)
-
-    def _open_plan(self, options: Options, path: Path) -> Stream:
-        fetch = partial(self._fetch, path=path)
-        return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
         """Make the plan of an epoch."""
-        if not overridden(self, 'batch_indices_iterator'):
-            return self._make_own_plan(options, path)
         shuffle = options.shuffle
 
         def make_iterator() -> Iterator[Any]:
@@ -149,23 +137,12 @@ class AbstractDataSource:
         check = self._check_indices
         return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last, check)
 
-    def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        raise NotImplementedError(f'{type(self).__name__} does not implement batch_indices_iterator')
-
     def _check_indices(self, name: str, indices: Any) -> IndexTree:
         """Return the indices of a batch, as a user's code gives them, as an index tree."""
         return as_tree(indices)
 
     def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
         """Read the batches of a request."""
-        if not overridden(self, 'samples_by_indices_nomapping'):
-            return self._fetch_own(request, path)
-        return self._fetch_singly(request)
-
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
-        return self._fetch_singly(request)
-
-    def _fetch_singly(self, request: Request) -> Iterator[Batch]:
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
         for single in request.split():
             indices = map_leaves(own_array, single.indices)
@@ -173,7 +150,11 @@ class AbstractDataSource:
 
 
 class IndexedDataSource(AbstractDataSource):
-    """Base of the package's sources that have a plan, if they are random access."""
+    """Base of the package's sources that have a plan, if they are random access.
+
+    What users override is called. The package's own ways have `own` in their names: public
+    methods go them directly, so that an override may call `super()`.
+    """
 
     def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
         """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
@@ -196,6 +177,31 @@ class IndexedDataSource(AbstractDataSource):
 
     def _check_random_access(self, method: str) -> None:
         """Raise `TypeError` if a method needs random access that there is not."""
+
+    def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        own = not overridden(self, 'batch_iterator')
+        return self._open_own(batch_size, kwargs, path) if own else super()._open(batch_size, kwargs, path)
+
+    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        options = Options.check(batch_size, **kwargs)
+        fetch = partial(self._fetch, path=path)
+        return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
+
+    def _make_plan(self, options: Options, path: Path) -> Plan:
+        own = not overridden(self, 'batch_indices_iterator')
+        return self._make_own_plan(options, path) if own else super()._make_plan(options, path)
+
+    @abc.abstractmethod
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
+        """Make the plan of an epoch as `batch_indices_iterator` does."""
+
+    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+        own = not overridden(self, 'samples_by_indices_nomapping')
+        return self._fetch_own(request, path) if own else super()._fetch(request, path)
+
+    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+        """Read the batches of a request as `samples_by_indices_nomapping` does."""
+        return super()._fetch(request, path)
 
 
 class _NotGiven:
@@ -269,7 +275,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
 
     def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         if all(member._has_plan() for member in self._members):
-            return self._open_plan(Options.check(batch_size, **kwargs), path)
+            return super()._open_own(batch_size, kwargs, path)
         return self._join_streams(batch_size, kwargs, path)
 
     def _check_random_access(self, method: str) -> None:

@@ -47,8 +47,7 @@ class CallableDataSource(AbstractDataSource):
         """Return a stream over the batches of an epoch; keywords go to the function."""
         batch_size = check_batch_size(batch_size)
         batches = self.batch_iterator_fn(batch_size, **kwargs)
-        samples = self.num_samples(**kwargs)
-        length = None if samples is None else count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
+        length = count_batches(self.num_samples(**kwargs), batch_size, bool(kwargs.get('drop_last')))
         return as_stream(
             batches, f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})', batch_size, kwargs, length
         )
