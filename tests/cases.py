@@ -91,6 +91,26 @@ def keep(*batch: Any) -> tuple[Any, ...]:
     return batch
 
 
+def numbers(n: int, offset: int = 0, **kwargs: Any) -> ArrayDataSource:
+    """Make a source of the numbers from `offset` on."""
+    return ArrayDataSource([np.arange(n) + offset], **kwargs)
+
+
+class FailsOnce:
+    """A function that returns its batch, but fails at one of its calls."""
+
+    def __init__(self, at: int, error: type[BaseException] = OSError) -> None:
+        self.at = at
+        self.calls = 0
+        self.error = error
+
+    def __call__(self, *batch: Any) -> tuple[Any, ...]:
+        self.calls += 1
+        if self.calls == self.at:
+            raise self.error('disk gone')
+        return batch
+
+
 # Finite sources with random access, which can be in order and shuffled.
 RANDOM_ACCESS: dict[str, Callable[[], AbstractDataSource]] = {
     'array': lambda: ArrayDataSource(arrays(10)),
@@ -176,6 +196,13 @@ DRAWN_SHUFFLES: dict[str, Callable[[], dict[str, Any]]] = {
     'generator': lambda: {'shuffle': np.random.default_rng(12345)},
 }
 SHUFFLES = {**PURE_SHUFFLES, **DRAWN_SHUFFLES}
+
+# One of each kind, as the argument alone.
+SHUFFLE_ARGUMENTS: dict[str, Callable[[], Any]] = {
+    'in order': lambda: None,
+    'seed': lambda: 3,
+    'drawn': lambda: np.random.RandomState(3),
+}
 
 
 def assert_same_batch(one: Any, other: Any) -> None:

@@ -15,11 +15,7 @@ from batchup.data_source import (
     MapDataSource,
 )
 
-from .cases import PlainSource, arrays, assert_same_batch, assert_same_batches, jitter
-
-
-def numbers(n, offset=0, **kwargs):
-    return ArrayDataSource([np.arange(n) + offset], **kwargs)
+from .cases import PlainSource, arrays, assert_same_batch, assert_same_batches, jitter, numbers
 
 
 def listed(batches):

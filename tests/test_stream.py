@@ -19,23 +19,9 @@ from batchup.data_source import (
 from batchup.errors import ReplayError, StateMismatchError
 from batchup.stream import Phase
 
-from .cases import assert_same_batches, take_until_error
+from .cases import SHUFFLE_ARGUMENTS, FailsOnce, assert_same_batches, take_until_error
 
 DATA = np.arange(20)
-
-
-class FailsOnce:
-    """A function that fails at its third batch, the first time."""
-
-    def __init__(self, error=OSError):
-        self.calls = 0
-        self.error = error
-
-    def __call__(self, *batch):
-        self.calls += 1
-        if self.calls == 3:
-            raise self.error('disk gone')
-        return batch
 
 
 def failing_iterator(batch_size, **kwargs):
@@ -52,16 +38,15 @@ FAILING = {
         [CallableDataSource(failing_iterator), ArrayDataSource([DATA]).map(fn)]
     ),
 }
-SHUFFLES = {'in order': lambda: None, 'seed': lambda: 3, 'drawn': lambda: np.random.RandomState(3)}
 failing = pytest.mark.parametrize('name', FAILING)
-shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
+shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS)
 
 
 @failing
 @shuffled
 def test_after_an_error_the_same_batch_comes_next(name, shuffle):
-    expected = list(FAILING[name](lambda *batch: batch).batch_iterator(3, shuffle=SHUFFLES[shuffle]()))
-    stream = FAILING[name](FailsOnce()).batch_iterator(3, shuffle=SHUFFLES[shuffle]())
+    expected = list(FAILING[name](lambda *batch: batch).batch_iterator(3, shuffle=SHUFFLE_ARGUMENTS[shuffle]()))
+    stream = FAILING[name](FailsOnce(at=3)).batch_iterator(3, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
     received = take_until_error(stream)
     assert stream.position == len(received)
     assert_same_batches([*received, *stream], expected)
@@ -72,9 +57,9 @@ def test_after_an_error_the_same_batch_comes_next(name, shuffle):
 @pytest.mark.filterwarnings('ignore:to resume at batch')
 def test_a_state_saved_after_an_error_loses_nothing(name, shuffle):
     def open_stream(fn):
-        return FAILING[name](fn).batch_iterator(3, shuffle=SHUFFLES[shuffle]())
+        return FAILING[name](fn).batch_iterator(3, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
 
-    stream = open_stream(FailsOnce())
+    stream = open_stream(FailsOnce(at=3))
     received = take_until_error(stream)
     resumed = open_stream(lambda *batch: batch)
     resumed.load_state_dict(stream.state_dict())
@@ -84,14 +69,14 @@ def test_a_state_saved_after_an_error_loses_nothing(name, shuffle):
 @failing
 def test_skipping_after_an_error_goes_over_the_batch_that_failed(name):
     expected = list(FAILING[name](lambda *batch: batch).batch_iterator(3))
-    stream = FAILING[name](FailsOnce()).batch_iterator(3)
+    stream = FAILING[name](FailsOnce(at=3)).batch_iterator(3)
     received = take_until_error(stream)
     assert stream.skip(1) == 1
     assert_same_batches(stream, expected[len(received) + 1 :])
 
 
 def test_an_error_keeps_its_type_and_says_where_it_arrived():
-    stream = ArrayDataSource([DATA]).map(FailsOnce(KeyError)).batch_iterator(3, shuffle=3, epoch=7)
+    stream = ArrayDataSource([DATA]).map(FailsOnce(3, KeyError)).batch_iterator(3, shuffle=3, epoch=7)
     with pytest.raises(KeyError) as caught:
         list(stream)
     indices = ArrayDataSource([DATA]).plan(3, 3, epoch=7)[2].indices
@@ -99,7 +84,7 @@ def test_an_error_keeps_its_type_and_says_where_it_arrived():
 
 
 def test_keyboard_interrupt_keeps_the_place():
-    stream = ArrayDataSource([DATA]).map(FailsOnce(KeyboardInterrupt)).batch_iterator(3)
+    stream = ArrayDataSource([DATA]).map(FailsOnce(3, KeyboardInterrupt)).batch_iterator(3)
     with pytest.raises(KeyboardInterrupt):
         list(stream)
     assert next(stream)[0].tolist() == [6, 7, 8]

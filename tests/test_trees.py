@@ -15,7 +15,16 @@ from batchup.data_source import (
 )
 from batchup.errors import StateMismatchError
 
-from .cases import PlainSource, assert_same_batches, jitter, take_until_error
+from .cases import (
+    SHUFFLE_ARGUMENTS,
+    FailsOnce,
+    PlainSource,
+    assert_same_batches,
+    jitter,
+    keep,
+    numbers,
+    take_until_error,
+)
 
 pytestmark = pytest.mark.filterwarnings('ignore:to resume at batch')
 
@@ -54,27 +63,6 @@ def counting(kind=Counting, **kwargs):
     return CallableDataSource(lambda batch_size, **_: kind(**kwargs))
 
 
-def keep(*batch):
-    return batch
-
-
-def numbers(n, **kwargs):
-    return ArrayDataSource([np.arange(n)], **kwargs)
-
-
-class FailsOnce:
-    """A function that fails at its fourth call."""
-
-    def __init__(self):
-        self.calls = 0
-
-    def __call__(self, *batch):
-        self.calls += 1
-        if self.calls == 4:
-            raise OSError('disk gone')
-        return batch
-
-
 TREES = {
     'map of map': lambda fn: counting().map(keep).map(fn),
     'map of composite': lambda fn: CompositeDataSource([counting(), numbers(8)]).map(fn),
@@ -85,16 +73,15 @@ TREES = {
         [numbers(3, repeats=9), ChoiceDataSource([counting(Resumable), numbers(9)]).map(keep).map(fn)]
     ),
 }
-SHUFFLES = {'in order': lambda: None, 'seed': lambda: 3, 'drawn': lambda: np.random.RandomState(3)}
 
 
 @pytest.mark.parametrize('name', TREES)
-@pytest.mark.parametrize('shuffle', SHUFFLES)
+@pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS)
 def test_a_state_saved_after_an_error_is_before_the_batch_that_failed(name, shuffle):
     def open_stream(fn):
-        return TREES[name](fn).batch_iterator(1, shuffle=SHUFFLES[shuffle]())
+        return TREES[name](fn).batch_iterator(1, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
 
-    stream = open_stream(FailsOnce())
+    stream = open_stream(FailsOnce(at=4))
     received = take_until_error(stream)
     state = json.loads(json.dumps(stream.state_dict()))
     assert_same_batches([*received, *stream], open_stream(keep))
@@ -131,16 +118,16 @@ def test_a_batch_that_was_skipped_in_part_is_not_made_up():
         next(stream)
 
 
-@pytest.mark.parametrize('shuffle', SHUFFLES)
+@pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS)
 def test_a_refused_state_moves_nothing(shuffle):
     source = CompositeDataSource([numbers(6), counting()])
     other = CompositeDataSource([numbers(6), PlainSource(6)])
-    stream = source.batch_iterator(1, shuffle=SHUFFLES[shuffle]())
+    stream = source.batch_iterator(1, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
     next(stream)
-    fresh = other.batch_iterator(1, shuffle=SHUFFLES[shuffle]())
+    fresh = other.batch_iterator(1, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
     with pytest.raises(StateMismatchError, match='plan of the state'):
         fresh.load_state_dict(stream.state_dict())
-    assert_same_batches(fresh, other.batch_iterator(1, shuffle=SHUFFLES[shuffle]()))
+    assert_same_batches(fresh, other.batch_iterator(1, shuffle=SHUFFLE_ARGUMENTS[shuffle]()))
 
 
 def test_a_stream_that_failed_to_move_is_closed():
@@ -266,13 +253,13 @@ class Recorder:
         return np.asarray(index)
 
 
-@pytest.mark.parametrize('shuffle', SHUFFLES)
+@pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS)
 def test_skipping_and_loading_read_no_data(shuffle):
     recorder = Recorder()
     source = ArrayDataSource([recorder]).map(keep)
-    saved = source.batch_iterator(10, shuffle=SHUFFLES[shuffle]())
+    saved = source.batch_iterator(10, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
     saved.skip(5)
-    resumed = source.batch_iterator(10, shuffle=SHUFFLES[shuffle]())
+    resumed = source.batch_iterator(10, shuffle=SHUFFLE_ARGUMENTS[shuffle]())
     resumed.load_state_dict(saved.state_dict())
     assert recorder.asked == 0
     next(resumed)

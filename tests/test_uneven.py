@@ -8,10 +8,9 @@ import pytest
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import AbstractSampler
 
-from .cases import assert_same_batches
+from .cases import SHUFFLE_ARGUMENTS, assert_same_batches
 
-SHUFFLES = {'in order': lambda: None, 'seed': lambda: 3, 'drawn': lambda: np.random.RandomState(3)}
-shuffled = pytest.mark.parametrize('shuffle', SHUFFLES.values(), ids=SHUFFLES)
+shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 
 
 class Buckets(AbstractSampler):
