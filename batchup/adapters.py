@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import six
 
+from .gather import Memory
 from .indices import Leaf, as_array, own_array
 
 # Types that have a length and items, but no rows that an array of indices could choose.
@@ -49,8 +50,8 @@ class ArrayLikeRows:
         positions, places = np.unique(positive, return_inverse=True)
         return self._rows[positions][places]
 
-    def batches(self, indices: Leaf, n_batches: int) -> Iterator[Any]:
-        """Read several batches of equal size one by one."""
+    def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[Any]:
+        """Read several batches of equal size one by one; the array-like gives the memory for them."""
         return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
 
 

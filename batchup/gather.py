@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pickle import PickleBuffer
 from typing import Any
@@ -35,6 +35,10 @@ WATCHED_PIECES = 4
 # Bytes that a processor moves at once. Copies between addresses that differ by a multiple of it
 # are up to a quarter faster.
 CACHE_LINE = 64
+
+
+# Gives an array of a shape and dtype to write into, or `None` where there is no room for it.
+Memory = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any] | None]
 
 
 class Buffers:
@@ -133,12 +137,27 @@ class Rows:
         rows: NDArray[Any] = self._take(indices, 0, output, 'wrap') if self._takes else self._plain[indices]
         return rows
 
-    def batches(self, indices: Leaf, n_batches: int) -> Iterator[NDArray[Any]]:
+    def _read_into(self, output: NDArray[Any], indices: Leaf) -> NDArray[Any]:
+        """Copy rows into an array that is given."""
+        if isinstance(indices, range):
+            return self._copy(slice(indices.start, indices.stop), output)
+        if self._takes:
+            self._take(indices, 0, output, 'wrap')
+        else:
+            output[...] = self._plain[indices]
+        return output
+
+    def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[NDArray[Any]]:
         """Read several batches of equal size: small ones in blocks, large ones one by one.
 
-        There is no Python loop around the batches: most of their time would be Python's.
+        There is no Python loop around the batches: most of their time would be Python's. Where
+        `memory` has room, they are written there, all at once.
         """
         size = len(indices) // n_batches
+        if memory is not None and not self.array.dtype.hasobject:
+            given = memory((len(indices), *self.array.shape[1:]), self.array.dtype)
+            if given is not None:
+                return iter(self._read_into(given, indices).reshape(n_batches, size, *self.array.shape[1:]))
         block = BLOCK_BYTES // max(1, size * self.row_bytes)
         if block > 1:
             # Iterating over the first axis of a block gives batches, each a view of its own rows.

@@ -17,6 +17,7 @@ import numpy as np
 
 from .arguments import check_integer
 from .errors import EndOfPlanError
+from .gather import Memory
 from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, own_array
 from .orders import Orders, passed
 from .rng import Path, Purpose, Shuffle, keyed_generator
@@ -39,6 +40,8 @@ class Request(NamedTuple):
         The seed of the shuffle, if it has one.
     rank : int
         The rank of the shard.
+    memory : callable, optional
+        Gives memory to read arrays into, where the batches are made for another process.
     """
 
     number: int
@@ -47,6 +50,7 @@ class Request(NamedTuple):
     epoch: int = 0
     seed: int | None = None
     rank: int = 0
+    memory: Memory | None = None
 
     def batch(self, number: int) -> Request:
         """Return the request for one batch of the window."""

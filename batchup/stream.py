@@ -10,6 +10,7 @@ import abc
 import enum
 import hashlib
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -310,8 +311,8 @@ class PlannedFeed(Feed):
         self._fetch = fetch
         self._facts = facts
         self._shard = shard
-        # The latest window: a sequential generator cannot make it again.
-        self._latest: Request | None = None
+        # The latest windows: a sequential generator cannot make them again.
+        self._windows: deque[Request] = deque(maxlen=1)
 
     def batches(self, position: int) -> Iterator[Batch]:
         # All C between a window and the user: most of the time of a small batch is Python's.
@@ -327,13 +328,17 @@ class PlannedFeed(Feed):
             yield shard_of(request, *self._shard)
             position = request.end
 
-    def _request(self, position: int) -> Request:
-        """Return the window of batches from `position` on."""
-        latest = self._latest
-        if latest is not None and latest.covers(position):
-            return latest.since(position)
-        self._latest = self.plan.window(position, WINDOW_BATCHES)
-        return self._latest
+    def _request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
+        window = self._window(position)
+        if window is None:
+            window = self.plan.window(position, limit)
+            self._windows.append(window)
+        return window.since(position)
+
+    def _window(self, number: int) -> Request | None:
+        """Return the window at hand that covers batch `number`, if there is one."""
+        return next((window for window in self._windows if window.covers(number)), None)
 
     def skip(self, position: int, count: int) -> int:
         if self.sequential or not self.exact or self.length is None:
@@ -359,9 +364,8 @@ class PlannedFeed(Feed):
 
         The last one is at hand. Of a sequential generator, nothing else may be asked for.
         """
-        number, latest = max(position - 1, 0), self._latest
-        at_hand = latest is not None and latest.covers(number)
-        if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
+        number = max(position - 1, 0)
+        if self.length == 0 or (self.sequential and (position == 0 or self._window(number) is None)):
             return {}
         return {'digest_of': number, 'digest': digest(self._request(number).batch(number).indices)}
 
@@ -389,11 +393,11 @@ class PlannedFeed(Feed):
             raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})
 
     def describe_batch(self, position: int) -> str:
-        latest = self._latest
-        if latest is None or not latest.covers(position):
+        window = self._window(position)
+        if window is None:
             return super().describe_batch(position)
-        indices = shard_of(latest.batch(position), *self._shard).indices
-        return f'in batch {position} of epoch {latest.epoch}, with indices {indices!r}'
+        indices = shard_of(window.batch(position), *self._shard).indices
+        return f'in batch {position} of epoch {window.epoch}, with indices {indices!r}'
 
 
 def shorten(description: str, limit: int) -> str:

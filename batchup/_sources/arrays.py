@@ -171,7 +171,7 @@ class ArrayDataSource(RandomAccessDataSource):
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         self._check_data()
-        columns = [reader.batches(request.indices, request.n_batches) for reader in self._readers]
+        columns = [reader.batches(request.indices, request.n_batches, request.memory) for reader in self._readers]
         if self.include_indices:
             columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, -1)))
         # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.

@@ -326,7 +326,8 @@ class MapDataSource(DerivedDataSource):
         return (*path, 0) if self._rng else path
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
-        batches = self.source._fetch(request, self._below(path))
+        # What the function returns is handed on, not what it is given.
+        batches = self.source._fetch(request._replace(memory=None), self._below(path))
         if not self._rng:
             for batch in batches:
                 yield self._apply(request, batch, path)
