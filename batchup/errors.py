@@ -27,6 +27,18 @@ class ReplayError(RuntimeError):
     """Indices were asked for again that a sequential random generator has moved past."""
 
 
+class WorkerPoolError(RuntimeError):
+    """A pool of workers cannot go on; the message says why, and what to do."""
+
+
+class WorkerLostError(WorkerPoolError):
+    """Workers ended unexpectedly, more often than a pool starts them again."""
+
+
+class WorkerTimeoutError(WorkerPoolError, TimeoutError):
+    """A result did not arrive within the `timeout` of a pool."""
+
+
 def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMismatchError:
     """Make the error that shows what differs, a line each for the state and the stream."""
     lines = ['this state does not fit this stream:']

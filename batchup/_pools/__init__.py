@@ -1,0 +1,1 @@
+"""Pools of workers: they make batches, and run functions, in the background."""

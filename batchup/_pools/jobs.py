@@ -1,0 +1,99 @@
+"""What workers run: functions, and requests for batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .._sources.base import AbstractDataSource
+from ..gather import Memory
+from ..plan import Request
+from .failures import Failure
+
+
+class SharedConstant:
+    """A value that is sent to each worker once.
+
+    Made by `pool.shared_constant(value)`. A function that is given one, as an argument, gets
+    the value.
+
+    Attributes
+    ----------
+    value : object
+        The value.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        # What a pool has made of it for its workers.
+        self.shipment: object = None
+
+    def __repr__(self) -> str:
+        return f'SharedConstant({self.value!r})'
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the value of a constant, and anything else as it is."""
+    return value.value if isinstance(value, SharedConstant) else value
+
+
+class Result(NamedTuple):
+    """What came of a job.
+
+    Attributes
+    ----------
+    value : object
+        What a function returned; of a fetch, the list of batches before a failure.
+    failure : Failure or None
+        What went wrong.
+    seconds : float
+        How long the job ran.
+    """
+
+    value: Any
+    failure: Failure | None
+    seconds: float = 0.0
+
+
+class Call(NamedTuple):
+    """A function to call."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
+
+    def run(self, memory: Memory | None = None) -> Result:
+        """Call the function; nothing is raised."""
+        try:
+            args = [unwrapped(argument) for argument in self.args]
+            kwargs = {name: unwrapped(argument) for name, argument in self.kwargs.items()}
+            return Result(unwrapped(self.fn)(*args, **kwargs), None)
+        except BaseException as error:
+            return Result(None, Failure(error))
+
+
+class Fetch(NamedTuple):
+    """Batches to read from a source."""
+
+    source: SharedConstant
+    requests: tuple[Request, ...]
+
+    def run(self, memory: Memory | None = None) -> Result:
+        """Read the batches, if possible into the given memory; nothing is raised."""
+        start, batches, failure = time.perf_counter(), [], None
+        try:
+            source: AbstractDataSource = self.source.value
+            for request in self.requests:
+                batches.extend(source._fetch(request._replace(memory=memory), ()))
+        except BaseException as error:
+            failure = Failure(error)
+        return Result(batches, failure, time.perf_counter() - start)
+
+    @property
+    def n_batches(self) -> int:
+        """The number of batches."""
+        return sum(request.n_batches for request in self.requests)
+
+
+Job = Call | Fetch

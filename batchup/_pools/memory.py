@@ -1,0 +1,269 @@
+"""Memory that processes share, and values that are packed into it.
+
+Arrays are copied into shared memory, or were written there to begin with; a pipe carries
+what is left of a pickle: structure, dtypes, shapes.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import mmap
+import os
+import pickle
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import warn_user
+
+# Arrays begin at multiples of this many bytes: a cache line.
+ALIGNMENT = 64
+
+# The most that a ring of slots takes, as a part of the memory that is available. Larger: other
+# programs may have to give way. Smaller: fewer batches wait for the user.
+LARGEST_PART = 0.5
+
+# Where files without a name are made if the system has no memory files, the fastest first.
+FOLDERS = ('/dev/shm', tempfile.gettempdir())
+
+Span = tuple[int, int]
+
+_segment_ids = itertools.count()
+
+
+class Segment:
+    """Memory that other processes can map, through a file that has no name.
+
+    However a process ends, nothing is left in any folder: the memory is freed when the last
+    process that maps it has let go of it.
+
+    Attributes
+    ----------
+    id : int
+        Tells the segments of this process apart.
+    fd : int
+        The file.
+    view : memoryview
+        The memory.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.id = next(_segment_ids)
+        self.size = max(size, mmap.PAGESIZE)
+        self.fd = _open_file(self.size)
+        weakref.finalize(self, os.close, self.fd)
+        self.view = memoryview(mmap.mmap(self.fd, self.size))
+
+
+def _open_file(size: int) -> int:
+    """Open a new file of a size, in memory where that is possible."""
+    if hasattr(os, 'memfd_create'):
+        fd = os.memfd_create('batchup')
+        os.ftruncate(fd, size)
+        return fd
+    for folder in FOLDERS:
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                # All of it now: a file system that is full later ends the process by a bus error.
+                os.posix_fallocate(file.fileno(), 0, size)
+                return os.dup(file.fileno())
+        except OSError:
+            _warn_once(f'{folder} has no room for {size / 2**20:.0f} MiB of shared memory; workers use another place')
+    raise MemoryError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warn_user(message)
+
+
+def available_memory() -> float:
+    """Return how many bytes of memory may still be taken; infinite if that is not known."""
+    return min(_available_in_machine(), _available_in_container())
+
+
+def _available_in_machine() -> float:
+    try:
+        with open('/proc/meminfo') as file:
+            return next(int(line.split()[1]) * 1024.0 for line in file if line.startswith('MemAvailable'))
+    except (OSError, StopIteration):
+        return math.inf
+
+
+def _available_in_container() -> float:
+    try:
+        with open('/sys/fs/cgroup/memory.max') as most, open('/sys/fs/cgroup/memory.current') as current:
+            return float(most.read()) - float(current.read())
+    except (OSError, ValueError):  # ValueError: "max", which is no limit
+        return math.inf
+
+
+class Slot(NamedTuple):
+    """A part of a ring, for the result of one job.
+
+    It is free again when nothing refers to its `memory` any more: no slot, and no array
+    over it.
+    """
+
+    segment: Segment
+    start: int
+    memory: pickle.PickleBuffer
+
+
+class Ring:
+    """Slots of equal size in one segment.
+
+    Parameters
+    ----------
+    slots : int
+        The number of slots wanted; fewer are made if they would take too much memory.
+    slot_bytes : int
+        The size of each.
+    least : int
+        The number of slots below which work would stand still.
+    """
+
+    def __init__(self, slots: int, slot_bytes: int, least: int) -> None:
+        self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        fitting = min(available_memory() * LARGEST_PART // self.slot_bytes, slots)
+        if fitting < slots:
+            slots = max(int(fitting), least)
+            _warn_once(
+                f'memory is short: {slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
+                'not batch_buffer_size'
+            )
+        self.segment = Segment(slots * self.slot_bytes)
+        # The last one used comes first: its pages exist, and may be in the processor's cache.
+        self._free = list(range(slots))
+
+    def take(self) -> Slot | None:
+        """Return a free slot, if there is one."""
+        try:
+            number = self._free.pop()
+        except IndexError:
+            return None
+        start = number * self.slot_bytes
+        memory = pickle.PickleBuffer(self.segment.view[start : start + self.slot_bytes])
+        weakref.finalize(memory, self._free.append, number).atexit = False
+        return Slot(self.segment, start, memory)
+
+    @property
+    def has_free(self) -> bool:
+        """Whether a slot is free."""
+        return bool(self._free)
+
+
+class Packed(NamedTuple):
+    """A pickled value: what goes through a pipe, and where in memory its arrays are.
+
+    Attributes
+    ----------
+    data : bytes
+        The pickle.
+    spans : list of (int, int)
+        Begin and end of each array.
+    missing : int
+        How many more bytes of memory would have been of use.
+    """
+
+    data: bytes
+    spans: list[Span]
+    missing: int
+
+    def unpack(self, memory: Any, load: Callable[..., Any] = pickle.loads) -> Any:
+        """Return the value, with arrays over the memory."""
+        view = memoryview(memory)
+        return load(self.data, buffers=[view[start:end] for start, end in self.spans])
+
+    def unpack_copy(self, memory: Any) -> Any:
+        """Return the value, with arrays that do not refer to the memory."""
+        view = memoryview(memory)
+        return pickle.loads(self.data, buffers=[bytearray(view[start:end]) for start, end in self.spans])
+
+
+class Packer:
+    """Packs values into memory, one after the other as long as there is room."""
+
+    def __init__(self, memory: Any, used: int = 0) -> None:
+        self._bytes: NDArray[np.uint8] = np.frombuffer(memory, np.uint8)
+        self._address = self._bytes.ctypes.data
+        self.used = used
+        self._missing = 0
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        """Return an array over the memory, if it has room for one."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        start = self._place(nbytes)
+        return None if start is None else np.ndarray(shape, dtype, self._bytes, start)  # type: ignore[arg-type]
+
+    def pack(self, value: Any, pickler: type[pickle.Pickler] = pickle.Pickler) -> Packed:
+        """Pickle a value, and put its arrays into the memory as far as there is room."""
+        spans: list[Span] = []
+
+        def place(buffer: pickle.PickleBuffer) -> bool:
+            span = self._put(buffer.raw())
+            if span is not None:
+                spans.append(span)
+            return span is None  # True: it stays in the pickle
+
+        file = io.BytesIO()
+        pickler(file, 5, buffer_callback=place).dump(value)
+        return Packed(file.getvalue(), spans, self._missing)
+
+    def _place(self, nbytes: int) -> int | None:
+        """Reserve memory; return where it begins."""
+        start = -(-self.used // ALIGNMENT) * ALIGNMENT
+        if not nbytes or start + nbytes > len(self._bytes):
+            self._missing += nbytes
+            return None
+        self.used = start + nbytes
+        return start
+
+    def _put(self, raw: memoryview) -> Span | None:
+        """Copy bytes into the memory, unless they are there already; return where they are."""
+        if not raw.nbytes:
+            return None
+        source = np.frombuffer(raw, np.uint8)
+        start: int | None = source.ctypes.data - self._address
+        if start is None or not 0 <= start <= len(self._bytes) - raw.nbytes:
+            start = self._place(raw.nbytes)
+            if start is None:
+                return None
+            self._bytes[start : start + raw.nbytes] = source
+        return start, start + raw.nbytes
+
+
+def pack_whole(value: Any, pickler: type[pickle.Pickler]) -> tuple[Segment, list[Span]]:
+    """Put a value into a segment of its own; the first span is its pickle."""
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes:
+            buffers.append(raw)
+        return not raw.nbytes  # True: it stays in the pickle
+
+    file = io.BytesIO()
+    pickler(file, 5, buffer_callback=keep).dump(value)
+    parts: Sequence[Any] = [file.getbuffer(), *buffers]
+    size = sum(part.nbytes + ALIGNMENT for part in parts)
+    segment = Segment(size)
+    packer = Packer(segment.view)
+    return segment, [packer._put(part) or (0, 0) for part in parts]
+
+
+def unpack_whole(memory: Any, spans: list[Span]) -> Any:
+    """Return the value of a segment, with arrays over its memory."""
+    (start, end), *others = spans
+    view = memoryview(memory)
+    return pickle.loads(view[start:end], buffers=[view[start:end] for start, end in others])

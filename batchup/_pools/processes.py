@@ -1,0 +1,195 @@
+"""Workers that are processes, on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arguments import check_non_negative
+from ..batch import leaves
+from ..errors import warn_user
+from .base import WorkerPool
+from .channel import Channel, wait_for
+from .jobs import Fetch, Job, Result, SharedConstant
+from .memory import ALIGNMENT, Packed, Ring, Slot
+from .shipping import ship
+from .supervisor import MISSING_GUARD, Shipment, Supervisor, Task
+
+# How many results a user may hold on to, in slots of their own. Larger: more memory. Smaller:
+# users who keep batches get copies of them.
+KEPT_SLOTS = 4
+
+# How much larger a slot is than the first batch. Larger: more memory. Smaller: batches that
+# grow a little go through a pipe, which takes longer, until there are larger slots.
+SLACK = 1.125
+
+# The size of a slot for small batches, several of which are fetched at once.
+GROUP_BYTES = 2**20
+
+
+class WorkerProcessPool(WorkerPool):
+    """Workers that are processes on this machine.
+
+    Batches come through shared memory: a worker writes them where the user's process reads
+    them. Arrays of a source are copied into shared memory once, when `parallel_data_source`
+    is called (later changes of them are not seen by the workers); files mapped by
+    `numpy.memmap` are mapped again by each worker.
+
+    Parameters
+    ----------
+    processes : int
+        The number of processes.
+    start_method : 'fork', 'forkserver' or 'spawn', optional
+        How they are started. By default as is safe on the system: 'forkserver', or 'spawn'.
+        Both import the script: it needs `if __name__ == '__main__':`.
+    threads_per_worker : int or None
+        How many threads BLAS and OpenMP may use in each; `None` for no limit.
+    max_restarts : int
+        How many workers one batch may lose, by a crash or for lack of memory, before the
+        stream raises `WorkerLostError`.
+    timeout : float, optional
+        How long a result may take, in seconds, once the user waits for it.
+    """
+
+    # Handing over a task takes longer than between threads.
+    _task_seconds = 2e-3
+
+    def __init__(
+        self,
+        processes: int = 1,
+        *,
+        start_method: str | None = None,
+        threads_per_worker: int | None = 1,
+        max_restarts: int = 3,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(processes, timeout)
+        if getattr(multiprocessing.current_process(), '_inheriting', False):
+            # A worker that imports a script without a guard. The pool that it is for explains.
+            sys.exit(MISSING_GUARD)
+        if threads_per_worker is not None and check_non_negative('threads_per_worker', threads_per_worker) == 0:
+            raise ValueError('threads_per_worker must be at least 1, or None for no limit, got 0')
+        context = _context(start_method)
+        restarts = check_non_negative('max_restarts', max_restarts)
+        self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
+        self._close_with(self._supervisor.close)
+
+    def _share(self, value: Any) -> SharedConstant:
+        constant = SharedConstant(value)
+        segment, spans = ship(value)
+        constant.shipment = Shipment(segment, spans)
+        self._supervisor.forget_with(constant, segment)
+        return constant
+
+    def _open_channel(self, slots: int) -> Channel[Pending]:
+        return ProcessChannel(self, self._supervisor, slots)
+
+    def _warn(self) -> None:
+        while self._supervisor.warnings:
+            warn_user(self._supervisor.warnings.popleft())
+
+
+def _context(start_method: str | None) -> Any:
+    known = multiprocessing.get_all_start_methods()
+    if sys.platform == 'win32':
+        raise NotImplementedError(
+            'worker processes need files that can be sent through sockets, which Windows lacks; use a '
+            'WorkerThreadPool, or a WorkerExecutorPool over a concurrent.futures.ProcessPoolExecutor'
+        )
+    if start_method is None:
+        start_method = 'forkserver' if 'forkserver' in known else 'spawn'
+    if start_method not in known:
+        raise ValueError(f'start_method must be one of {", ".join(known)}, got {start_method!r}')
+    return multiprocessing.get_context(start_method)
+
+
+@dataclass(eq=False)
+class Pending:
+    """A job that a worker was given, or the result of one that the caller has done."""
+
+    job: Job
+    task: Task | None
+    slot: Slot | None = None
+    result: Result | None = None
+
+
+class ProcessChannel(Channel[Pending]):
+    """Jobs go through pipes, arrays through slots of shared memory.
+
+    The first batch is read by the caller, while workers may still start: it tells how large
+    slots must be.
+
+    Parameters
+    ----------
+    slots : int
+        How many results may wait at a time.
+    """
+
+    def __init__(self, pool: WorkerPool, supervisor: Supervisor, slots: int) -> None:
+        self._pool = pool
+        self._supervisor = supervisor
+        self._slots = slots
+        self._ring: Ring | None = None
+        self._batch_bytes = 0
+
+    def submit(self, job: Job) -> Pending:
+        self._pool._check_open()
+        if not isinstance(job, Fetch):
+            return Pending(job, self._supervisor.submit(job, _shipment, None))
+        if self._ring is None:
+            result = job.run()
+            self._batch_bytes = max((_nbytes(batch) for batch in result.value), default=0)
+            indices = sum(_nbytes(request.indices) for request in job.requests)
+            self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
+            return Pending(job, None, None, result)
+        slot = self._ring.take()
+        return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
+
+    def _make_ring(self, nbytes: int) -> None:
+        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
+        self._supervisor.forget_with(self._ring, self._ring.segment)
+
+    def most_batches(self) -> float:
+        if self._ring is None:
+            return 1
+        return max(1, int(self._ring.slot_bytes / SLACK) // max(1, self._batch_bytes))
+
+    def receive(self, pending: Pending) -> Result:
+        if pending.result is not None:
+            return pending.result
+        task = pending.task
+        assert task is not None
+        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task))
+        if pending.slot is None:
+            return packed.unpack(b'')  # type: ignore[no-any-return]
+        if isinstance(pending.job, Fetch):
+            self._learn(packed, pending.slot)
+        if self._ring is not None and self._ring.has_free:
+            return packed.unpack(pending.slot.memory)  # type: ignore[no-any-return]
+        # The user keeps batches: the slot is needed for the next one.
+        return packed.unpack_copy(pending.slot.memory)  # type: ignore[no-any-return]
+
+    def _learn(self, packed: Packed, slot: Slot) -> None:
+        """Have larger slots made if this one was too small."""
+        nbytes = memoryview(slot.memory).nbytes
+        if packed.missing and self._ring is not None and self._ring.segment is slot.segment:
+            self._make_ring(nbytes + packed.missing + ALIGNMENT * (len(packed.spans) + 1))
+
+    def withdraw(self, pending: Pending) -> bool:
+        return pending.task is not None and self._supervisor.withdraw(pending.task)
+
+
+def _shipment(constant: SharedConstant) -> Shipment:
+    shipment = constant.shipment
+    if not isinstance(shipment, Shipment):
+        raise TypeError(f'{constant!r} was made by another pool')
+    return shipment
+
+
+def _nbytes(tree: Any) -> int:
+    """Return the bytes that the arrays of a batch, or of indices, take in a slot."""
+    return sum(leaf.nbytes + ALIGNMENT for leaf in leaves(tree) if isinstance(leaf, np.ndarray))

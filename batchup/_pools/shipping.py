@@ -1,0 +1,147 @@
+"""How values reach worker processes: arrays through shared memory, mapped files by name."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .memory import Segment, Span, pack_whole
+
+# How deep the search goes for what cannot be pickled.
+SEARCH_DEPTH = 6
+
+
+def ship(value: Any) -> tuple[Segment, list[Span]]:
+    """Put a value into a segment, from which any number of workers take it.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be pickled; the message names the attribute that is at fault.
+    """
+    try:
+        return pack_whole(value, _ConstantPickler)
+    except Exception as error:
+        path, culprit = _culprit(value, type(value).__name__, SEARCH_DEPTH)
+        raise TypeError(
+            f'{path} cannot be sent to worker processes: {_short(culprit)} does not pickle ({error}); '
+            'use functions and classes from the top level of a module, or a WorkerThreadPool'
+        ) from error
+
+
+class _ConstantPickler(pickle.Pickler):
+    """Pickles mapped files by name, and arrays so that their memory may be shared."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) not in (np.ndarray, np.memmap):
+            return NotImplemented
+        mapped = _mapped_file(value)
+        if mapped is not None:
+            return _map_again, mapped
+        if value.dtype.hasobject or value.flags.forc:
+            return NotImplemented
+        # Only memory in one piece is shared.
+        return np.ascontiguousarray(value).__reduce_ex__(5)
+
+
+def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
+    """Return what it takes to map an array's file again, if it lies in a file that can be."""
+    owner: Any = array
+    while type(owner) is np.ndarray and owner.base is not None:
+        owner = owner.base
+    mapping = getattr(owner, '_mmap', None)
+    # Mode "c" has changes that the file has not.
+    if mapping is None or owner.filename is None or owner.mode == 'c' or not array.size:
+        return None
+    address = np.frombuffer(mapping, np.uint8).ctypes.data
+    if not _is_file_at(owner.filename, address):
+        return None
+    low, high = _byte_bounds(array)
+    begin = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY + low - address
+    return os.fspath(owner.filename), begin, high - low, array.ctypes.data - low, array.shape, array.dtype, array.strides
+
+
+def _is_file_at(filename: Any, address: int) -> bool:
+    """Say whether the file that is mapped at an address is still there under its name."""
+    try:
+        inode = os.stat(filename).st_ino
+        with open('/proc/self/maps') as maps:
+            for line in maps:
+                fields = line.split(maxsplit=5)
+                if int(fields[0].partition('-')[0], 16) == address:
+                    return int(fields[4]) == inode
+    except OSError:
+        return os.path.exists(filename) and not os.path.exists('/proc/self/maps')
+    return False
+
+
+def _byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
+    """Return the addresses of the first byte of an array and of the end of its last one."""
+    low = high = array.ctypes.data
+    for length, stride in zip(array.shape, array.strides):
+        if stride < 0:
+            low += (length - 1) * stride
+        else:
+            high += (length - 1) * stride
+    return low, high + array.itemsize
+
+
+def _map_again(
+    filename: str,
+    begin: int,
+    size: int,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    strides: tuple[int, ...],
+) -> NDArray[Any]:
+    """Map a part of a file; what is written to the array stays in this process."""
+    mapped = np.memmap(filename, np.uint8, 'c', begin, (size,))
+    return np.ndarray(shape, dtype, mapped, offset, strides)  # type: ignore[arg-type]
+
+
+def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
+    """Follow attributes and items down to the first that does not pickle."""
+    for name, part in _parts(value) if depth else ():
+        if not _pickles(part):
+            return _culprit(part, f'{path}{name}', depth - 1)
+    return path, value
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Go through the attributes and items of a value, with the text that leads to each."""
+    if isinstance(value, (list, tuple)):
+        yield from ((f'[{number}]', item) for number, item in enumerate(value))
+    elif isinstance(value, dict):
+        yield from ((f'[{key!r}]', item) for key, item in value.items())
+    elif not isinstance(value, type):
+        names = vars(value) if hasattr(value, '__dict__') else ()
+        # Public names first: they say more to the user.
+        for name in sorted(names, key=lambda name: name.startswith('_')):
+            yield f'.{name}', vars(value)[name]
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        _ConstantPickler(_Nowhere(), 5, buffer_callback=lambda buffer: None).dump(value)
+    except Exception:
+        return False
+    return True
+
+
+class _Nowhere:
+    """A file that forgets what is written to it."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f'{text[:97]}...'

@@ -1,0 +1,86 @@
+"""Functions that run in workers, with their results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..arguments import check_integer
+from .channel import Backend
+from .jobs import Call
+
+
+class WorkStream:
+    """Results of tasks that run in the workers of a pool, in order.
+
+    Made by `pool.work_stream(tasks)`. Tasks are handed over from then on, as many as may wait.
+
+    >>> from batchup.work_pool import WorkerThreadPool
+    >>> with WorkerThreadPool(2) as pool:
+    ...     list(pool.work_stream((pow, (n, 2)) for n in range(4)).retrieve_iter())
+    [0, 1, 4, 9]
+    """
+
+    def __init__(self, task_generator: Iterable[tuple[Any, ...]], pool: Backend, task_buffer_size: int = 20) -> None:
+        self._buffer_size = check_integer('task_buffer_size', task_buffer_size)
+        if self._buffer_size < 1:
+            raise ValueError(f'task_buffer_size must be at least 1, got {task_buffer_size}')
+        if not isinstance(task_generator, Iterable):
+            raise TypeError(f'task_generator must be iterable, got {type(task_generator).__name__}')
+        self._tasks = iter(task_generator)
+        self._number = 0
+        self._pool = pool
+        self._channel = pool._open_channel(self._buffer_size)
+        self._pending: deque[Any] = deque()
+        self._fill()
+
+    def retrieve(self) -> Any:
+        """Return the next result, or `None` if there are no more.
+
+        Raises
+        ------
+        Exception
+            What the task has raised, of the same type.
+        """
+        return next(self.retrieve_iter(), None)
+
+    def retrieve_iter(self) -> Iterator[Any]:
+        """Go through the results that are left; a result may be `None`."""
+        while self._pending:
+            pending = self._pending.popleft()
+            if isinstance(pending, Exception):
+                raise pending
+            self._pool._warn()
+            result = self._channel.receive(pending)
+            self._pool._warn()
+            self._fill()
+            if result.failure is not None:
+                result.failure.throw()
+            value = result.value
+            del result, pending
+            yield value
+
+    def _fill(self) -> None:
+        """Hand over tasks until as many are under way as may wait."""
+        while len(self._pending) < self._buffer_size:
+            try:
+                task = next(self._tasks)
+                call = _call(self._number, task)
+            except StopIteration:
+                return
+            except Exception as error:  # it arrives at its place among the results
+                self._pending.append(error)
+                return
+            self._number += 1
+            self._pending.append(self._channel.submit(call))
+
+
+def _call(number: int, task: Any) -> Call:
+    """Return what a task says to call."""
+    if not isinstance(task, (tuple, list)) or not 1 <= len(task) <= 3:
+        raise TypeError(f'task {number} must be (fn,), (fn, args) or (fn, args, kwargs), got {task!r}')
+    fn, args, kwargs = (*task, *((), {})[len(task) - 1 :])
+    if not isinstance(args, (tuple, list)) or not isinstance(kwargs, Mapping):
+        raise TypeError(f'task {number} must be (fn,), (fn, args) or (fn, args, kwargs), got {task!r}')
+    return Call(fn, tuple(args), kwargs)

@@ -1,0 +1,192 @@
+"""What runs in a worker process."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import io
+import mmap
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import recv_handle
+from typing import Any
+
+import numpy as np
+
+from .failures import Failure
+from .jobs import Job, Result, SharedConstant
+from .memory import Packed, Packer, Span, unpack_whole
+
+# The signal that asks a worker for the stacks of its threads, where there are signals.
+STACKS_SIGNAL = getattr(signal, 'SIGUSR1', None)
+
+# The libraries that would start threads of their own, by variables and by functions.
+THREAD_VARIABLES = (
+    'OMP_NUM_THREADS',
+    'OPENBLAS_NUM_THREADS',
+    'MKL_NUM_THREADS',
+    'VECLIB_MAXIMUM_THREADS',
+    'NUMEXPR_NUM_THREADS',
+)
+THREAD_LIBRARIES = ('openblas', 'mkl_rt', 'libomp', 'libgomp', 'libiomp', 'blis')
+THREAD_FUNCTIONS = (
+    'openblas_set_num_threads',
+    'openblas_set_num_threads64_',
+    'scipy_openblas_set_num_threads',
+    'scipy_openblas_set_num_threads64_',
+    'MKL_Set_Num_Threads',
+    'bli_thread_set_num_threads',
+    'omp_set_num_threads',
+)
+
+
+def main(conn: Connection, stacks: Connection, inherited: Sequence[Any], threads: int | None) -> None:
+    """Set up a worker, and serve until the pool ends."""
+    for connection in inherited:
+        # With the pool's ends open here, no other worker would notice that the pool has gone.
+        connection.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the user's process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if STACKS_SIGNAL is not None:
+        faulthandler.register(STACKS_SIGNAL, stacks.fileno(), all_threads=True)
+    if threads is not None:
+        limit_threads(threads)
+    # Forked workers begin with the same state: they would all draw the same numbers.
+    random.seed()
+    np.random.seed()
+    conn.send(None)
+    Worker(conn).serve()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that uses it has ended, however it did."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def limit_threads(count: int) -> None:
+    """Hold numerical libraries, loaded now or later, to a number of threads."""
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(count)
+    for path in _loaded_libraries():
+        library = ctypes.CDLL(path)
+        for name in THREAD_FUNCTIONS:
+            if hasattr(library, name):
+                getattr(library, name)(count)
+
+
+def _loaded_libraries() -> set[str]:
+    """Return the paths of the numerical libraries that are loaded."""
+    if not sys.platform.startswith('linux'):
+        return set()
+    with open('/proc/self/maps') as maps:
+        paths = {line.split(maxsplit=5)[5].rstrip('\n') for line in maps if '/' in line}
+    return {path for path in paths if any(name in os.path.basename(path) for name in THREAD_LIBRARIES)}
+
+
+class Worker:
+    """The values and the shared memory that a worker has been sent, and its loop."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._slots: dict[int, memoryview] = {}
+        self._constants: dict[int, Failure | SharedConstant] = {}
+
+    def serve(self) -> None:
+        """Do what the pool says, message by message, until it closes the connection."""
+        actions: dict[str, Callable[..., None]] = {
+            'constant': self._take_constant,
+            'slots': self._take_slots,
+            'forget': self._forget,
+            'run': self._run,
+        }
+        while True:
+            try:
+                message = self._conn.recv()
+            except EOFError:
+                return
+            if message is None:
+                return
+            action, *arguments = message
+            actions[action](*arguments)
+
+    def _take_constant(self, number: int, size: int, spans: list[Span]) -> None:
+        # Private: what a worker writes is seen by nobody else. What it does not write is shared.
+        memory = self._map(size, mmap.ACCESS_COPY)
+        try:
+            self._constants[number] = SharedConstant(unpack_whole(memory, spans))
+        except BaseException as error:
+            self._constants[number] = Failure(error)
+
+    def _take_slots(self, number: int, size: int) -> None:
+        self._slots[number] = self._map(size, mmap.ACCESS_WRITE)
+
+    def _map(self, size: int, access: int) -> memoryview:
+        fd = recv_handle(self._conn)
+        try:
+            return memoryview(mmap.mmap(fd, size, access=access))
+        finally:
+            os.close(fd)
+
+    def _forget(self, number: int) -> None:
+        self._constants.pop(number, None)
+        self._slots.pop(number, None)
+
+    def _run(self, packed: Packed, used: int, segment: int | None, span: Span) -> None:
+        """Run a job, and send what came of it."""
+        memory = self._slots[segment][span[0] : span[1]] if segment is not None else memoryview(bytearray())
+        packer = Packer(memory, used)
+        try:
+            job: Job = packed.unpack(memory, self._load)
+        except BaseException as error:
+            result = Result([], Failure(error))
+        else:
+            result = job.run(packer.allocate if segment is not None else None)
+            del job
+        self._conn.send(_pack(packer, result))
+
+    def _load(self, data: bytes, buffers: Any) -> Any:
+        unpickler = pickle.Unpickler(io.BytesIO(data), buffers=buffers)
+        unpickler.persistent_load = self._constant  # type: ignore[method-assign]
+        return unpickler.load()
+
+    def _constant(self, number: Any) -> SharedConstant:
+        constant = self._constants[number]
+        if isinstance(constant, Failure):
+            raise TypeError(
+                'a value that was sent to a worker process cannot be used there: '
+                f'{type(constant.error).__name__}: {constant.error}; '
+                'functions and classes must be importable from a module'
+            ) from constant.error
+        return constant
+
+
+def _pack(packer: Packer, result: Result) -> Packed:
+    """Pack a result; what does not pickle becomes a failure, at its batch."""
+    try:
+        return packer.pack(result)
+    except Exception as error:
+        value = result.value
+        whole = list(_leading(value)) if isinstance(value, list) else None
+        message = f'a result cannot be sent back by a worker process: {error}'
+        failure = Failure(TypeError(message).with_traceback(error.__traceback__))
+        return packer.pack(Result(whole, failure, result.seconds))
+
+
+def _leading(batches: list[Any]) -> Any:
+    """Go through the batches before the first that does not pickle."""
+    for batch in batches:
+        try:
+            pickle.dumps(batch, 5, buffer_callback=lambda buffer: None)
+        except Exception:
+            return
+        yield batch

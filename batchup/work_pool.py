@@ -1,0 +1,17 @@
+"""Pools of workers, which make batches in the background."""
+
+from ._pools.base import WorkerPool
+from ._pools.jobs import SharedConstant
+from ._pools.parallel import ParallelDataSource
+from ._pools.processes import WorkerProcessPool
+from ._pools.threads import WorkerThreadPool
+from ._pools.work_stream import WorkStream
+
+__all__ = [
+    'ParallelDataSource',
+    'SharedConstant',
+    'WorkStream',
+    'WorkerPool',
+    'WorkerProcessPool',
+    'WorkerThreadPool',
+]
