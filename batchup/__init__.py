@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import image as image
     from . import sampling as sampling
+    from . import work_pool as work_pool
     from .data_source import AbstractDataSource as AbstractDataSource
     from .data_source import ArrayDataSource as ArrayDataSource
     from .data_source import CallableDataSource as CallableDataSource
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
     from .sampling import SubsetSampler as SubsetSampler
     from .sampling import WeightedSampler as WeightedSampler
     from .sampling import WeightedSubsetSampler as WeightedSubsetSampler
+    from .work_pool import WorkerExecutorPool as WorkerExecutorPool
+    from .work_pool import WorkerProcessPool as WorkerProcessPool
+    from .work_pool import WorkerThreadPool as WorkerThreadPool
 
 __version__ = '1.0.0.dev0'
 
-_SUBMODULES = ('data_source', 'datasets', 'errors', 'image', 'sampling')
+_SUBMODULES = ('data_source', 'datasets', 'errors', 'image', 'sampling', 'work_pool')
 
 _HOMES = {
     'AbstractDataSource': 'data_source',
@@ -58,6 +62,9 @@ _HOMES = {
     'SubsetSampler': 'sampling',
     'WeightedSampler': 'sampling',
     'WeightedSubsetSampler': 'sampling',
+    'WorkerExecutorPool': 'work_pool',
+    'WorkerProcessPool': 'work_pool',
+    'WorkerThreadPool': 'work_pool',
     'batch_map_concat': 'data_source',
     'batch_map_mean': 'data_source',
     'coerce_data_source': 'data_source',

@@ -334,11 +334,15 @@ class PlannedFeed(Feed):
         if window is None:
             window = self.plan.window(position, limit)
             self._windows.append(window)
+            return window
         return window.since(position)
 
     def _window(self, number: int) -> Request | None:
         """Return the window at hand that covers batch `number`, if there is one."""
-        return next((window for window in self._windows if window.covers(number)), None)
+        for window in reversed(self._windows):  # they are in order
+            if window.number <= number:
+                return window if number < window.end else None
+        return None
 
     def skip(self, position: int, count: int) -> int:
         if self.sequential or not self.exact or self.length is None:

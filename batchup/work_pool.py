@@ -1,6 +1,7 @@
 """Pools of workers, which make batches in the background."""
 
 from ._pools.base import WorkerPool
+from ._pools.executors import RayExecutor, WorkerExecutorPool
 from ._pools.jobs import SharedConstant
 from ._pools.parallel import ParallelDataSource
 from ._pools.processes import WorkerProcessPool
@@ -9,8 +10,10 @@ from ._pools.work_stream import WorkStream
 
 __all__ = [
     'ParallelDataSource',
+    'RayExecutor',
     'SharedConstant',
     'WorkStream',
+    'WorkerExecutorPool',
     'WorkerPool',
     'WorkerProcessPool',
     'WorkerThreadPool',

@@ -10,11 +10,8 @@ turns, and each figure is the best of several rounds; pools are warm, except in 
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +25,7 @@ from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
 WORKERS = 2
 BATCH_SIZE = 64
-BUFFER = 32
+BUFFER = 64
 ROUNDS = 7
 
 
@@ -86,7 +83,9 @@ def threads_in_memory(row: str) -> None:
             )
 
 
-def compare(row: str, what: str, target: float, inline: Work, pooled: Work, others: dict[str, Work] | None = None) -> None:
+def compare(
+    row: str, what: str, target: float, inline: Work, pooled: Work, others: dict[str, Work] | None = None
+) -> None:
     works = {'inline': inline, 'pooled': pooled, **(others or {})}
     times = best_times(works, ROUNDS)
     floor = times.pop('inline')

@@ -16,6 +16,7 @@ PACKAGE = Path(batchup.__file__).parent
 LAYERS = {
     'top': ['__init__', '__main__', '_cli', '_command', '_demo'],
     'data': ['datasets'],
+    'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],
     'plans': ['plan', 'joint_plan', 'orders', 'sampling', 'options'],
@@ -121,7 +122,8 @@ def fresh(code):
     return result.stdout.split()
 
 
-ALLOWED = {*sys.stdlib_module_names, 'numpy', 'batchup', 'six'}
+# multiprocessing gives the main module a second name.
+ALLOWED = {*sys.stdlib_module_names, 'numpy', 'batchup', 'six', '__mp_main__'}
 
 
 @pytest.mark.parametrize(

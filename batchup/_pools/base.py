@@ -95,4 +95,3 @@ class WorkerPool(Backend):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-

@@ -16,7 +16,15 @@ Pending = TypeVar('Pending')
 
 
 class Channel(abc.ABC, Generic[Pending]):
-    """The way of jobs to the workers, and of their results back, for one stream."""
+    """The way of jobs to the workers, and of their results back, for one stream.
+
+    Attributes
+    ----------
+    batch_seconds : float, optional
+        How long it takes to make a batch, as last measured.
+    """
+
+    batch_seconds: float | None = None
 
     @abc.abstractmethod
     def submit(self, job: Job) -> Pending:
@@ -34,7 +42,12 @@ class Channel(abc.ABC, Generic[Pending]):
 
     @abc.abstractmethod
     def withdraw(self, pending: Pending) -> bool:
-        """Take a job back, if no worker has begun with it; return whether that was so."""
+        """Take a job back, if no worker was given it; return whether that was so."""
+
+    @property
+    def starting(self) -> bool:
+        """Whether there is no worker yet."""
+        return False
 
     def most_batches(self) -> float:
         """Return how many batches one job should fetch at most."""
@@ -68,7 +81,7 @@ class Backend(abc.ABC):
     def _check_open(self) -> None:
         """Raise an error if the pool is closed."""
 
-    def _warn(self) -> None:
+    def _warn(self) -> None:  # noqa: B027 - most pools have nothing to say
         """Warn of what has happened in the background."""
 
 
@@ -80,5 +93,3 @@ def wait_for(future: Future[Any], timeout: float | None, where: Callable[[], str
         if future.done():
             raise
         raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {where()}') from error
-
-

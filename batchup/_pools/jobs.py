@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._sources.base import AbstractDataSource
+from ..batch import Batch
 from ..gather import Memory
 from ..plan import Request
 from .failures import Failure
@@ -72,6 +73,11 @@ class Call(NamedTuple):
         except BaseException as error:
             return Result(None, Failure(error))
 
+    def constants(self) -> list[SharedConstant]:
+        """Return the constants that the function is, or is given."""
+        values = (self.fn, *self.args, *self.kwargs.values())
+        return [value for value in values if isinstance(value, SharedConstant)]
+
 
 class Fetch(NamedTuple):
     """Batches to read from a source."""
@@ -81,7 +87,8 @@ class Fetch(NamedTuple):
 
     def run(self, memory: Memory | None = None) -> Result:
         """Read the batches, if possible into the given memory; nothing is raised."""
-        start, batches, failure = time.perf_counter(), [], None
+        start, failure = time.perf_counter(), None
+        batches: list[Batch] = []
         try:
             source: AbstractDataSource = self.source.value
             for request in self.requests:
@@ -89,6 +96,10 @@ class Fetch(NamedTuple):
         except BaseException as error:
             failure = Failure(error)
         return Result(batches, failure, time.perf_counter() - start)
+
+    def constants(self) -> list[SharedConstant]:
+        """Return the constant that is the source."""
+        return [self.source]
 
     @property
     def n_batches(self) -> int:

@@ -204,7 +204,7 @@ class Packer:
         """Return an array over the memory, if it has room for one."""
         nbytes = math.prod(shape) * dtype.itemsize
         start = self._place(nbytes)
-        return None if start is None else np.ndarray(shape, dtype, self._bytes, start)  # type: ignore[arg-type]
+        return None if start is None else np.ndarray(shape, dtype, self._bytes, start)
 
     def pack(self, value: Any, pickler: type[pickle.Pickler] = pickle.Pickler) -> Packed:
         """Pickle a value, and put its arrays into the memory as far as there is room."""

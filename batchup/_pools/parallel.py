@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from .._sources.base import AbstractDataSource
 from ..arguments import check_integer
@@ -16,7 +18,11 @@ from ..plan import Plan, Request, shard_of
 from ..stream import PlannedFeed, Stream
 from .channel import Backend, Channel
 from .failures import Failure
-from .jobs import Fetch, Result, SharedConstant
+from .jobs import Fetch, Result
+
+# How many groups of small batches are under way for each worker: one that it makes, one that it
+# makes next. Larger: more memory, which leaves the processor's caches.
+TURNS = 2
 
 
 class ParallelDataSource(AbstractDataSource):
@@ -49,7 +55,7 @@ class ParallelDataSource(AbstractDataSource):
         """Return the number of samples of the source."""
         return self.source.num_samples(**kwargs)
 
-    def batch_iterator(
+    def batch_iterator(  # type: ignore[override]
         self,
         batch_size: int,
         shuffle: Any = None,
@@ -68,18 +74,30 @@ class ParallelDataSource(AbstractDataSource):
         idle = self._idle.setdefault(options.batch_size, [])
         channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
         feed = PooledFeed(self.source._make_plan(options, ()), options, self, channel)
-        weakref.finalize(feed, idle.append, channel).atexit = False
+        weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
 
 
-class _Ticket:
+class _Ticket(NamedTuple):
     """A job that was handed over, or the error that came up when its indices were drawn."""
 
-    def __init__(self, job: Fetch, pending: Any, error: Exception | None = None) -> None:
-        self.job = job
-        self.pending = pending
-        self.error = error
-        self.n_batches = job.n_batches
+    job: Fetch
+    pending: Any
+    error: Exception | None = None
+
+
+def _release(channel: Channel[Any], tickets: deque[_Ticket], idle: list[Channel[Any]]) -> None:
+    """See to it that nothing is done for a stream that has gone, and that its channel serves another one."""
+    _withdraw(channel, tickets)
+    idle.append(channel)
+
+
+def _withdraw(channel: Channel[Any], tickets: deque[_Ticket]) -> None:
+    """Take back all jobs that no worker was given."""
+    while tickets:
+        ticket = tickets.popleft()
+        if ticket.error is None:
+            channel.withdraw(ticket.pending)
 
 
 class PooledFeed(PlannedFeed):
@@ -95,6 +113,11 @@ class PooledFeed(PlannedFeed):
         The source and the pool.
     channel : Channel
         The way to the workers.
+
+    Attributes
+    ----------
+    tickets : deque
+        What was handed over, in order.
     """
 
     def __init__(self, plan: Plan, options: Options, parallel: ParallelDataSource, channel: Channel[Any]) -> None:
@@ -104,62 +127,73 @@ class PooledFeed(PlannedFeed):
         self._constant = parallel._constant
         self._channel = channel
         self._buffer_size = parallel._buffer_size
-        self._tickets: deque[_Ticket] = deque()
-        self._jobs: Iterator[tuple[Request, ...]] = iter(())
-        self._batch_seconds: float | None = None
+        self.tickets: deque[_Ticket] = deque()
+        self._under_way = 0
 
     def batches(self, position: int) -> Iterator[Batch]:
-        self._withdraw_all()
-        self._forget_before(position)
-        self._jobs = self._groups(position)
-        self._fill()
-        return self._deliver(position)
+        self.close()
+        if self.sequential:
+            self._forget_before(position)
+        else:
+            self._windows.clear()
+        # The feed does not refer to iterators that refer to it: an abandoned one is freed at once.
+        groups = self._groups(position)
+        self._fill(groups)
+        return chain.from_iterable(self._deliver(position, groups))
 
     def close(self) -> None:
-        self._withdraw_all()
-        self._jobs = iter(())
+        _withdraw(self._channel, self.tickets)
+        self._under_way = 0
 
-    def _deliver(self, position: int) -> Iterator[Batch]:
-        """Give batches as they arrive, in order, and hand over others for them."""
-        while self._tickets:
-            result = self._receive(self._tickets.popleft())
-            self._fill()
-            batches, failure = result.value[::-1], result.failure
-            del result
-            position += len(batches)
-            while batches:
-                # Nothing here holds on to a batch that the user has let go of.
-                yield batches.pop()
+    def _deliver(self, position: int, groups: Iterator[tuple[Request, ...]]) -> Iterator[Iterator[Batch]]:
+        """Give groups of batches as they arrive, in order, and hand over others for them."""
+        while self.tickets:
+            result = self._receive(self.tickets.popleft())
+            self._fill(groups)
+            position += len(result.value)
+            batches, failure = iter(result.value), result.failure
+            del result  # nothing here holds on to batches that the user has let go of
+            yield batches
+            del batches
             if failure is not None:
                 failure.throw()
             self._forget_before(position)
 
     def _receive(self, ticket: _Ticket) -> Result:
+        self._under_way -= ticket.job.n_batches
         if ticket.error is not None:
             return Result([], Failure(ticket.error))
         self._pool._warn()
-        # A batch that no worker has begun with comes soonest if the caller does it.
-        if self._channel.withdraw(ticket.pending):
+        # The first batches never wait for a worker to start.
+        if self._channel.starting and self._channel.withdraw(ticket.pending):
             result = ticket.job.run()
         else:
             result = self._channel.receive(ticket.pending)
         self._pool._warn()
         if result.value:
-            self._batch_seconds = result.seconds / len(result.value)
+            # Waiting for each other, workers seem slower than they are: the shortest time counts.
+            slowed = 1.01 * (self._channel.batch_seconds or math.inf)
+            self._channel.batch_seconds = min(result.seconds / len(result.value), slowed)
         return result
 
-    def _fill(self) -> None:
+    def _fill(self, groups: Iterator[tuple[Request, ...]]) -> None:
         """Hand over jobs until as many batches are under way as may wait."""
-        while sum(ticket.n_batches for ticket in self._tickets) < self._buffer_size:
+        most = self._most_under_way()
+        while self._under_way < most:
             try:
-                job = Fetch(self._constant, next(self._jobs))
+                job = Fetch(self._constant, next(groups))
             except StopIteration:
                 return
             except Exception as error:  # of a user's sampler: it arrives at the batch that it belongs to
-                self._jobs = iter(())
-                self._tickets.append(_Ticket(Fetch(self._constant, ()), None, error))
+                self.tickets.append(_Ticket(Fetch(self._constant, ()), None, error))
                 return
-            self._tickets.append(_Ticket(job, self._channel.submit(job)))
+            self.tickets.append(_Ticket(job, self._channel.submit(job)))
+            self._under_way += job.n_batches
+
+    def _most_under_way(self) -> int:
+        """Return how many batches may be under way: few where they take no time, to stay in the caches."""
+        size = self._group_size()
+        return self._buffer_size if size == 1 else min(self._buffer_size, TURNS * self._pool.processes * size)
 
     def _groups(self, position: int) -> Iterator[tuple[Request, ...]]:
         """Go through the requests from `position` on, those for one job at a time."""
@@ -182,17 +216,11 @@ class PooledFeed(PlannedFeed):
 
     def _group_size(self) -> int:
         """Return how many batches the next job should fetch."""
-        if self._batch_seconds is None:
+        if self._channel.batch_seconds is None:
             return 1
-        by_time = self._pool._task_seconds / max(self._batch_seconds, 1e-9)
-        by_turns = self._buffer_size // (2 * self._pool.processes)
+        by_time = self._pool._task_seconds / max(self._channel.batch_seconds, 1e-9)
+        by_turns = self._buffer_size // (TURNS * self._pool.processes)
         return max(1, int(min(by_time, by_turns, self._channel.most_batches())))
-
-    def _withdraw_all(self) -> None:
-        while self._tickets:
-            ticket = self._tickets.popleft()
-            if ticket.error is None:
-                self._channel.withdraw(ticket.pending)
 
     def _forget_before(self, position: int) -> None:
         """Let go of windows that end before the last batch that the user has received."""

@@ -179,6 +179,10 @@ class ProcessChannel(Channel[Pending]):
         if packed.missing and self._ring is not None and self._ring.segment is slot.segment:
             self._make_ring(nbytes + packed.missing + ALIGNMENT * (len(packed.spans) + 1))
 
+    @property
+    def starting(self) -> bool:
+        return self._supervisor.starting
+
     def withdraw(self, pending: Pending) -> bool:
         return pending.task is not None and self._supervisor.withdraw(pending.task)
 

@@ -64,7 +64,15 @@ def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
         return None
     low, high = _byte_bounds(array)
     begin = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY + low - address
-    return os.fspath(owner.filename), begin, high - low, array.ctypes.data - low, array.shape, array.dtype, array.strides
+    return (
+        os.fspath(owner.filename),
+        begin,
+        high - low,
+        array.ctypes.data - low,
+        array.shape,
+        array.dtype,
+        array.strides,
+    )
 
 
 def _is_file_at(filename: Any, address: int) -> bool:
@@ -103,7 +111,7 @@ def _map_again(
 ) -> NDArray[Any]:
     """Map a part of a file; what is written to the array stays in this process."""
     mapped = np.memmap(filename, np.uint8, 'c', begin, (size,))
-    return np.ndarray(shape, dtype, mapped, offset, strides)  # type: ignore[arg-type]
+    return np.ndarray(shape, dtype, mapped, offset, strides)
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -169,6 +170,11 @@ class Supervisor:
                 return True
         return False
 
+    @property
+    def starting(self) -> bool:
+        """Whether no worker takes jobs yet, or again."""
+        return not any(worker.has_room(sys.maxsize) for worker in list(self._workers))
+
     def give_up(self, task: Task) -> str:
         """Stop a job that takes too long; return what its worker was doing."""
         with self._lock:
@@ -271,7 +277,9 @@ class Supervisor:
         if worker.process.exitcode == MISSING_GUARD:
             self._break(lambda: WorkerPoolError(f'worker processes cannot start: {GUARD_ADVICE}'))
             return
-        self.warnings.append(f'worker process {worker.process.pid} ended unexpectedly ({cause}); another one takes over')
+        self.warnings.append(
+            f'worker process {worker.process.pid} ended unexpectedly ({cause}); another one takes over'
+        )
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > self._max_restarts:

@@ -2,29 +2,97 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import traceback
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+import weakref
+from functools import partial
+from pickle import PickleBuffer
 from queue import Empty, SimpleQueue
+from typing import Any
 
-from ..errors import WorkerPoolError, warn_user
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WorkerPoolError, WorkerTimeoutError, warn_user
+from ..gather import RECYCLED_BYTES
 from .base import WorkerPool
-from .channel import Channel, wait_for
+from .channel import Channel
+from .failures import Failure
 from .jobs import Job, Result, SharedConstant
 
 # How long threads may take to end, in seconds. What runs in a thread cannot be ended.
 GRACE_SECONDS = 5.0
 
 
-@dataclass(eq=False)
-class _Task:
-    """A job, its result, and the thread that runs it."""
+# How many pieces of memory wait to be used again. Larger: more memory that may lie idle.
+IDLE_PIECES = 8
 
-    job: Job
-    future: Future[Result] = field(default_factory=Future)
-    thread: int | None = None
+
+class _Task:
+    """A job, and what becomes of it. One of those who want it gets it.
+
+    Attributes
+    ----------
+    thread : int, optional
+        The thread that runs it.
+    """
+
+    __slots__ = ('_done', '_open', 'job', 'recycler', 'result', 'thread')
+
+    def __init__(self, job: Job, recycler: _Recycler) -> None:
+        self.job = job
+        self.recycler = recycler
+        self.thread: int | None = None
+        # Plain locks: a future takes longer than some batches do.
+        self._open = threading.Lock()
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def claim(self) -> bool:
+        """Say whether the job is now the caller's, and nobody else's."""
+        return self._open.acquire(blocking=False)
+
+    def finish(self, result: Result) -> None:
+        self.result = result
+        self._done.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the result; return whether it is there."""
+        return self._done.acquire(timeout=-1 if timeout is None else timeout)
+
+
+class _Recycler:
+    """Memory for the results of one stream, each piece used again once nothing refers to it.
+
+    The last piece used comes first: it may be in the processor's cache.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[NDArray[np.uint8]] = []
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        """Return an array, if it is large enough for that to be of use."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < RECYCLED_BYTES:
+            return None
+        piece = self._take(nbytes)
+        buffer: Any = piece
+        memory = PickleBuffer(buffer)
+        weakref.finalize(memory, self._put, piece).atexit = False
+        return np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
+
+    def _take(self, nbytes: int) -> NDArray[np.uint8]:
+        try:
+            piece = self._idle.pop()
+        except IndexError:
+            return np.empty(nbytes, np.uint8)
+        return piece if nbytes <= len(piece) <= 2 * nbytes else np.empty(nbytes, np.uint8)
+
+    def _put(self, piece: NDArray[np.uint8]) -> None:
+        if len(self._idle) < IDLE_PIECES:
+            self._idle.append(piece)
 
 
 class WorkerThreadPool(WorkerPool):
@@ -53,9 +121,13 @@ class WorkerThreadPool(WorkerPool):
     [1]
     """
 
+    # Threads are handed tasks quickly.
+    _task_seconds = 6e-4
+
     def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
         super().__init__(processes, timeout)
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self._closed = threading.Event()
         # Threads that do not end would keep the interpreter from ending, unless they are daemons.
         threads = [
             threading.Thread(target=_work, args=(self._queue,), name=f'batchup-worker-{number}', daemon=True)
@@ -63,31 +135,36 @@ class WorkerThreadPool(WorkerPool):
         ]
         for thread in threads:
             thread.start()
-        self._close_with(lambda queue=self._queue: _end(queue, threads))  # type: ignore[misc]
+        self._close_with(partial(_end, self._queue, threads, self._closed))
 
     def _share(self, value: object) -> SharedConstant:
         return SharedConstant(value)
 
     def _open_channel(self, slots: int) -> Channel[_Task]:
-        return _ThreadChannel(self, self._queue)
+        return _ThreadChannel(self, self._queue, self._closed)
 
 
 class _ThreadChannel(Channel[_Task]):
-    def __init__(self, pool: WorkerPool, queue: SimpleQueue[_Task | None]) -> None:
+    def __init__(self, pool: WorkerPool, queue: SimpleQueue[_Task | None], closed: threading.Event) -> None:
         self._pool = pool
         self._queue = queue
+        self._closed = closed
+        self._recycler = _Recycler()
 
     def submit(self, job: Job) -> _Task:
-        task = _Task(job)
-        self._pool._check_open()
+        task = _Task(job, self._recycler)
         self._queue.put(task)
+        if self._closed.is_set():
+            _refuse(task)
         return task
 
     def receive(self, pending: _Task) -> Result:
-        return wait_for(pending.future, self._pool.timeout, lambda: _where(pending))  # type: ignore[no-any-return]
+        if not pending.wait(self._pool.timeout):
+            raise WorkerTimeoutError(f'no result within {self._pool.timeout} seconds (timeout); {_where(pending)}')
+        return pending.result
 
     def withdraw(self, pending: _Task) -> bool:
-        return pending.future.cancel()
+        return pending.claim()
 
 
 def _work(queue: SimpleQueue[_Task | None]) -> None:
@@ -96,19 +173,26 @@ def _work(queue: SimpleQueue[_Task | None]) -> None:
         task = queue.get()
         if task is None:
             return
-        if task.future.set_running_or_notify_cancel():
+        if task.claim():
             task.thread = threading.get_ident()
-            task.future.set_result(task.job.run())
+            task.finish(task.job.run(task.recycler.allocate))
         del task  # not kept while waiting for the next
 
 
-def _end(queue: SimpleQueue[_Task | None], threads: list[threading.Thread]) -> None:
+def _refuse(task: _Task) -> None:
+    """Have a task fail that no thread will run."""
+    if task.claim():
+        task.finish(Result([], Failure(WorkerPoolError('the pool is closed'))))
+
+
+def _end(queue: SimpleQueue[_Task | None], threads: list[threading.Thread], closed: threading.Event) -> None:
     """Have threads end after what they run; tasks that wait fail."""
+    closed.set()
     try:
         while True:
             task = queue.get_nowait()
-            if task is not None and task.future.set_running_or_notify_cancel():
-                task.future.set_exception(WorkerPoolError('the pool is closed'))
+            if task is not None:
+                _refuse(task)
     except Empty:
         pass
     for _ in threads:

@@ -80,7 +80,9 @@ def _call(number: int, task: Any) -> Call:
     """Return what a task says to call."""
     if not isinstance(task, (tuple, list)) or not 1 <= len(task) <= 3:
         raise TypeError(f'task {number} must be (fn,), (fn, args) or (fn, args, kwargs), got {task!r}')
-    fn, args, kwargs = (*task, *((), {})[len(task) - 1 :])
+    fn: Any = task[0]
+    args: Any = task[1] if len(task) > 1 else ()
+    kwargs: Any = task[2] if len(task) > 2 else {}
     if not isinstance(args, (tuple, list)) or not isinstance(kwargs, Mapping):
         raise TypeError(f'task {number} must be (fn,), (fn, args) or (fn, args, kwargs), got {task!r}')
     return Call(fn, tuple(args), kwargs)

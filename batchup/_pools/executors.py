@@ -1,0 +1,327 @@
+"""Workers of an executor: of `concurrent.futures`, or of a cluster."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import pickle
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arguments import check_non_negative
+from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, warn_user
+from .base import WorkerPool
+from .channel import Channel
+from .jobs import Job, Result, SharedConstant
+from .memory import Segment, Span, unpack_whole
+from .shipping import ship
+
+# How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are
+# used in turns may be sent again.
+KEPT_VALUES = 8
+
+# These come from what was submitted, or is not fit to be: another try would not help.
+_FOR_GOOD = (TypeError, AttributeError, pickle.PicklingError)
+
+
+class WorkerExecutorPool(WorkerPool):
+    """Workers of an executor: anything with `submit(fn, *args)` whose result has `.result()`.
+
+    Among these are the executors of `concurrent.futures`, `client.get_executor()` of a Dask
+    client, and `RayExecutor`. The executor stays the user's: it is not shut down.
+
+    A source is pickled once, and each worker keeps it: workers on this machine take it from
+    shared memory, others are sent it.
+
+    Parameters
+    ----------
+    executor : executor
+        Runs the jobs.
+    processes : int, optional
+        The number of workers; by default what the executor says, or the number of processors.
+    max_restarts : int
+        How often a batch is submitted again after its worker was lost.
+    timeout : float, optional
+        How long a result may take, in seconds, once the user waits for it.
+    """
+
+    # A cluster takes a millisecond or more for a task.
+    _task_seconds = 1e-2
+
+    def __init__(
+        self, executor: Any, processes: int | None = None, *, max_restarts: int = 3, timeout: float | None = None
+    ) -> None:
+        if not callable(getattr(executor, 'submit', None)):
+            raise TypeError(f'executor must have a method submit(fn, *args), got {type(executor).__name__}')
+        if processes is None:
+            processes = getattr(executor, '_max_workers', None) or os.cpu_count() or 1
+        super().__init__(processes, timeout)
+        self._executor = executor
+        self._max_restarts = check_non_negative('max_restarts', max_restarts)
+        self._close_with(lambda: None)
+
+    def _share(self, value: Any) -> SharedConstant:
+        return CarriedConstant(value)
+
+    def _open_channel(self, slots: int) -> Channel[_Pending]:
+        return _ExecutorChannel(self, self._executor, self._max_restarts)
+
+
+class CarriedConstant(SharedConstant):
+    """A value that is pickled when it first goes to another process, and once only."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.key = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._shipped: tuple[Segment, list[Span]] | None = None
+        self.shared: Any = None
+
+    def shipped(self) -> tuple[Segment, list[Span]]:
+        """Return the pickled value."""
+        with self._lock:
+            if self._shipped is None:
+                self._shipped = ship(self.value)
+            return self._shipped
+
+    def carried(self, share: Callable[[Any], Any] | None) -> _Carried:
+        """Return the pickled value for workers that have no access to the memory of this machine."""
+        segment, spans = self.shipped()
+        if self.shared is None:
+            blob = np.frombuffer(segment.view, np.uint8)
+            self.shared = blob if share is None else share(blob)
+        return _Carried(self.key, spans)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        segment, spans = self.shipped()
+        return ArrivedConstant, (self.key, _place(segment), spans)
+
+
+class _Carried(NamedTuple):
+    """The key of a value that is sent along with a job, and where its parts are."""
+
+    key: str
+    spans: list[Span]
+
+
+class ArrivedConstant(SharedConstant):
+    """A constant in a worker, which may have the value, find it, or lack it."""
+
+    def __init__(self, key: str, place: tuple[Any, ...] | None, spans: list[Span]) -> None:
+        self.key = key
+        self._place = place
+        self._spans = spans
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArrivedConstant, (self.key, self._place, self._spans)
+
+    @property
+    def value(self) -> Any:
+        """The value; raises `LookupError` if this worker has no way to it."""
+        return _kept(self.key, partial(_from_place, self._place, self._spans))
+
+
+_values: OrderedDict[str, Any] = OrderedDict()
+_values_lock = threading.Lock()
+
+
+def _kept(key: str, load: Callable[[], Any]) -> Any:
+    """Return a value that this worker keeps; the first time, it is loaded."""
+    with _values_lock:
+        if key not in _values:
+            _values[key] = load()
+        _values.move_to_end(key)
+        while len(_values) > KEPT_VALUES:
+            _values.popitem(last=False)
+        return _values[key]
+
+
+def _place(segment: Segment) -> tuple[Any, ...] | None:
+    """Return where other processes of this machine find a segment, if they can."""
+    path = f'/proc/{os.getpid()}/fd/{segment.fd}'
+    boot = _boot()
+    return None if boot is None else (boot, path, os.fstat(segment.fd).st_ino, segment.size)
+
+
+def _boot() -> str | None:
+    """Return what tells this machine, as it runs now, from all others."""
+    try:
+        with open('/proc/sys/kernel/random/boot_id') as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _from_place(place: tuple[Any, ...] | None, spans: list[Span]) -> Any:
+    """Load a value from the memory of this machine."""
+    if place is None or place[0] != _boot():
+        raise LookupError('the value is on another machine')
+    _, path, inode, size = place
+    try:
+        with open(path, 'rb') as file:
+            if os.fstat(file.fileno()).st_ino != inode:
+                raise LookupError('the value has gone')
+            return unpack_whole(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY), spans)
+    except OSError as error:
+        raise LookupError(str(error)) from error
+
+
+class _Lacking(NamedTuple):
+    """What a worker answers that lacks a value."""
+
+    key: str
+
+
+def run_job(job: Job, number: int, carried: _Carried | None = None, blob: Any = None) -> Result | _Lacking:
+    """Run a job in a worker; `number` tells equal jobs apart."""
+    if carried is not None:
+        _kept(carried.key, lambda: unpack_whole(bytearray(blob), carried.spans))
+    for constant in job.constants():
+        try:
+            constant.value  # noqa: B018
+        except LookupError:
+            return _Lacking(constant.key)  # type: ignore[attr-defined]
+    return job.run()
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A job, the future of its result, and how often it was lost."""
+
+    job: Job
+    future: Any
+    losses: int = 0
+
+
+class _ExecutorChannel(Channel[_Pending]):
+    def __init__(self, pool: WorkerPool, executor: Any, max_restarts: int) -> None:
+        self._pool = pool
+        self._executor = executor
+        self._max_restarts = max_restarts
+        self._numbers = itertools.count()
+
+    def submit(self, job: Job) -> _Pending:
+        self._pool._check_open()
+        return _Pending(job, self._submit(job))
+
+    def _submit(self, job: Job, *carried: Any) -> Any:
+        return self._executor.submit(run_job, job, f'{id(self)}-{next(self._numbers)}', *carried)
+
+    def receive(self, pending: _Pending) -> Result:
+        while True:
+            try:
+                result = self._wait(pending.future)
+            except _FOR_GOOD:
+                raise
+            except WorkerTimeoutError:
+                raise
+            except Exception as error:
+                self._submit_again(pending, error)
+                continue
+            if isinstance(result, Result):
+                return result._replace(value=_writable(result.value))
+            constant = next(constant for constant in pending.job.constants() if constant.key == result.key)  # type: ignore[attr-defined]
+            carried = constant.carried(_sharing(self._executor))  # type: ignore[attr-defined]
+            pending.future = self._submit(pending.job, carried, constant.shared)  # type: ignore[attr-defined]
+
+    def _wait(self, future: Any) -> Any:
+        timeout = self._pool.timeout
+        if timeout is None:
+            return future.result()
+        try:
+            return future.result(timeout)
+        except (FutureTimeoutError, TimeoutError) as error:
+            raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor') from error
+
+    def _submit_again(self, pending: _Pending, error: Exception) -> None:
+        """Hand over a job once more, whose worker was lost."""
+        pending.losses += 1
+        what = f'{type(error).__name__}: {error}'
+        if pending.losses > self._max_restarts:
+            raise WorkerLostError(
+                f'a job was lost {pending.losses} times by the executor, the last time by {what}'
+            ) from error
+        self._pool._check_open()
+        try:
+            pending.future = self._submit(pending.job)
+        except Exception as broken:
+            raise WorkerLostError(f'the executor lost a worker, and takes no more jobs: {broken}') from error
+        warn_user(f'the executor lost a job ({what}); it is submitted again')
+
+    def withdraw(self, pending: _Pending) -> bool:
+        cancel = getattr(pending.future, 'cancel', None)
+        return cancel is not None and bool(cancel())
+
+
+def _sharing(executor: Any) -> Callable[[Any], Any] | None:
+    """Return how an executor sends a value to its workers so that each gets it once."""
+    share: Callable[[Any], Any] | None = getattr(executor, 'share', None)
+    client: Any = getattr(executor, '_client', None)  # Dask
+    if share is None and hasattr(client, 'scatter'):
+        share = partial(client.scatter, broadcast=True)
+    return share
+
+
+def _writable(value: Any) -> Any:
+    """Copy the arrays that came back read-only: batches belong to the user."""
+    if isinstance(value, np.ndarray):
+        return value if value.flags.writeable else value.copy()
+    if type(value) in (tuple, list):
+        return type(value)(_writable(part) for part in value)
+    return value
+
+
+class RayExecutor:
+    """An executor over Ray, for `WorkerExecutorPool`; `ray.init()` comes before.
+
+    Parameters
+    ----------
+    **options
+        Options of Ray's tasks, such as `num_cpus=1` or `max_retries=5`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            import ray  # noqa: PLC0415
+        except ImportError as error:
+            raise ImportError("RayExecutor needs Ray: pip install 'batchup[ray]'") from error
+        if not ray.is_initialized():
+            raise WorkerPoolError('Ray is not running; call ray.init() first')
+        self._ray = ray
+        self._remote = ray.remote(**options)(_call) if options else ray.remote(_call)
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> _RayFuture:
+        """Run a function in a Ray task."""
+        return _RayFuture(self._ray, self._remote.remote(fn, *args))
+
+    def share(self, value: Any) -> Any:
+        """Put a value into Ray's object store, from which each node takes it once."""
+        return self._ray.put(value)
+
+
+def _call(fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args)
+
+
+class _RayFuture:
+    """The result of a Ray task."""
+
+    def __init__(self, ray: Any, ref: Any) -> None:
+        self._ray = ray
+        self._ref = ref
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._ray.get(self._ref, timeout=timeout)
+
+    def cancel(self) -> bool:
+        self._ray.cancel(self._ref)
+        return True
