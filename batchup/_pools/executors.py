@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -17,13 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._sources.base import AbstractDataSource
 from ..arguments import check_non_negative
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, warn_user
 from .base import WorkerPool
 from .channel import Channel
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, unpack_whole
-from .shipping import ship
+from .shipping import Shipment
 
 # How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are
 # used in turns may be sent again.
@@ -68,42 +70,65 @@ class WorkerExecutorPool(WorkerPool):
         self._executor = executor
         self._max_restarts = check_non_negative('max_restarts', max_restarts)
         self._close_with(lambda: None)
+        self._parcels: weakref.WeakKeyDictionary[Any, _Parcel] = weakref.WeakKeyDictionary()
 
     def _share(self, value: Any) -> SharedConstant:
-        return CarriedConstant(value)
+        parcel = self._parcels.get(value) if isinstance(value, AbstractDataSource) else None
+        if parcel is None or not parcel.fits(value):
+            parcel = _Parcel()
+            if isinstance(value, AbstractDataSource):
+                self._parcels[value] = parcel
+        return CarriedConstant(value, parcel)
 
     def _open_channel(self, slots: int) -> Channel[_Pending]:
         return _ExecutorChannel(self, self._executor, self._max_restarts)
 
 
-class CarriedConstant(SharedConstant):
-    """A value that is pickled when it first goes to another process, and once only."""
+class _Parcel:
+    """A value on its way to other processes: pickled when it first goes to one, and once only.
 
-    def __init__(self, value: Any) -> None:
-        super().__init__(value)
+    Attributes
+    ----------
+    key : str
+        Names the value in all workers.
+    """
+
+    def __init__(self) -> None:
         self.key = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._shipped: tuple[Segment, list[Span]] | None = None
-        self.shared: Any = None
+        self._shipment: Shipment | None = None
+        self._blob: Any = None
 
-    def shipped(self) -> tuple[Segment, list[Span]]:
+    def fits(self, value: Any) -> bool:
+        """Say whether a value is what is on its way."""
+        return self._shipment is None or self._shipment.fits(value)
+
+    def shipment(self, value: Any) -> Shipment:
         """Return the pickled value."""
         with self._lock:
-            if self._shipped is None:
-                self._shipped = ship(self.value)
-            return self._shipped
+            if self._shipment is None:
+                self._shipment = Shipment(value)
+            return self._shipment
 
-    def carried(self, share: Callable[[Any], Any] | None) -> _Carried:
+    def blob(self, value: Any, share: Callable[[Any], Any] | None) -> Any:
         """Return the pickled value for workers that have no access to the memory of this machine."""
-        segment, spans = self.shipped()
-        if self.shared is None:
-            blob = np.frombuffer(segment.view, np.uint8)
-            self.shared = blob if share is None else share(blob)
-        return _Carried(self.key, spans)
+        if self._blob is None:
+            blob = np.frombuffer(self.shipment(value).segment.view, np.uint8)
+            self._blob = blob if share is None else share(blob)
+        return self._blob
+
+
+class CarriedConstant(SharedConstant):
+    """A constant that stays what it is in this process, and becomes an `ArrivedConstant` in others."""
+
+    def __init__(self, value: Any, parcel: _Parcel) -> None:
+        super().__init__(value)
+        self.parcel = parcel
+        self.key = parcel.key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        segment, spans = self.shipped()
-        return ArrivedConstant, (self.key, _place(segment), spans)
+        shipment = self.parcel.shipment(self.value)
+        return ArrivedConstant, (self.key, _place(shipment.segment), shipment.spans)
 
 
 class _Carried(NamedTuple):
@@ -229,9 +254,7 @@ class _ExecutorChannel(Channel[_Pending]):
                 continue
             if isinstance(result, Result):
                 return result._replace(value=_writable(result.value))
-            constant = next(constant for constant in pending.job.constants() if constant.key == result.key)  # type: ignore[attr-defined]
-            carried = constant.carried(_sharing(self._executor))  # type: ignore[attr-defined]
-            pending.future = self._submit(pending.job, carried, constant.shared)  # type: ignore[attr-defined]
+            pending.future = self._submit(pending.job, *_carry(pending.job, result.key, self._executor))
 
     def _wait(self, future: Any) -> Any:
         timeout = self._pool.timeout
@@ -260,6 +283,13 @@ class _ExecutorChannel(Channel[_Pending]):
     def withdraw(self, pending: _Pending) -> bool:
         cancel = getattr(pending.future, 'cancel', None)
         return cancel is not None and bool(cancel())
+
+
+def _carry(job: Job, key: str, executor: Any) -> tuple[_Carried, Any]:
+    """Return a value that a worker lacks, to be sent along with the job."""
+    constant = next(one for one in job.constants() if isinstance(one, CarriedConstant) and one.key == key)
+    blob = constant.parcel.blob(constant.value, _sharing(executor))
+    return _Carried(key, constant.parcel.shipment(constant.value).spans), blob
 
 
 def _sharing(executor: Any) -> Callable[[Any], Any] | None:

@@ -211,7 +211,7 @@ class Packer:
         spans: list[Span] = []
 
         def place(buffer: pickle.PickleBuffer) -> bool:
-            span = self._put(buffer.raw())
+            span = self.put(buffer.raw())
             if span is not None:
                 spans.append(span)
             return span is None  # True: it stays in the pickle
@@ -229,7 +229,7 @@ class Packer:
         self.used = start + nbytes
         return start
 
-    def _put(self, raw: memoryview) -> Span | None:
+    def put(self, raw: memoryview) -> Span | None:
         """Copy bytes into the memory, unless they are there already; return where they are."""
         if not raw.nbytes:
             return None
@@ -243,27 +243,15 @@ class Packer:
         return start, start + raw.nbytes
 
 
-def pack_whole(value: Any, pickler: type[pickle.Pickler]) -> tuple[Segment, list[Span]]:
-    """Put a value into a segment of its own; the first span is its pickle."""
-    buffers: list[memoryview] = []
-
-    def keep(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes:
-            buffers.append(raw)
-        return not raw.nbytes  # True: it stays in the pickle
-
-    file = io.BytesIO()
-    pickler(file, 5, buffer_callback=keep).dump(value)
-    parts: Sequence[Any] = [file.getbuffer(), *buffers]
-    size = sum(part.nbytes + ALIGNMENT for part in parts)
-    segment = Segment(size)
+def store_whole(parts: Sequence[Any]) -> tuple[Segment, list[Span]]:
+    """Put buffers side by side into a segment of their own; return where they are."""
+    segment = Segment(sum(memoryview(part).nbytes + ALIGNMENT for part in parts))
     packer = Packer(segment.view)
-    return segment, [packer._put(part) or (0, 0) for part in parts]
+    return segment, [packer.put(memoryview(part)) or (0, 0) for part in parts]
 
 
 def unpack_whole(memory: Any, spans: list[Span]) -> Any:
-    """Return the value of a segment, with arrays over its memory."""
+    """Return the value of a segment whose first part is its pickle, with arrays over its memory."""
     (start, end), *others = spans
     view = memoryview(memory)
     return pickle.loads(view[start:end], buffers=[view[start:end] for start, end in others])

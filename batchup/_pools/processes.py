@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .._sources.base import AbstractDataSource
 from ..arguments import check_non_negative
 from ..batch import leaves
 from ..errors import warn_user
@@ -16,8 +18,8 @@ from .base import WorkerPool
 from .channel import Channel, wait_for
 from .jobs import Fetch, Job, Result, SharedConstant
 from .memory import ALIGNMENT, Packed, Ring, Slot
-from .shipping import ship
-from .supervisor import MISSING_GUARD, Shipment, Supervisor, Task
+from .shipping import Shipment
+from .supervisor import MISSING_GUARD, Supervisor, Task
 
 # How many results a user may hold on to, in slots of their own. Larger: more memory. Smaller:
 # users who keep batches get copies of them.
@@ -77,13 +79,23 @@ class WorkerProcessPool(WorkerPool):
         restarts = check_non_negative('max_restarts', max_restarts)
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
         self._close_with(self._supervisor.close)
+        self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
 
     def _share(self, value: Any) -> SharedConstant:
         constant = SharedConstant(value)
-        segment, spans = ship(value)
-        constant.shipment = Shipment(segment, spans)
-        self._supervisor.forget_with(constant, segment)
+        constant.shipment = self._ship(value)
         return constant
+
+    def _ship(self, value: Any) -> Shipment:
+        """Put a value into shared memory; a source that is there, and is as it was, stays there."""
+        is_source = isinstance(value, AbstractDataSource)
+        shipment = self._shipments.get(value) if is_source else None
+        if shipment is None or not shipment.fits(value):
+            shipment = Shipment(value)
+            self._supervisor.forget_with(shipment, shipment.segment)
+            if is_source:
+                self._shipments[value] = shipment
+        return shipment
 
     def _open_channel(self, slots: int) -> Channel[Pending]:
         return ProcessChannel(self, self._supervisor, slots)

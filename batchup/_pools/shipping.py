@@ -2,45 +2,113 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import mmap
 import os
 import pickle
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .memory import Segment, Span, pack_whole
+from .._sources.base import AbstractDataSource
+from .memory import store_whole
 
 # How deep the search goes for what cannot be pickled.
 SEARCH_DEPTH = 6
 
 
-def ship(value: Any) -> tuple[Segment, list[Span]]:
-    """Put a value into a segment, from which any number of workers take it.
+class Shipment:
+    """A value in shared memory, from which any number of workers take it.
 
-    Raises
-    ------
-    TypeError
-        If it cannot be pickled; the message names the attribute that is at fault.
+    Attributes
+    ----------
+    segment : Segment
+        The memory.
+    spans : list of (int, int)
+        Where in it the pickle is, and where its arrays are.
     """
-    try:
-        return pack_whole(value, _ConstantPickler)
-    except Exception as error:
-        path, culprit = _culprit(value, type(value).__name__, SEARCH_DEPTH)
-        raise TypeError(
-            f'{path} cannot be sent to worker processes: {_short(culprit)} does not pickle ({error}); '
-            'use functions and classes from the top level of a module, or a WorkerThreadPool'
-        ) from error
+
+    def __init__(self, value: Any) -> None:
+        parcel = _Parcel(value)
+        self.segment, self.spans = store_whole([parcel.pickle, *parcel.buffers])
+        self._places = {_address(buffer): span for buffer, span in zip(parcel.buffers, self.spans[1:])}
+        if isinstance(value, AbstractDataSource):
+            del parcel  # it refers to the arrays
+            value._move_arrays(self._shared)
+            parcel = _Parcel(value)
+        self._places.clear()
+        self._signature = parcel.signature()
+
+    def fits(self, value: Any) -> bool:
+        """Say whether this is what would be made of a value: the same arrays, and all else equal."""
+        pickled, arrays = _Parcel(value).signature()
+        own_pickle, own_arrays = self._signature
+        return (
+            pickled == own_pickle
+            and len(arrays) == len(own_arrays)
+            and all(one() is other() is not None for one, other in zip(own_arrays, arrays))
+        )
+
+    def _shared(self, array: NDArray[Any]) -> NDArray[Any] | None:
+        """Return an array over the shared copy of an array that has memory of its own."""
+        span = self._places.get(array.ctypes.data)
+        if span is None or span[1] - span[0] != array.nbytes or not array.flags.owndata:
+            return None
+        return np.ndarray(array.shape, array.dtype, self.segment.view, span[0], array.strides)
+
+
+class _Parcel:
+    """A pickled value, and the buffers of its arrays, not copied.
+
+    Raises `TypeError` if the value cannot be pickled, and names the attribute that is at fault.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.buffers: list[memoryview] = []
+        file = io.BytesIO()
+        pickler = _ConstantPickler(file, 5, buffer_callback=self._keep)
+        try:
+            pickler.dump(value)
+        except Exception as error:
+            path, culprit = _culprit(value, type(value).__name__, SEARCH_DEPTH)
+            raise TypeError(
+                f'{path} cannot be sent to worker processes: {_short(culprit)} does not pickle ({error}); '
+                'use functions and classes from the top level of a module, or a WorkerThreadPool'
+            ) from error
+        self.pickle = file.getvalue()
+        self._arrays = pickler.arrays
+
+    def _keep(self, buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes:
+            self.buffers.append(raw)
+        return not raw.nbytes  # True: it stays in the pickle
+
+    def signature(self) -> tuple[bytes, list[weakref.ref[NDArray[Any]]]]:
+        """Return what tells whether a value has changed, but for the contents of its arrays."""
+        return hashlib.blake2b(self.pickle).digest(), [weakref.ref(array) for array in self._arrays]
+
+
+def _address(buffer: memoryview) -> int:
+    address: int = np.frombuffer(buffer, np.uint8).ctypes.data
+    return address
 
 
 class _ConstantPickler(pickle.Pickler):
     """Pickles mapped files by name, and arrays so that their memory may be shared."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.arrays: list[NDArray[Any]] = []
+
     def reducer_override(self, value: Any) -> Any:
         if type(value) not in (np.ndarray, np.memmap):
             return NotImplemented
+        self.arrays.append(value)
         mapped = _mapped_file(value)
         if mapped is not None:
             return _map_again, mapped

@@ -20,7 +20,8 @@ from typing import Any
 
 from ..errors import WorkerLostError, WorkerPoolError
 from .jobs import Job, SharedConstant
-from .memory import Packed, Packer, Segment, Slot, Span
+from .memory import Packed, Packer, Segment, Slot
+from .shipping import Shipment
 from .worker import STACKS_SIGNAL, main
 
 # How many jobs a worker has at a time: one that runs, and one so that it need not wait. Larger:
@@ -40,14 +41,6 @@ GUARD_ADVICE = (
     'the script starts a pool when it is imported, as a worker process does: put its main part '
     "below `if __name__ == '__main__':`"
 )
-
-
-@dataclass(eq=False)
-class Shipment:
-    """A value in shared memory, on its way to the workers."""
-
-    segment: Segment
-    spans: list[Span]
 
 
 @dataclass(eq=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..adapters import ArrayLikeRows, check_array_like
 from ..arguments import check_non_negative, check_repeats
@@ -176,6 +178,28 @@ class ArrayDataSource(RandomAccessDataSource):
             columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, -1)))
         # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
         return map(_side_by_side, *columns)
+
+    def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
+        for number in range(len(self.data)):
+            array = moved(self.data[number]) if type(self.data[number]) is np.ndarray else None
+            if array is not None:
+                self._move(number, array)
+
+    def _move(self, number: int, array: NDArray[Any]) -> None:
+        """Put an array in the place of an equal one, unless somebody else refers to that one."""
+        watched = weakref.ref(self.data[number])
+        self._put(number, array)
+        before = watched()
+        if before is not None:
+            # They may change it, and expect to see that here.
+            self._put(number, before)
+
+    def _put(self, number: int, array: NDArray[Any]) -> None:
+        if isinstance(self.data, list):
+            self.data[number] = array
+        else:
+            self.data = (*self.data[:number], array, *self.data[number + 1 :])
+        self._readers[number] = _reader(array)
 
     def _check_data(self) -> None:
         """Read from arrays that were put in place of others in `data`."""

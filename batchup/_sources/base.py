@@ -137,6 +137,9 @@ class AbstractDataSource:
         check = self._check_indices
         return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last, check)
 
+    def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
+        """Have arrays replaced, where nobody else refers to them, by what `moved` makes of them."""
+
     def _check_indices(self, name: str, indices: Any) -> IndexTree:
         """Return the indices of a batch, as a user's code gives them, as an index tree."""
         return as_tree(indices)
@@ -269,6 +272,10 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     @abc.abstractmethod
     def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Put together the streams of members that have no plan."""
+
+    def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
+        for member in self._members:
+            member._move_arrays(moved)
 
     def _has_plan(self) -> bool:
         return super()._has_plan() and all(member._has_plan() for member in self._members)
