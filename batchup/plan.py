@@ -65,6 +65,12 @@ class Request(NamedTuple):
         indices = part_of_window(self.indices, self.n_batches, first, self.n_batches)
         return self._replace(number=number, n_batches=self.n_batches - first, indices=indices)
 
+    def up_to(self, count: int) -> Request:
+        """Return the request for at most so many batches of the window, the first ones."""
+        if self.n_batches <= count:
+            return self
+        return self._replace(n_batches=count, indices=part_of_window(self.indices, self.n_batches, 0, count))
+
     def split(self) -> Iterator[Request]:
         """Go through the requests for the single batches."""
         return (self.batch(number) for number in range(self.number, self.end))

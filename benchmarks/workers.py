@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,12 +144,52 @@ def compressed(row: str) -> None:
     background({row: pool}, '2,048 compressed samples', [make_compressed()], 0.57)
 
 
+def memory(row: str) -> None:
+    """Measure what a spawned pool over one array takes, all processes together."""
+    try:
+        import psutil  # noqa: PLC0415
+    except ImportError:
+        print(f'{row:>3}  needs psutil')
+        return
+
+    def total() -> int:
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        return sum(process.memory_full_info().pss for process in processes)
+
+    with WorkerProcessPool(WORKERS, start_method='spawn') as pool:
+        list(pool.work_stream((time.sleep, (0.05,)) for _ in range(8 * WORKERS)).retrieve_iter())
+        before = total()
+        source = ArrayDataSource([np.ones((250_000, 1000), np.float32)])
+        nbytes = source.data[0].nbytes
+        parallel = pool.parallel_data_source(source, BUFFER)
+        for _batch in parallel.batch_iterator(BATCH_SIZE, shuffle=1):
+            pass
+        ratio = (total() - before) / nbytes
+    report(row, '1 GB array, spawn: memory against the array', ratio, 1.15)
+
+
+def first_batch(row: str) -> None:
+    """Compare the time to the first batch of a new pool with that of a worker's first answer."""
+    source = ArrayDataSource([np.ones((1280, 3, 64, 64), np.float32)])
+    for start_method in ('fork', 'forkserver', 'spawn'):
+        start = time.perf_counter()
+        with WorkerProcessPool(WORKERS, start_method=start_method) as pool:
+            next(pool.parallel_data_source(source, BUFFER).batch_iterator(BATCH_SIZE))
+            first = time.perf_counter() - start
+            pool.work_stream([(time.time,)]).retrieve()
+            worker = time.perf_counter() - start
+        extra = f'(first batch {first * 1e3:.1f} ms, first answer of a worker {worker * 1e3:.1f} ms)'
+        report(row, f'{start_method}: first batch against first answer', first / worker, 1.0, extra)
+
+
 ROWS: dict[str, Callable[[str], None]] = {
     '6': threads_in_memory,
     '8': images,
     '9': images,
     '10': compressed,
     '11': compressed,
+    '16': memory,
+    '17': first_batch,
 }
 
 

@@ -199,28 +199,33 @@ class Packer:
         self._address = self._bytes.ctypes.data
         self.used = used
         self._missing = 0
+        self._spans: list[Span] = []
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
         """Return an array over the memory, if it has room for one."""
         nbytes = math.prod(shape) * dtype.itemsize
-        start = self._place(nbytes)
+        start = self._reserve(nbytes)
         return None if start is None else np.ndarray(shape, dtype, self._bytes, start)
 
-    def pack(self, value: Any, pickler: type[pickle.Pickler] = pickle.Pickler) -> Packed:
+    def pack(self, value: Any) -> Packed:
         """Pickle a value, and put its arrays into the memory as far as there is room."""
-        spans: list[Span] = []
-
-        def place(buffer: pickle.PickleBuffer) -> bool:
-            span = self.put(buffer.raw())
-            if span is not None:
-                spans.append(span)
-            return span is None  # True: it stays in the pickle
-
+        self._spans.clear()
         file = io.BytesIO()
-        pickler(file, 5, buffer_callback=place).dump(value)
-        return Packed(file.getvalue(), spans, self._missing)
+        pickle.Pickler(file, 5, buffer_callback=self.place).dump(value)
+        return self.packed(file)
 
-    def _place(self, nbytes: int) -> int | None:
+    def packed(self, file: io.BytesIO) -> Packed:
+        """Return what was pickled into a file, with `place` as its `buffer_callback`."""
+        return Packed(file.getvalue(), list(self._spans), self._missing)
+
+    def place(self, buffer: pickle.PickleBuffer) -> bool:
+        """Put an array into the memory; return whether it stays in the pickle for lack of room."""
+        span = self.put(buffer.raw())
+        if span is not None:
+            self._spans.append(span)
+        return span is None
+
+    def _reserve(self, nbytes: int) -> int | None:
         """Reserve memory; return where it begins."""
         start = -(-self.used // ALIGNMENT) * ALIGNMENT
         if not nbytes or start + nbytes > len(self._bytes):
@@ -236,7 +241,7 @@ class Packer:
         source = np.frombuffer(raw, np.uint8)
         start: int | None = source.ctypes.data - self._address
         if start is None or not 0 <= start <= len(self._bytes) - raw.nbytes:
-            start = self._place(raw.nbytes)
+            start = self._reserve(raw.nbytes)
             if start is None:
                 return None
             self._bytes[start : start + raw.nbytes] = source

@@ -163,13 +163,14 @@ class PooledFeed(PlannedFeed):
         self._under_way -= ticket.job.n_batches
         if ticket.error is not None:
             return Result([], Failure(ticket.error))
-        self._pool._warn()
         # The first batches never wait for a worker to start.
         if self._channel.starting and self._channel.withdraw(ticket.pending):
             result = ticket.job.run()
         else:
-            result = self._channel.receive(ticket.pending)
-        self._pool._warn()
+            try:
+                result = self._channel.receive(ticket.pending)
+            finally:
+                self._pool._warn()
         if result.value:
             # Waiting for each other, workers seem slower than they are: the shortest time counts.
             slowed = 1.01 * (self._channel.batch_seconds or math.inf)
@@ -182,12 +183,12 @@ class PooledFeed(PlannedFeed):
         while self._under_way < most:
             try:
                 job = Fetch(self._constant, next(groups))
+                self.tickets.append(_Ticket(job, self._channel.submit(job)))
             except StopIteration:
                 return
-            except Exception as error:  # of a user's sampler: it arrives at the batch that it belongs to
+            except Exception as error:  # of a user's sampler, or a closed pool: it arrives at its batch
                 self.tickets.append(_Ticket(Fetch(self._constant, ()), None, error))
                 return
-            self.tickets.append(_Ticket(job, self._channel.submit(job)))
             self._under_way += job.n_batches
 
     def _most_under_way(self) -> int:
@@ -202,7 +203,7 @@ class PooledFeed(PlannedFeed):
             left = self._group_size()
             try:
                 while left > 0:
-                    request = self._request(position, left)
+                    request = self._request(position, left).up_to(left)
                     requests.append(shard_of(request, *self._shard))
                     position, left = request.end, left - request.n_batches
             except EndOfPlanError:

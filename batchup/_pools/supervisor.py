@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import signal
@@ -55,6 +57,8 @@ class Task:
         Where its result will be.
     shipments : list
         The values that it needs.
+    given : bool
+        Whether a worker was given it.
     losses : int
         How many workers were lost that ran it.
     """
@@ -64,7 +68,13 @@ class Task:
     slot: Slot | None
     shipments: list[Shipment]
     future: Future[Packed] = field(default_factory=Future)
+    given: bool = False
     losses: int = 0
+    _open: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Say whether the job is now the caller's, to run it, give it to a worker, or drop it."""
+        return self._open.acquire(blocking=False)
 
     def message(self) -> tuple[Any, ...]:
         """Return what a worker is sent."""
@@ -155,13 +165,16 @@ class Supervisor:
                 self._dispatch()
         return task
 
-    def withdraw(self, task: Task) -> bool:
-        """Take a job back that no worker has been given; return whether that was so."""
-        with self._lock:
-            if task in self._pending:
-                self._pending.remove(task)
-                return True
-        return False
+    @staticmethod
+    def withdraw(task: Task) -> bool:
+        """Take a job back that no worker has been given; return whether that was so.
+
+        Takes no lock that others wait for: it may run anywhere.
+        """
+        if not task.claim():
+            return False
+        task.slot = None  # for another one
+        return True
 
     @property
     def starting(self) -> bool:
@@ -203,7 +216,7 @@ class Supervisor:
     def _forget(self, number: int) -> None:
         # Only notes it: this may run anywhere, also where the lock is held.
         self._forgotten.append(number)
-        if not self._closed:
+        with contextlib.suppress(OSError):  # closed
             self._ring()
 
     # What the watching thread does.
@@ -339,9 +352,12 @@ class Supervisor:
             free = [worker for worker in self._workers if worker.has_room(1 if large else DEPTH)]
             if not free:
                 return
-            worker, task = min(free, key=lambda worker: len(worker.tasks)), self._pending.popleft()
-            worker.tasks.append(task)
-            self._give(worker, task)
+            task = self._pending.popleft()
+            if task.given or task.claim():
+                task.given = True
+                worker = min(free, key=lambda worker: len(worker.tasks))
+                worker.tasks.append(task)
+                self._give(worker, task)
 
     def _give(self, worker: WorkerHandle, task: Task) -> None:
         """Send a job, after what it needs."""
@@ -392,29 +408,31 @@ class Supervisor:
 class _TaskPickler(pickle.Pickler):
     """Pickles jobs, with a number in place of each shared constant."""
 
-    shipped: Callable[[SharedConstant], Shipment]
-    shipments: list[Shipment]
+    def __init__(self, *args: Any, shipped: Callable[[SharedConstant], Shipment], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shipped = shipped
+        self.shipments: list[Shipment] = []
 
     def persistent_id(self, value: Any) -> int | None:
         if not isinstance(value, SharedConstant):
             return None
-        shipment = self.shipped(value)
+        shipment = self._shipped(value)
         self.shipments.append(shipment)
         return shipment.segment.id
 
 
 def _pack_task(job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
-    shipments: list[Shipment] = []
-    pickler = type('Pickler', (_TaskPickler,), {'shipped': staticmethod(shipped), 'shipments': shipments})
     packer = Packer(slot.memory if slot is not None else bytearray())
+    file = io.BytesIO()
+    pickler = _TaskPickler(file, 5, buffer_callback=packer.place, shipped=shipped)
     try:
-        packed = packer.pack(job, pickler)
+        pickler.dump(job)
     except Exception as error:
         raise TypeError(
             f'a job cannot be sent to a worker process: {error}; use functions and classes from the top level '
             'of a module, or a WorkerThreadPool'
         ) from error
-    return Task(packed, packer.used, slot, shipments)
+    return Task(packer.packed(file), packer.used, slot, pickler.shipments)
 
 
 def _stacks(worker: WorkerHandle) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..arguments import check_integer
-from .channel import Backend
-from .jobs import Call
+from .channel import Backend, Channel
+from .failures import Failure
+from .jobs import Call, Result
 
 
 class WorkStream:
@@ -33,6 +35,7 @@ class WorkStream:
         self._pool = pool
         self._channel = pool._open_channel(self._buffer_size)
         self._pending: deque[Any] = deque()
+        weakref.finalize(self, _withdraw, self._channel, self._pending).atexit = False
         self._fill()
 
     def retrieve(self) -> Any:
@@ -48,32 +51,47 @@ class WorkStream:
     def retrieve_iter(self) -> Iterator[Any]:
         """Go through the results that are left; a result may be `None`."""
         while self._pending:
-            pending = self._pending.popleft()
-            if isinstance(pending, Exception):
-                raise pending
-            self._pool._warn()
-            result = self._channel.receive(pending)
-            self._pool._warn()
+            result = self._receive(self._pending.popleft())
             self._fill()
             if result.failure is not None:
                 result.failure.throw()
             value = result.value
-            del result, pending
+            del result
             yield value
+
+    def _receive(self, pending: Any) -> Result:
+        if isinstance(pending, Exception):
+            return Result(None, Failure(pending))
+        try:
+            return self._channel.receive(pending)
+        except KeyboardInterrupt:
+            self._pending.appendleft(pending)
+            raise
+        finally:
+            self._pool._warn()
 
     def _fill(self) -> None:
         """Hand over tasks until as many are under way as may wait."""
         while len(self._pending) < self._buffer_size:
             try:
                 task = next(self._tasks)
-                call = _call(self._number, task)
             except StopIteration:
                 return
             except Exception as error:  # it arrives at its place among the results
                 self._pending.append(error)
                 return
+            try:
+                self._pending.append(self._channel.submit(_call(self._number, task)))
+            except Exception as error:
+                self._pending.append(error)
             self._number += 1
-            self._pending.append(self._channel.submit(call))
+
+
+def _withdraw(channel: Channel[Any], pending: deque[Any]) -> None:
+    """Take back the tasks of a stream that has gone, unless a worker has begun with them."""
+    for one in pending:
+        if not isinstance(one, Exception):
+            channel.withdraw(one)
 
 
 def _call(number: int, task: Any) -> Call:
