@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 Batch = tuple[Any, ...]
+
+
+class Columns(NamedTuple):
+    """Several flat batches of equal size: arrays of shape (number of batches, batch size, ...)."""
+
+    arrays: tuple[Any, ...]
+
+    def batches(self) -> Iterator[Batch]:
+        """Go through the batches: each has its own part of the arrays."""
+        # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
+        return map(side_by_side, *self.arrays)
+
+
+def side_by_side(*arrays: Any) -> Batch:
+    """Make a batch of arrays."""
+    return arrays
 
 
 def leaves(batch: Any) -> Iterator[Any]:

@@ -137,6 +137,20 @@ class Rows:
         rows: NDArray[Any] = self._take(indices, 0, output, 'wrap') if self._takes else self._plain[indices]
         return rows
 
+    def columns(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> NDArray[Any]:
+        """Read several batches of equal size at once, into `memory` if it has room.
+
+        Returns
+        -------
+        array of shape (n_batches, batch size, ...)
+            New, as far as the user can see.
+        """
+        rows = None
+        if memory is not None and not self.array.dtype.hasobject:
+            rows = memory((len(indices), *self.array.shape[1:]), self.array.dtype)
+        rows = self.read(indices) if rows is None else self._read_into(rows, indices)
+        return rows.reshape(n_batches, len(indices) // n_batches, *rows.shape[1:])
+
     def _read_into(self, output: NDArray[Any], indices: Leaf) -> NDArray[Any]:
         """Copy rows into an array that is given."""
         if isinstance(indices, range):
@@ -151,13 +165,11 @@ class Rows:
         """Read several batches of equal size: small ones in blocks, large ones one by one.
 
         There is no Python loop around the batches: most of their time would be Python's. Where
-        `memory` has room, they are written there, all at once.
+        `memory` is given, they are read there, all at once.
         """
+        if memory is not None:
+            return iter(self.columns(indices, n_batches, memory))
         size = len(indices) // n_batches
-        if memory is not None and not self.array.dtype.hasobject:
-            given = memory((len(indices), *self.array.shape[1:]), self.array.dtype)
-            if given is not None:
-                return iter(self._read_into(given, indices).reshape(n_batches, size, *self.array.shape[1:]))
         block = BLOCK_BYTES // max(1, size * self.row_bytes)
         if block > 1:
             # Iterating over the first axis of a block gives batches, each a view of its own rows.

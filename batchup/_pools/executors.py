@@ -20,6 +20,7 @@ import numpy as np
 
 from .._sources.base import AbstractDataSource
 from ..arguments import check_non_negative
+from ..batch import Columns
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, warn_user
 from .base import WorkerPool
 from .channel import Channel
@@ -305,6 +306,8 @@ def _writable(value: Any) -> Any:
     """Copy the arrays that came back read-only: batches belong to the user."""
     if isinstance(value, np.ndarray):
         return value if value.flags.writeable else value.copy()
+    if isinstance(value, Columns):
+        return Columns(_writable(value.arrays))
     if type(value) in (tuple, list):
         return type(value)(_writable(part) for part in value)
     return value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .._sources.base import AbstractDataSource
-from ..batch import Batch
+from ..batch import Batch, Columns
 from ..gather import Memory
 from ..plan import Request
 from .failures import Failure
@@ -45,7 +46,7 @@ class Result(NamedTuple):
     Attributes
     ----------
     value : object
-        What a function returned; of a fetch, the list of batches before a failure.
+        What a function returned; of a fetch, the batches before a failure, in several parts.
     failure : Failure or None
         What went wrong.
     seconds : float
@@ -88,14 +89,14 @@ class Fetch(NamedTuple):
     def run(self, memory: Memory | None = None) -> Result:
         """Read the batches, if possible into the given memory; nothing is raised."""
         start, failure = time.perf_counter(), None
-        batches: list[Batch] = []
+        parts: list[Columns | list[Batch]] = []
         try:
             source: AbstractDataSource = self.source.value
             for request in self.requests:
-                batches.extend(source._fetch(request._replace(memory=memory), ()))
+                _fetch(source, request._replace(memory=memory), parts)
         except BaseException as error:
             failure = Failure(error)
-        return Result(batches, failure, time.perf_counter() - start)
+        return Result(parts, failure, time.perf_counter() - start)
 
     def constants(self) -> list[SharedConstant]:
         """Return the constant that is the source."""
@@ -105,6 +106,28 @@ class Fetch(NamedTuple):
     def n_batches(self) -> int:
         """The number of batches."""
         return sum(request.n_batches for request in self.requests)
+
+
+def _fetch(source: AbstractDataSource, request: Request, parts: list[Columns | list[Batch]]) -> None:
+    """Append the batches of a request, as far as there are any."""
+    columns = source._fetch_columns(request) if request.n_batches > 1 else None
+    if columns is not None:
+        parts.append(columns)
+    else:
+        batches: list[Batch] = []
+        parts.append(batches)
+        for batch in source._fetch(request, ()):
+            batches.append(batch)
+
+
+def batches_of(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
+    """Go through the batches that were fetched."""
+    return chain.from_iterable(part.batches() if isinstance(part, Columns) else part for part in parts)
+
+
+def count_of(parts: list[Columns | list[Batch]]) -> int:
+    """Return the number of batches that were fetched."""
+    return sum(len(part.arrays[0]) if isinstance(part, Columns) else len(part) for part in parts)
 
 
 Job = Call | Fetch

@@ -18,11 +18,16 @@ from ..plan import Plan, Request, shard_of
 from ..stream import PlannedFeed, Stream
 from .channel import Backend, Channel
 from .failures import Failure
-from .jobs import Fetch, Result
+from .jobs import Fetch, Result, batches_of, count_of
 
 # How many groups of small batches are under way for each worker: one that it makes, one that it
 # makes next. Larger: more memory, which leaves the processor's caches.
 TURNS = 2
+
+
+# How many bytes of small batches may wait, if they are copies of memory. Larger: they leave the
+# processor's caches. Smaller: less work for workers at a time, which takes them less than to get it.
+COPIED_BYTES = 2**23
 
 
 class ParallelDataSource(AbstractDataSource):
@@ -126,7 +131,9 @@ class PooledFeed(PlannedFeed):
         self._pool = parallel.pool
         self._constant = parallel._constant
         self._channel = channel
-        self._buffer_size = parallel._buffer_size
+        # Copies of memory cost little memory, as long as they are small, and nobody sees when they are made.
+        small = int(COPIED_BYTES / max(1, parallel.source._copied_bytes(options.batch_size)))
+        self._buffer_size = max(parallel._buffer_size, small)
         self.tickets: deque[_Ticket] = deque()
         self._under_way = 0
 
@@ -150,8 +157,8 @@ class PooledFeed(PlannedFeed):
         while self.tickets:
             result = self._receive(self.tickets.popleft())
             self._fill(groups)
-            position += len(result.value)
-            batches, failure = iter(result.value), result.failure
+            position += count_of(result.value)
+            batches, failure = batches_of(result.value), result.failure
             del result  # nothing here holds on to batches that the user has let go of
             yield batches
             del batches
@@ -171,10 +178,11 @@ class PooledFeed(PlannedFeed):
                 result = self._channel.receive(ticket.pending)
             finally:
                 self._pool._warn()
-        if result.value:
+        count = count_of(result.value)
+        if count:
             # Waiting for each other, workers seem slower than they are: the shortest time counts.
             slowed = 1.01 * (self._channel.batch_seconds or math.inf)
-            self._channel.batch_seconds = min(result.seconds / len(result.value), slowed)
+            self._channel.batch_seconds = min(result.seconds / count, slowed)
         return result
 
     def _fill(self, groups: Iterator[tuple[Request, ...]]) -> None:

@@ -16,7 +16,7 @@ from ..batch import leaves
 from ..errors import warn_user
 from .base import WorkerPool
 from .channel import Channel, wait_for
-from .jobs import Fetch, Job, Result, SharedConstant
+from .jobs import Fetch, Job, Result, SharedConstant, batches_of
 from .memory import ALIGNMENT, Packed, Ring, Slot
 from .shipping import Shipment
 from .supervisor import MISSING_GUARD, Supervisor, Task
@@ -30,7 +30,7 @@ KEPT_SLOTS = 4
 SLACK = 1.125
 
 # The size of a slot for small batches, several of which are fetched at once.
-GROUP_BYTES = 2**20
+GROUP_BYTES = 2**22
 
 
 class WorkerProcessPool(WorkerPool):
@@ -154,7 +154,7 @@ class ProcessChannel(Channel[Pending]):
             return Pending(job, self._supervisor.submit(job, _shipment, None))
         if self._ring is None:
             result = job.run()
-            self._batch_bytes = max((_nbytes(batch) for batch in result.value), default=0)
+            self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
             indices = sum(_nbytes(request.indices) for request in job.requests)
             self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
             return Pending(job, None, None, result)

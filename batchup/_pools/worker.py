@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .failures import Failure
-from .jobs import Job, Result, SharedConstant
+from .jobs import Fetch, Job, Result, SharedConstant, batches_of
 from .memory import Packed, Packer, Span, unpack_whole
 
 # The signal that asks a worker for the stacks of its threads, where there are signals.
@@ -148,11 +148,10 @@ class Worker:
         try:
             job: Job = packed.unpack(memory, self._load)
         except BaseException as error:
-            result = Result([], Failure(error))
+            self._conn.send(packer.pack(Result([], Failure(error))))
         else:
             result = job.run(packer.allocate if segment is not None else None)
-            del job
-        self._conn.send(_pack(packer, result))
+            self._conn.send(_pack(packer, job, result))
 
     def _load(self, data: bytes, buffers: Any) -> Any:
         unpickler = pickle.Unpickler(io.BytesIO(data), buffers=buffers)
@@ -170,19 +169,18 @@ class Worker:
         return constant
 
 
-def _pack(packer: Packer, result: Result) -> Packed:
+def _pack(packer: Packer, job: Job, result: Result) -> Packed:
     """Pack a result; what does not pickle becomes a failure, at its batch."""
     try:
         return packer.pack(result)
     except Exception as error:
-        value = result.value
-        whole = list(_leading(value)) if isinstance(value, list) else None
+        whole = [list(_leading(batches_of(result.value)))] if isinstance(job, Fetch) else None
         message = f'a result cannot be sent back by a worker process: {error}'
         failure = Failure(TypeError(message).with_traceback(error.__traceback__))
         return packer.pack(Result(whole, failure, result.seconds))
 
 
-def _leading(batches: list[Any]) -> Any:
+def _leading(batches: Iterator[Any]) -> Iterator[Any]:
     """Go through the batches before the first that does not pickle."""
     for batch in batches:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import check_non_negative, check_repeats
-from ..batch import Batch
-from ..gather import Rows, is_plain
+from ..arguments import check_non_negative, check_repeats, overridden
+from ..batch import Batch, Columns
+from ..gather import Rows, is_plain, row_bytes
 from ..indices import IndexTree, Leaf, check_batch_indices, own_array
 from ..options import Options
 from ..plan import Plan, Request
@@ -176,8 +178,25 @@ class ArrayDataSource(RandomAccessDataSource):
         columns = [reader.batches(request.indices, request.n_batches, request.memory) for reader in self._readers]
         if self.include_indices:
             columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, -1)))
-        # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
-        return map(_side_by_side, *columns)
+        return Columns(tuple(columns)).batches()
+
+    def _fetch_columns(self, request: Request) -> Columns | None:
+        if overridden(self, 'samples_by_indices_nomapping'):
+            return None
+        self._check_data()
+        readers = [reader for reader in self._readers if isinstance(reader, Rows)]
+        if len(readers) < len(self._readers):
+            return None
+        count = request.n_batches
+        columns = [reader.columns(request.indices, count, request.memory) for reader in readers]
+        if self.include_indices:
+            columns.insert(0, own_array(request.indices).reshape(count, -1))
+        return Columns(tuple(columns))
+
+    def _copied_bytes(self, batch_size: int) -> float:
+        if overridden(self, 'samples_by_indices_nomapping') or not all(_in_memory(array) for array in self.data):
+            return math.inf
+        return batch_size * sum(row_bytes(array) for array in self.data)
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         for number in range(len(self.data)):
@@ -213,8 +232,11 @@ class ArrayDataSource(RandomAccessDataSource):
         return (own_array(indices), *arrays) if self.include_indices else arrays
 
 
-def _side_by_side(*arrays: Any) -> Batch:
-    return arrays
+def _in_memory(array: Any) -> bool:
+    """Say whether data is a plain array in memory, and in no file that is mapped."""
+    while type(array) is np.ndarray and array.base is not None:
+        array = array.base
+    return type(array) in (np.ndarray, mmap.mmap)
 
 
 def _reader(array: Any) -> Rows | ArrayLikeRows:

@@ -8,12 +8,13 @@ fetches what that requests. If not, it puts together the members' streams.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from ..arguments import check_batch_size, function_name, is_integer, overridden
-from ..batch import Batch, check_batch
+from ..batch import Batch, Columns, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
@@ -136,6 +137,14 @@ class AbstractDataSource:
         name = f'{type(self).__name__} of {samples} samples'
         check = self._check_indices
         return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last, check)
+
+    def _copied_bytes(self, batch_size: int) -> float:
+        """Return how many bytes of memory a batch copies; infinite if more is done than that."""
+        return math.inf
+
+    def _fetch_columns(self, request: Request) -> Columns | None:
+        """Read the batches of a request all at once, where that is possible."""
+        return None
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         """Have arrays replaced, where nobody else refers to them, by what `moved` makes of them."""

@@ -30,6 +30,9 @@ class _JoinedDataSource(DerivedDataSource):
         super().__init__(datasets)
         self.datasets = datasets
 
+    def _copied_bytes(self, batch_size: int) -> float:
+        return sum(member._copied_bytes(batch_size) for member in self._members)
+
     def _member_plans(self, options: Options, path: Path) -> list[Plan]:
         return [member._make_plan(options, (*path, k)) for k, member in enumerate(self._members)]
 
