@@ -8,6 +8,7 @@ version = release = batchup.__version__
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 exclude_patterns = ['_build']
 myst_enable_extensions = ['deflist']
+myst_heading_anchors = 3
 
 html_theme = 'furo'
 pygments_dark_style = 'github-dark'

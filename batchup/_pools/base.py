@@ -84,7 +84,7 @@ class WorkerPool(Backend):
             raise WorkerPoolError('the pool is closed; make a new one')
 
     def close(self) -> None:
-        """End the workers. Streams that are not at their end raise an error at the next batch."""
+        """End the workers. Streams raise an error after the batches that are there already."""
         if self._finalizer is not None:
             self._finalizer()
 

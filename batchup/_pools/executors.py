@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import multiprocessing
 import os
 import pickle
+import random
 import threading
 import uuid
 import weakref
@@ -207,8 +209,20 @@ class _Lacking(NamedTuple):
     key: str
 
 
+_seeded: set[int] = set()
+
+
+def _draw_apart() -> None:
+    """Give this worker process random numbers of its own: forked ones begin with the same state."""
+    if multiprocessing.parent_process() is not None and os.getpid() not in _seeded:
+        _seeded.add(os.getpid())
+        random.seed()
+        np.random.seed()
+
+
 def run_job(job: Job, number: int, carried: _Carried | None = None, blob: Any = None) -> Result | _Lacking:
     """Run a job in a worker; `number` tells equal jobs apart."""
+    _draw_apart()
     if carried is not None:
         _kept(carried.key, lambda: unpack_whole(bytearray(blob), carried.spans))
     for constant in job.constants():

@@ -70,12 +70,19 @@ def _open_file(size: int) -> int:
     for folder in FOLDERS:
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
-                # All of it now: a file system that is full later ends the process by a bus error.
-                os.posix_fallocate(file.fileno(), 0, size)
+                _reserve(file.fileno(), size)
                 return os.dup(file.fileno())
         except OSError:
             _warn_once(f'{folder} has no room for {size / 2**20:.0f} MiB of shared memory; workers use another place')
     raise MemoryError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
+
+
+def _reserve(fd: int, size: int) -> None:
+    """Give a file its size; all of it now: a file system that is full later ends the process by a bus error."""
+    if hasattr(os, 'posix_fallocate'):
+        os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
 
 
 _warned: set[str] = set()
@@ -182,20 +189,28 @@ class Packed(NamedTuple):
 
     def unpack(self, memory: Any, load: Callable[..., Any] = pickle.loads) -> Any:
         """Return the value, with arrays over the memory."""
-        view = memoryview(memory)
-        return load(self.data, buffers=[view[start:end] for start, end in self.spans])
+        whole = _over(memory)
+        return load(self.data, buffers=[whole[start:end] for start, end in self.spans])
 
     def unpack_copy(self, memory: Any) -> Any:
         """Return the value, with arrays that do not refer to the memory."""
-        view = memoryview(memory)
-        return pickle.loads(self.data, buffers=[bytearray(view[start:end]) for start, end in self.spans])
+        whole = _over(memory)
+        return pickle.loads(self.data, buffers=[bytearray(whole[start:end]) for start, end in self.spans])
+
+
+def _over(memory: Any) -> NDArray[np.uint8]:
+    """Return an array over memory that keeps it from being used again.
+
+    A `memoryview` or `np.frombuffer` would refer to what is behind a `PickleBuffer`, and not to it.
+    """
+    return np.ndarray(memoryview(memory).nbytes, np.uint8, memory)
 
 
 class Packer:
     """Packs values into memory, one after the other as long as there is room."""
 
     def __init__(self, memory: Any, used: int = 0) -> None:
-        self._bytes: NDArray[np.uint8] = np.frombuffer(memory, np.uint8)
+        self._bytes = _over(memory)
         self._address = self._bytes.ctypes.data
         self.used = used
         self._missing = 0

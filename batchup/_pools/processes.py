@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,13 +74,13 @@ class WorkerProcessPool(WorkerPool):
         super().__init__(processes, timeout)
         if getattr(multiprocessing.current_process(), '_inheriting', False):
             # A worker that imports a script without a guard. The pool that it is for explains.
-            sys.exit(MISSING_GUARD)
+            os._exit(MISSING_GUARD)
         if threads_per_worker is not None and check_non_negative('threads_per_worker', threads_per_worker) == 0:
             raise ValueError('threads_per_worker must be at least 1, or None for no limit, got 0')
         context = _context(start_method)
         restarts = check_non_negative('max_restarts', max_restarts)
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
-        self._close_with(self._supervisor.close)
+        self._close_with(partial(_end, self._supervisor))
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
 
     def _share(self, value: Any) -> SharedConstant:
@@ -101,8 +103,18 @@ class WorkerProcessPool(WorkerPool):
         return ProcessChannel(self, self._supervisor, slots)
 
     def _warn(self) -> None:
-        while self._supervisor.warnings:
-            warn_user(self._supervisor.warnings.popleft())
+        _warn_of(self._supervisor)
+
+
+def _end(supervisor: Supervisor) -> None:
+    supervisor.close()
+    _warn_of(supervisor)
+
+
+def _warn_of(supervisor: Supervisor) -> None:
+    """Warn of what has happened in the background."""
+    while supervisor.warnings:
+        warn_user(supervisor.warnings.popleft())
 
 
 def _context(start_method: str | None) -> Any:

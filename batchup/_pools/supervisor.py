@@ -7,7 +7,6 @@ import io
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -141,8 +140,10 @@ class Supervisor:
         self._pending: deque[Task] = deque()
         self._forgotten: deque[int] = deque()
         self._failed_starts = 0
+        self._was_ready = False
         self._closed = False
         self._broken: Callable[[], WorkerPoolError] | None = None
+        self._told = False
         # What the user is to be warned of: messages wait for the user's own thread.
         self.warnings: deque[str] = deque()
         self._alarm, self._bell = Pipe(duplex=False)
@@ -178,8 +179,8 @@ class Supervisor:
 
     @property
     def starting(self) -> bool:
-        """Whether no worker takes jobs yet, or again."""
-        return not any(worker.has_room(sys.maxsize) for worker in list(self._workers))
+        """Whether no worker has been ready yet. Later, jobs may have ended the workers."""
+        return not self._was_ready
 
     def give_up(self, task: Task) -> str:
         """Stop a job that takes too long; return what its worker was doing."""
@@ -206,6 +207,9 @@ class Supervisor:
         if self._thread is not threading.current_thread():
             self._thread.join()
         self._end_workers()
+        if self._broken is not None and not self._told:
+            # The caller has made all batches: the workers were not missed.
+            self.warnings.append(str(self._broken()))
         self._bell.close()
         self._alarm.close()
 
@@ -255,7 +259,8 @@ class Supervisor:
             return False
         with self._lock:
             if message is None:
-                worker.ready, self._failed_starts = True, 0
+                worker.ready = self._was_ready = True
+                self._failed_starts = 0
             elif worker.tasks:
                 worker.tasks.popleft().future.set_result(message)
         return True
@@ -312,7 +317,10 @@ class Supervisor:
             worker.tasks.clear()
 
     def _end_error(self) -> Exception:
-        return self._broken() if self._broken is not None else WorkerPoolError('the pool is closed')
+        if self._broken is None:
+            return WorkerPoolError('the pool is closed')
+        self._told = True
+        return self._broken()
 
     def _start_missing(self) -> None:
         """Start workers until there are as many as there should be."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..arguments import check_integer
+from ..errors import add_note
 from .channel import Backend, Channel
 from .failures import Failure
 from .jobs import Call, Result
@@ -31,7 +32,7 @@ class WorkStream:
         if not isinstance(task_generator, Iterable):
             raise TypeError(f'task_generator must be iterable, got {type(task_generator).__name__}')
         self._tasks = iter(task_generator)
-        self._number = 0
+        self._number = self._received = 0
         self._pool = pool
         self._channel = pool._open_channel(self._buffer_size)
         self._pending: deque[Any] = deque()
@@ -52,8 +53,11 @@ class WorkStream:
         """Go through the results that are left; a result may be `None`."""
         while self._pending:
             result = self._receive(self._pending.popleft())
+            number = self._received
+            self._received += 1
             self._fill()
             if result.failure is not None:
+                add_note(result.failure.error, f'in task {number}')
                 result.failure.throw()
             value = result.value
             del result
