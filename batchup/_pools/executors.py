@@ -220,8 +220,8 @@ def _draw_apart() -> None:
         np.random.seed()
 
 
-def run_job(job: Job, number: int, carried: _Carried | None = None, blob: Any = None) -> Result | _Lacking:
-    """Run a job in a worker; `number` tells equal jobs apart."""
+def run_job(job: Job, name: str, carried: _Carried | None = None, blob: Any = None) -> Result | _Lacking:
+    """Run a job in a worker; its name tells it from equal ones."""
     _draw_apart()
     if carried is not None:
         _kept(carried.key, lambda: unpack_whole(bytearray(blob), carried.spans))
@@ -247,21 +247,26 @@ class _ExecutorChannel(Channel[_Pending]):
         self._pool = pool
         self._executor = executor
         self._max_restarts = max_restarts
+        # Equal jobs are different jobs: some executors would take them for one.
+        self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
 
     def submit(self, job: Job) -> _Pending:
         self._pool._check_open()
-        return _Pending(job, self._submit(job))
+        try:
+            return _Pending(job, self._submit(job))
+        except _FOR_GOOD as error:
+            raise _explained(job, error) from error
 
     def _submit(self, job: Job, *carried: Any) -> Any:
-        return self._executor.submit(run_job, job, f'{id(self)}-{next(self._numbers)}', *carried)
+        return self._executor.submit(run_job, job, f'{self._name}-{next(self._numbers)}', *carried)
 
     def receive(self, pending: _Pending) -> Result:
         while True:
             try:
                 result = self._wait(pending.future)
-            except _FOR_GOOD:
-                raise
+            except _FOR_GOOD as error:
+                raise _explained(pending.job, error) from error
             except WorkerTimeoutError:
                 raise
             except Exception as error:
@@ -298,6 +303,17 @@ class _ExecutorChannel(Channel[_Pending]):
     def withdraw(self, pending: _Pending) -> bool:
         cancel = getattr(pending.future, 'cancel', None)
         return cancel is not None and bool(cancel())
+
+
+def _explained(job: Job, error: Exception) -> Exception:
+    """Return the error that says what of a job does not pickle, if that is what is wrong."""
+    for constant in job.constants():
+        if isinstance(constant, CarriedConstant):
+            try:
+                constant.parcel.shipment(constant.value)
+            except TypeError as reason:
+                return reason
+    return error
 
 
 def _carry(job: Job, key: str, executor: Any) -> tuple[_Carried, Any]:

@@ -56,7 +56,7 @@ def _remains(error: BaseException) -> tuple[Any, ...]:
     base = next(kind for kind in type(error).__mro__ if _pickles(kind))
     arguments = tuple(argument if _pickles(argument) else repr(argument) for argument in error.args)
     attributes = {name: value for name, value in vars(error).items() if _pickles(value)}
-    return base, type(error).__qualname__, arguments, attributes
+    return base, (type(error).__name__, type(error).__qualname__), arguments, attributes
 
 
 def _pickles(value: Any) -> bool:
@@ -78,10 +78,13 @@ def _arrive(data: bytes | None, remains: tuple[Any, ...], text: str) -> Failure:
     return Failure(error)
 
 
-def _made_anew(base: type[BaseException], name: str, arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    kind = base if base.__qualname__ == name else type(name, (base,), {})
+def _made_anew(
+    base: type[BaseException], names: tuple[str, str], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> BaseException:
+    name, qualified = names
+    kind = base if base.__qualname__ == qualified else type(name, (base,), {'__qualname__': qualified})
     try:
-        error = kind.__new__(kind, *arguments)
+        error: BaseException = kind.__new__(kind, *arguments)
     except Exception:
         error = RuntimeError(f'{name}: {", ".join(str(argument) for argument in arguments)}')
     error.__dict__.update(attributes)

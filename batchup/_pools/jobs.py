@@ -11,6 +11,7 @@ from .._sources.base import AbstractDataSource
 from ..batch import Batch, Columns
 from ..gather import Memory
 from ..plan import Request
+from ..rng import Path
 from .failures import Failure
 
 
@@ -85,6 +86,7 @@ class Fetch(NamedTuple):
 
     source: SharedConstant
     requests: tuple[Request, ...]
+    path: Path = ()
 
     def run(self, memory: Memory | None = None) -> Result:
         """Read the batches, if possible into the given memory; nothing is raised."""
@@ -93,7 +95,7 @@ class Fetch(NamedTuple):
         try:
             source: AbstractDataSource = self.source.value
             for request in self.requests:
-                _fetch(source, request._replace(memory=memory), parts)
+                _fetch(source, request._replace(memory=memory), self.path, parts)
         except BaseException as error:
             failure = Failure(error)
         return Result(parts, failure, time.perf_counter() - start)
@@ -108,7 +110,7 @@ class Fetch(NamedTuple):
         return sum(request.n_batches for request in self.requests)
 
 
-def _fetch(source: AbstractDataSource, request: Request, parts: list[Columns | list[Batch]]) -> None:
+def _fetch(source: AbstractDataSource, request: Request, path: Path, parts: list[Columns | list[Batch]]) -> None:
     """Append the batches of a request, as far as there are any."""
     columns = source._fetch_columns(request) if request.n_batches > 1 else None
     if columns is not None:
@@ -116,7 +118,7 @@ def _fetch(source: AbstractDataSource, request: Request, parts: list[Columns | l
     else:
         batches: list[Batch] = []
         parts.append(batches)
-        for batch in source._fetch(request, ()):
+        for batch in source._fetch(request, path):
             batches.append(batch)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from ..batch import Batch
 from ..errors import EndOfPlanError
 from ..options import Options
 from ..plan import Plan, Request, shard_of
+from ..rng import Path
 from ..stream import PlannedFeed, Stream
 from .channel import Backend, Channel
 from .failures import Failure
@@ -74,11 +75,15 @@ class ParallelDataSource(AbstractDataSource):
         Parameters are those of `RandomAccessDataSource.batch_iterator`. A `RandomState` or a
         `Generator` is drawn from at once, and ahead of the batches.
         """
-        options = Options.check(batch_size, shuffle, epoch, drop_last, shard)
+        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard}
+        return self._open(batch_size, kwargs, ())
+
+    def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        options = Options.check(batch_size, **kwargs)
         self.pool._check_open()
         idle = self._idle.setdefault(options.batch_size, [])
         channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
-        feed = PooledFeed(self.source._make_plan(options, ()), options, self, channel)
+        feed = PooledFeed(self.source._make_plan(options, path), options, self, channel, path)
         weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
 
@@ -118,6 +123,8 @@ class PooledFeed(PlannedFeed):
         The source and the pool.
     channel : Channel
         The way to the workers.
+    path : tuple of int
+        The place of the source in the tree.
 
     Attributes
     ----------
@@ -125,17 +132,21 @@ class PooledFeed(PlannedFeed):
         What was handed over, in order.
     """
 
-    def __init__(self, plan: Plan, options: Options, parallel: ParallelDataSource, channel: Channel[Any]) -> None:
+    def __init__(
+        self, plan: Plan, options: Options, parallel: ParallelDataSource, channel: Channel[Any], path: Path
+    ) -> None:
         super().__init__(plan, lambda request: iter(()), options.facts(), options.shard)
         self._windows = deque()
         self._pool = parallel.pool
         self._constant = parallel._constant
         self._channel = channel
+        self._path = path
         # Copies of memory cost little memory, as long as they are small, and nobody sees when they are made.
-        small = int(COPIED_BYTES / max(1, parallel.source._copied_bytes(options.batch_size)))
-        self._buffer_size = max(parallel._buffer_size, small)
+        copied = math.inf if self.sequential else parallel.source._copied_bytes(options.batch_size)
+        self._buffer_size = parallel._buffer_size
+        self._grouped_size = max(parallel._buffer_size, int(COPIED_BYTES / max(1, copied)))
         self.tickets: deque[_Ticket] = deque()
-        self._under_way = 0
+        self._under_way = self._room = 0
 
     def batches(self, position: int) -> Iterator[Batch]:
         self.close()
@@ -155,19 +166,23 @@ class PooledFeed(PlannedFeed):
     def _deliver(self, position: int, groups: Iterator[tuple[Request, ...]]) -> Iterator[Iterator[Batch]]:
         """Give groups of batches as they arrive, in order, and hand over others for them."""
         while self.tickets:
-            result = self._receive(self.tickets.popleft())
+            ticket = self.tickets.popleft()
+            result = self._receive(ticket)
+            self._under_way -= 1
             self._fill(groups)
             position += count_of(result.value)
             batches, failure = batches_of(result.value), result.failure
             del result  # nothing here holds on to batches that the user has let go of
             yield batches
             del batches
+            # Those after the first were waiting until now.
+            self._under_way -= ticket.job.n_batches - 1
+            self._fill(groups)
             if failure is not None:
                 failure.throw()
             self._forget_before(position)
 
     def _receive(self, ticket: _Ticket) -> Result:
-        self._under_way -= ticket.job.n_batches
         if ticket.error is not None:
             return Result([], Failure(ticket.error))
         # The first batches never wait for a worker to start.
@@ -189,8 +204,9 @@ class PooledFeed(PlannedFeed):
         """Hand over jobs until as many batches are under way as may wait."""
         most = self._most_under_way()
         while self._under_way < most:
+            self._room = most - self._under_way
             try:
-                job = Fetch(self._constant, next(groups))
+                job = Fetch(self._constant, next(groups), self._path)
                 self.tickets.append(_Ticket(job, self._channel.submit(job)))
             except StopIteration:
                 return
@@ -202,13 +218,13 @@ class PooledFeed(PlannedFeed):
     def _most_under_way(self) -> int:
         """Return how many batches may be under way: few where they take no time, to stay in the caches."""
         size = self._group_size()
-        return self._buffer_size if size == 1 else min(self._buffer_size, TURNS * self._pool.processes * size)
+        return self._buffer_size if size == 1 else min(self._grouped_size, TURNS * self._pool.processes * size)
 
     def _groups(self, position: int) -> Iterator[tuple[Request, ...]]:
         """Go through the requests from `position` on, those for one job at a time."""
         while True:
             requests: list[Request] = []
-            left = self._group_size()
+            left = min(self._group_size(), self._room)
             try:
                 while left > 0:
                     request = self._request(position, left).up_to(left)
@@ -228,7 +244,7 @@ class PooledFeed(PlannedFeed):
         if self._channel.batch_seconds is None:
             return 1
         by_time = self._pool._task_seconds / max(self._channel.batch_seconds, 1e-9)
-        by_turns = self._buffer_size // (TURNS * self._pool.processes)
+        by_turns = self._grouped_size // (TURNS * self._pool.processes)
         return max(1, int(min(by_time, by_turns, self._channel.most_batches())))
 
     def _forget_before(self, position: int) -> None:

@@ -194,7 +194,8 @@ class ArrayDataSource(RandomAccessDataSource):
         return Columns(tuple(columns))
 
     def _copied_bytes(self, batch_size: int) -> float:
-        if overridden(self, 'samples_by_indices_nomapping') or not all(_in_memory(array) for array in self.data):
+        own = isinstance(self.sampler, PlannedSampler) and not overridden(self, 'samples_by_indices_nomapping')
+        if not own or not all(_in_memory(array) for array in self.data):
             return math.inf
         return batch_size * sum(row_bytes(array) for array in self.data)
 
