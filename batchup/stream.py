@@ -168,7 +168,8 @@ class Stream(Iterator[Batch]):
         """Say at which batch an error arrived, and stand before that batch again."""
         if isinstance(error, Exception):
             add_note(error, self.feed.describe_batch(self._position))
-        self._results = self.feed.batches(self._position)
+        # Once the next batch is asked for: workers would begin with it at once.
+        self._results = chain.from_iterable(map(self.feed.batches, (self._position,)))
 
     def __len__(self) -> int:
         return known_length(self.length)

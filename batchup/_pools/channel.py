@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import abc
 import math
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 from ..errors import WorkerTimeoutError
 from .jobs import Job, Result, SharedConstant
+
+# How long to wait at a time. Larger: a lost Ctrl-C is noticed later. Smaller: more waking up.
+SLICE_SECONDS = 0.5
 
 Pending = TypeVar('Pending')
 
@@ -87,9 +90,32 @@ class Backend(abc.ABC):
 
 def wait_for(future: Future[Any], timeout: float | None, where: Callable[[], str]) -> Any:
     """Wait for the result of a future; the error if it takes too long says where the worker is."""
-    try:
-        return future.result(timeout)
-    except FutureTimeoutError as error:
-        if future.done():
-            raise
-        raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {where()}') from error
+    if not wait_in_slices(lambda seconds: _done(future, seconds), timeout):
+        raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {where()}')
+    return future.result()
+
+
+def _done(future: Future[Any], seconds: float) -> bool:
+    return bool(wait([future], seconds).done)
+
+
+def wait_in_slices(finished: Callable[[float], bool], timeout: float | None) -> bool:
+    """Wait for a while at a time: Python may lose a Ctrl-C that comes as a long wait begins.
+
+    Parameters
+    ----------
+    finished : callable
+        `finished(seconds)` waits that long, and returns whether it need not wait any more.
+    timeout : float, optional
+        How long to wait in all, in seconds.
+
+    Returns
+    -------
+    bool
+        Whether it was finished in time.
+    """
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while not finished(max(0.0, min(SLICE_SECONDS, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            return False
+    return True

@@ -27,7 +27,7 @@ from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, warn_
 from .base import WorkerPool
 from .channel import Channel
 from .jobs import Job, Result, SharedConstant
-from .memory import Segment, Span, unpack_whole
+from .memory import Segment, Span, machine, unpack_whole
 from .shipping import Shipment
 
 # How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are
@@ -176,22 +176,13 @@ def _kept(key: str, load: Callable[[], Any]) -> Any:
 def _place(segment: Segment) -> tuple[Any, ...] | None:
     """Return where other processes of this machine find a segment, if they can."""
     path = f'/proc/{os.getpid()}/fd/{segment.fd}'
-    boot = _boot()
+    boot = machine()
     return None if boot is None else (boot, path, os.fstat(segment.fd).st_ino, segment.size)
-
-
-def _boot() -> str | None:
-    """Return what tells this machine, as it runs now, from all others."""
-    try:
-        with open('/proc/sys/kernel/random/boot_id') as file:
-            return file.read()
-    except OSError:
-        return None
 
 
 def _from_place(place: tuple[Any, ...] | None, spans: list[Span]) -> Any:
     """Load a value from the memory of this machine."""
-    if place is None or place[0] != _boot():
+    if place is None or place[0] != machine():
         raise LookupError('the value is on another machine')
     _, path, inode, size = place
     try:

@@ -73,7 +73,9 @@ def _open_file(size: int) -> int:
                 _reserve(file.fileno(), size)
                 return os.dup(file.fileno())
         except OSError:
-            _warn_once(f'{folder} has no room for {size / 2**20:.0f} MiB of shared memory; workers use another place')
+            _warn_once(
+                folder, f'{folder} has no room for {size / 2**20:.0f} MiB of shared memory; workers use another place'
+            )
     raise MemoryError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
 
 
@@ -88,10 +90,19 @@ def _reserve(fd: int, size: int) -> None:
 _warned: set[str] = set()
 
 
-def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
+def _warn_once(reason: str, message: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
         warn_user(message)
+
+
+def machine() -> str | None:
+    """Return what tells this machine, as it runs now, from all others, where its files in /proc say so."""
+    try:
+        with open('/proc/sys/kernel/random/boot_id') as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def available_memory() -> float:
@@ -146,8 +157,9 @@ class Ring:
         if fitting < slots:
             slots = max(int(fitting), least)
             _warn_once(
+                'memory',
                 f'memory is short: {slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
-                'not batch_buffer_size'
+                'not batch_buffer_size',
             )
         self.segment = Segment(slots * self.slot_bytes)
         # The last one used comes first: its pages exist, and may be in the processor's cache.
@@ -160,7 +172,9 @@ class Ring:
         except IndexError:
             return None
         start = number * self.slot_bytes
-        memory = pickle.PickleBuffer(self.segment.view[start : start + self.slot_bytes])
+        # Over an array: Python's garbage collection crashes on one over a memoryview.
+        part: Any = np.frombuffer(self.segment.view[start : start + self.slot_bytes], np.uint8)
+        memory = pickle.PickleBuffer(part)
         weakref.finalize(memory, self._free.append, number).atexit = False
         return Slot(self.segment, start, memory)
 

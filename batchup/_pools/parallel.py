@@ -89,11 +89,10 @@ class ParallelDataSource(AbstractDataSource):
 
 
 class _Ticket(NamedTuple):
-    """A job that was handed over, or the error that came up when its indices were drawn."""
+    """A job that was handed over; one that could not be has nothing pending."""
 
     job: Fetch
     pending: Any
-    error: Exception | None = None
 
 
 def _release(channel: Channel[Any], tickets: deque[_Ticket], idle: list[Channel[Any]]) -> None:
@@ -106,7 +105,7 @@ def _withdraw(channel: Channel[Any], tickets: deque[_Ticket]) -> None:
     """Take back all jobs that no worker was given."""
     while tickets:
         ticket = tickets.popleft()
-        if ticket.error is None:
+        if ticket.pending is not None:
             channel.withdraw(ticket.pending)
 
 
@@ -146,6 +145,7 @@ class PooledFeed(PlannedFeed):
         self._buffer_size = parallel._buffer_size
         self._grouped_size = max(parallel._buffer_size, int(COPIED_BYTES / max(1, copied)))
         self.tickets: deque[_Ticket] = deque()
+        self._error: Exception | None = None
         self._under_way = self._room = 0
 
     def batches(self, position: int) -> Iterator[Batch]:
@@ -179,12 +179,15 @@ class PooledFeed(PlannedFeed):
             self._under_way -= ticket.job.n_batches - 1
             self._fill(groups)
             if failure is not None:
+                # Nothing more is done until the user asks for this batch again.
+                self.close()
                 failure.throw()
             self._forget_before(position)
 
     def _receive(self, ticket: _Ticket) -> Result:
-        if ticket.error is not None:
-            return Result([], Failure(ticket.error))
+        if ticket.pending is None:
+            assert self._error is not None
+            return Result([], Failure(self._error))
         # The first batches never wait for a worker to start.
         if self._channel.starting and self._channel.withdraw(ticket.pending):
             result = ticket.job.run()
@@ -211,7 +214,9 @@ class PooledFeed(PlannedFeed):
             except StopIteration:
                 return
             except Exception as error:  # of a user's sampler, or a closed pool: it arrives at its batch
-                self.tickets.append(_Ticket(Fetch(self._constant, ()), None, error))
+                # Kept here, and not in a ticket: it refers to what waits for the tickets to be released.
+                self._error = error
+                self.tickets.append(_Ticket(Fetch(self._constant, ()), None))
                 return
             self._under_way += job.n_batches
 

@@ -48,8 +48,8 @@ class WorkerProcessPool(WorkerPool):
     processes : int
         The number of processes.
     start_method : 'fork', 'forkserver' or 'spawn', optional
-        How they are started. By default as is safe on the system: 'forkserver', or 'spawn'.
-        Both import the script: it needs `if __name__ == '__main__':`.
+        How they are started; by default 'spawn', which is safe everywhere. It imports the
+        script, as 'forkserver' does: it needs `if __name__ == '__main__':`.
     threads_per_worker : int or None
         How many threads BLAS and OpenMP may use in each; `None` for no limit.
     max_restarts : int
@@ -77,7 +77,7 @@ class WorkerProcessPool(WorkerPool):
             os._exit(MISSING_GUARD)
         if threads_per_worker is not None and check_non_negative('threads_per_worker', threads_per_worker) == 0:
             raise ValueError('threads_per_worker must be at least 1, or None for no limit, got 0')
-        context = _context(start_method)
+        context = _context('spawn' if start_method is None else start_method)
         restarts = check_non_negative('max_restarts', max_restarts)
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
         self._close_with(partial(_end, self._supervisor))
@@ -117,15 +117,13 @@ def _warn_of(supervisor: Supervisor) -> None:
         warn_user(supervisor.warnings.popleft())
 
 
-def _context(start_method: str | None) -> Any:
+def _context(start_method: str) -> Any:
     known = multiprocessing.get_all_start_methods()
     if sys.platform == 'win32':
         raise NotImplementedError(
             'worker processes need files that can be sent through sockets, which Windows lacks; use a '
             'WorkerThreadPool, or a WorkerExecutorPool over a concurrent.futures.ProcessPoolExecutor'
         )
-    if start_method is None:
-        start_method = 'forkserver' if 'forkserver' in known else 'spawn'
     if start_method not in known:
         raise ValueError(f'start_method must be one of {", ".join(known)}, got {start_method!r}')
     return multiprocessing.get_context(start_method)

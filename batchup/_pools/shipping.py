@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import mmap
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._sources.base import AbstractDataSource
-from .memory import store_whole
+from .memory import machine, store_whole
 
 # How deep the search goes for what cannot be pickled.
 SEARCH_DEPTH = 6
@@ -128,12 +129,14 @@ def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
     if mapping is None or owner.filename is None or owner.mode == 'c' or not array.size:
         return None
     address = np.frombuffer(mapping, np.uint8).ctypes.data
-    if not _is_file_at(owner.filename, address):
+    inode = _inode_at(address)
+    if inode != _inode(owner.filename):
         return None
     low, high = _byte_bounds(array)
     begin = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY + low - address
     return (
-        os.fspath(owner.filename),
+        os.path.abspath(owner.filename),
+        (machine(), os.getpid(), inode),
         begin,
         high - low,
         array.ctypes.data - low,
@@ -143,18 +146,21 @@ def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
     )
 
 
-def _is_file_at(filename: Any, address: int) -> bool:
-    """Say whether the file that is mapped at an address is still there under its name."""
-    try:
-        inode = os.stat(filename).st_ino
-        with open('/proc/self/maps') as maps:
-            for line in maps:
-                fields = line.split(maxsplit=5)
-                if int(fields[0].partition('-')[0], 16) == address:
-                    return int(fields[4]) == inode
-    except OSError:
-        return os.path.exists(filename) and not os.path.exists('/proc/self/maps')
-    return False
+def _inode_at(address: int) -> int | None:
+    """Return the inode of the file that is mapped at an address, where that can be told."""
+    with contextlib.suppress(OSError), open('/proc/self/maps') as maps:
+        for line in maps:
+            fields = line.split(maxsplit=5)
+            if int(fields[0].partition('-')[0], 16) == address:
+                return int(fields[4])
+    return None
+
+
+def _inode(path: Any) -> int | None:
+    """Return the inode of a file, where that can be told of mapped ones too."""
+    with contextlib.suppress(OSError):
+        return os.stat(path).st_ino if machine() is not None else None
+    return -1
 
 
 def _byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
@@ -170,6 +176,7 @@ def _byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
 
 def _map_again(
     filename: str,
+    origin: tuple[str | None, int, int | None],
     begin: int,
     size: int,
     offset: int,
@@ -178,8 +185,20 @@ def _map_again(
     strides: tuple[int, ...],
 ) -> NDArray[Any]:
     """Map a part of a file; what is written to the array stays in this process."""
-    mapped = np.memmap(filename, np.uint8, 'c', begin, (size,))
+    mapped = np.memmap(_path_of(filename, *origin), np.uint8, 'c', begin, (size,))
     return np.ndarray(shape, dtype, mapped, offset, strides)
+
+
+def _path_of(filename: str, where: str | None, pid: int, inode: int | None) -> str:
+    """Return a path to a file that process `pid` has mapped; another one may have its name by now."""
+    if where is None or where != machine() or _inode(filename) == inode:
+        return filename
+    folder = f'/proc/{pid}/fd'
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(folder):
+            if _inode(f'{folder}/{fd}') == inode:
+                return f'{folder}/{fd}'
+    raise FileNotFoundError(f'{filename} is no longer the file that was mapped')
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:

@@ -7,14 +7,15 @@ import io
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
+from multiprocessing import Pipe, forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from typing import Any
@@ -134,6 +135,7 @@ class Supervisor:
         self.count = count
         self._context = context
         self._threads = threads
+        self._pid = os.getpid()
         self._max_restarts = max_restarts
         self._lock = threading.RLock()
         self._workers: list[WorkerHandle] = []
@@ -180,7 +182,7 @@ class Supervisor:
     @property
     def starting(self) -> bool:
         """Whether no worker has been ready yet. Later, jobs may have ended the workers."""
-        return not self._was_ready
+        return not (self._was_ready or self._closed or self._broken)
 
     def give_up(self, task: Task) -> str:
         """Stop a job that takes too long; return what its worker was doing."""
@@ -198,6 +200,8 @@ class Supervisor:
 
     def close(self) -> None:
         """End the workers; results that have not arrived never will."""
+        if os.getpid() != self._pid:
+            return  # a process that was forked from the user's: the workers are not its own
         with self._lock:
             if self._closed:
                 return
@@ -288,6 +292,8 @@ class Supervisor:
         if worker.process.exitcode == MISSING_GUARD:
             self._break(lambda: WorkerPoolError(f'worker processes cannot start: {GUARD_ADVICE}'))
             return
+        if not worker.ready and worker.process.exitcode == -signal.SIGINT:
+            return  # Ctrl-C, which is for the user's process
         self.warnings.append(
             f'worker process {worker.process.pid} ended unexpectedly ({cause}); another one takes over'
         )
@@ -339,7 +345,11 @@ class Supervisor:
         arguments = (workers_conn, workers_stacks, inherited, self._threads)
         process = self._context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)
         try:
-            process.start()
+            if self._context.get_start_method() == 'forkserver':
+                # By itself, so that only workers begin with Ctrl-C held back.
+                forkserver.ensure_running()
+            with _held_interrupts(), _no_false_script():
+                process.start()
         except (EOFError, ConnectionError) as error:
             # The server that forks workers has imported the script, and ended there.
             raise WorkerPoolError(f'worker processes cannot start; a likely cause: {GUARD_ADVICE}') from error
@@ -411,6 +421,31 @@ class Supervisor:
             worker.process.join()
             _discard(worker)
         self._workers.clear()
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Have processes that are started not be reached by Ctrl-C before they can ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _no_false_script() -> Iterator[None]:
+    """Have processes that are started not look for a script that was read from standard input."""
+    script = sys.modules['__main__']
+    path = getattr(script, '__file__', None)
+    if path != '<stdin>':
+        yield
+        return
+    del script.__file__
+    try:
+        yield
+    finally:
+        script.__file__ = path
 
 
 class _TaskPickler(pickle.Pickler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import traceback
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import WorkerPoolError, WorkerTimeoutError, warn_user
 from ..gather import RECYCLED_BYTES
 from .base import WorkerPool
-from .channel import Channel
+from .channel import Channel, wait_in_slices
 from .failures import Failure
 from .jobs import Job, Result, SharedConstant
 
@@ -60,7 +61,7 @@ class _Task:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the result; return whether it is there."""
-        return self._done.acquire(timeout=-1 if timeout is None else timeout)
+        return wait_in_slices(lambda seconds: self._done.acquire(timeout=seconds), timeout)
 
 
 class _Recycler:
@@ -135,7 +136,7 @@ class WorkerThreadPool(WorkerPool):
         ]
         for thread in threads:
             thread.start()
-        self._close_with(partial(_end, self._queue, threads, self._closed))
+        self._close_with(partial(_end, self._queue, threads, self._closed, os.getpid()))
 
     def _share(self, value: object) -> SharedConstant:
         return SharedConstant(value)
@@ -185,8 +186,10 @@ def _refuse(task: _Task) -> None:
         task.finish(Result([], Failure(WorkerPoolError('the pool is closed'))))
 
 
-def _end(queue: SimpleQueue[_Task | None], threads: list[threading.Thread], closed: threading.Event) -> None:
+def _end(queue: SimpleQueue[_Task | None], threads: list[threading.Thread], closed: threading.Event, pid: int) -> None:
     """Have threads end after what they run; tasks that wait fail."""
+    if os.getpid() != pid:
+        return  # a process that was forked from the user's has no such threads
     closed.set()
     try:
         while True:

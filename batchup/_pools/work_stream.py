@@ -36,6 +36,7 @@ class WorkStream:
         self._pool = pool
         self._channel = pool._open_channel(self._buffer_size)
         self._pending: deque[Any] = deque()
+        self._errors: deque[Exception] = deque()
         weakref.finalize(self, _withdraw, self._channel, self._pending).atexit = False
         self._fill()
 
@@ -64,8 +65,8 @@ class WorkStream:
             yield value
 
     def _receive(self, pending: Any) -> Result:
-        if isinstance(pending, Exception):
-            return Result(None, Failure(pending))
+        if pending is None:
+            return Result(None, Failure(self._errors.popleft()))
         try:
             return self._channel.receive(pending)
         except KeyboardInterrupt:
@@ -82,19 +83,25 @@ class WorkStream:
             except StopIteration:
                 return
             except Exception as error:  # it arrives at its place among the results
-                self._pending.append(error)
+                self._put_off(error)
                 return
             try:
                 self._pending.append(self._channel.submit(_call(self._number, task)))
             except Exception as error:
-                self._pending.append(error)
+                self._put_off(error)
             self._number += 1
+
+    def _put_off(self, error: Exception) -> None:
+        """Have an error raised where its result would be."""
+        # Not in `_pending`: it refers to this stream, for the end of which that is kept.
+        self._errors.append(error)
+        self._pending.append(None)
 
 
 def _withdraw(channel: Channel[Any], pending: deque[Any]) -> None:
     """Take back the tasks of a stream that has gone, unless a worker has begun with them."""
     for one in pending:
-        if not isinstance(one, Exception):
+        if one is not None:
             channel.withdraw(one)
 
 

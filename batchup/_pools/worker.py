@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import io
@@ -53,6 +54,7 @@ def main(conn: Connection, stacks: Connection, inherited: Sequence[Any], threads
         # With the pool's ends open here, no other worker would notice that the pool has gone.
         connection.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the user's process
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if STACKS_SIGNAL is not None:
         faulthandler.register(STACKS_SIGNAL, stacks.fileno(), all_threads=True)
@@ -61,8 +63,9 @@ def main(conn: Connection, stacks: Connection, inherited: Sequence[Any], threads
     # Forked workers begin with the same state: they would all draw the same numbers.
     random.seed()
     np.random.seed()
-    conn.send(None)
-    Worker(conn).serve()
+    with contextlib.suppress(EOFError, OSError):  # the pool has gone
+        conn.send(None)
+        Worker(conn).serve()
 
 
 def _end_with_parent() -> None:
@@ -102,7 +105,7 @@ class Worker:
         self._constants: dict[int, Failure | SharedConstant] = {}
 
     def serve(self) -> None:
-        """Do what the pool says, message by message, until it closes the connection."""
+        """Do what the pool says, message by message; raise `EOFError` or `OSError` when it has gone."""
         actions: dict[str, Callable[..., None]] = {
             'constant': self._take_constant,
             'slots': self._take_slots,
@@ -110,10 +113,7 @@ class Worker:
             'run': self._run,
         }
         while True:
-            try:
-                message = self._conn.recv()
-            except EOFError:
-                return
+            message = self._conn.recv()
             if message is None:
                 return
             action, *arguments = message
@@ -148,7 +148,7 @@ class Worker:
         try:
             job: Job = packed.unpack(memory, self._load)
         except BaseException as error:
-            self._conn.send(packer.pack(Result([], Failure(error))))
+            self._conn.send(packer.pack(Result([], Failure(_unusable(error)))))
         else:
             result = job.run(packer.allocate if segment is not None else None)
             self._conn.send(_pack(packer, job, result))
@@ -161,12 +161,18 @@ class Worker:
     def _constant(self, number: Any) -> SharedConstant:
         constant = self._constants[number]
         if isinstance(constant, Failure):
-            raise TypeError(
-                'a value that was sent to a worker process cannot be used there: '
-                f'{type(constant.error).__name__}: {constant.error}; '
-                'functions and classes must be importable from a module'
-            ) from constant.error
+            raise constant.error
         return constant
+
+
+def _unusable(error: BaseException) -> TypeError:
+    """Make the error for what a worker was sent, but cannot unpickle."""
+    unusable = TypeError(
+        f'what was sent to a worker process cannot be used there: {type(error).__name__}: {error}; functions and '
+        'classes must be importable from a module'
+    )
+    unusable.__cause__ = error
+    return unusable
 
 
 def _pack(packer: Packer, job: Job, result: Result) -> Packed:
