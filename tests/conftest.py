@@ -2,10 +2,26 @@
 
 import os
 
+import pytest
 from hypothesis import settings
+
+from . import faults
 
 # Derandomised: a failure in one run is a failure in every run.
 settings.register_profile(
     'default', deadline=None, derandomize=True, max_examples=int(os.environ.get('EXAMPLES', '100'))
 )
 settings.load_profile('default')
+
+
+@pytest.fixture(params=faults.SOME_METHODS)
+def method(request):
+    """Each way to start worker processes."""
+    return request.param
+
+
+@pytest.fixture
+def forked():
+    """A pool of two forked workers that have started."""
+    with faults.started(2, 'fork') as pool:
+        yield pool

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import Pipe, forkserver
+from multiprocessing import Pipe, forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from typing import Any
@@ -345,9 +345,7 @@ class Supervisor:
         arguments = (workers_conn, workers_stacks, inherited, self._threads)
         process = self._context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)
         try:
-            if self._context.get_start_method() == 'forkserver':
-                # By itself, so that only workers begin with Ctrl-C held back.
-                forkserver.ensure_running()
+            self._start_helpers()
             with _held_interrupts(), _no_false_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
@@ -356,6 +354,14 @@ class Supervisor:
         workers_conn.close()
         workers_stacks.close()
         return WorkerHandle(process, conn, stacks)
+
+    def _start_helpers(self) -> None:
+        """Start multiprocessing's own processes, which must not begin, or end, what holds Ctrl-C back."""
+        method = self._context.get_start_method()
+        if method != 'fork':
+            resource_tracker.ensure_running()
+        if method == 'forkserver':
+            forkserver.ensure_running()
 
     def _dispatch(self) -> None:
         """Give jobs that wait to workers that have room, in order; the lock is held."""

@@ -1,0 +1,273 @@
+"""Workers that are killed, that crash, or cannot start: faults made for real."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from batchup.errors import WorkerLostError
+
+from . import faults
+from .cases import assert_same_batches
+from .faults import (
+    BATCH_SIZE,
+    DEATHS,
+    Fails,
+    numbers,
+    parallel,
+    pids_of,
+    run_script,
+    serial,
+    settle,
+    started,
+    take_until,
+    take_until_seconds,
+    warned,
+)
+
+# From Python 3.12 on, os.fork warns where there are threads.
+pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+
+
+SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+
+
+def some_batches(seed, n_batches, count):
+    """Choose batches that a worker makes, as the first is the caller's."""
+    return random.Random(seed).sample(range(1, n_batches), count)
+
+
+# Workers that die.
+
+
+@pytest.mark.parametrize('seed', SEEDS)
+def test_batches_whose_workers_are_killed_are_made_again(method, seed, tmp_path):
+    ds = numbers(24).map(Fails(some_batches(seed, 24, 4), 'kill', tmp_path))
+    with started(2, method) as pool, warned('SIGKILL'):
+        assert_same_batches(parallel(pool, ds), serial(ds))
+
+
+@pytest.mark.parametrize('death', DEATHS)
+def test_the_warning_says_how_a_worker_ended(method, death, tmp_path):
+    ds = numbers(10).map(Fails([4], death, tmp_path))
+    with started(2, method) as pool:
+        pids = pids_of(pool)
+        with warned('ended unexpectedly') as caught:
+            assert_same_batches(parallel(pool, ds), serial(ds))
+    messages = [str(warning.message) for warning in caught]
+    assert any(f'worker process {pid} ended unexpectedly ({DEATHS[death][2]})' in messages[0] for pid in pids)
+    assert len(messages) == 1
+
+
+@pytest.mark.parametrize('seed', SEEDS)
+def test_workers_killed_from_outside_lose_nothing(method, seed):
+    ds = numbers(40).map(Fails([], seconds=0.01))
+    rng, received = random.Random(seed), []
+    with started(2, method) as pool, warned('signal 9, SIGKILL'):
+        kills = set(some_batches(seed, 30, 4))
+        for number, batch in enumerate(parallel(pool, ds)):
+            received.append(batch)
+            if number in kills:
+                os.kill(rng.choice(sorted(pids_of(pool))), signal.SIGKILL)
+        assert_same_batches(received, serial(ds))
+        settle(pool)
+
+
+def test_all_workers_killed_at_once(method):
+    ds = numbers(20).map(Fails([], seconds=0.01))
+    with started(3, method) as pool, warned('SIGKILL') as caught:
+        pids, stream = pids_of(pool), parallel(pool, ds)
+        first = [next(stream) for _ in range(4)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert_same_batches([*first, *stream], serial(ds))
+        settle(pool)
+    assert {f'worker process {pid} ' in ''.join(str(w.message) for w in caught) for pid in pids} == {True}
+
+
+def test_idle_workers_killed_between_epochs(method):
+    ds = numbers(10)
+    with started(2, method) as pool, warned('SIGKILL'):
+        shared = pool.parallel_data_source(ds)
+        for epoch in range(3):
+            stream = shared.batch_iterator(BATCH_SIZE, shuffle=7, epoch=epoch)
+            assert_same_batches(stream, serial(ds, shuffle=7, epoch=epoch))
+            for pid in pids_of(pool):
+                os.kill(pid, signal.SIGKILL)
+            settle(pool)
+
+
+def test_two_streams_of_a_pool_both_survive(forked, tmp_path):
+    one = numbers(12).map(Fails([3, 9], 'kill', tmp_path))
+    other = numbers(12).map(Fails([], seconds=0.005))
+    with warned('SIGKILL'):
+        pairs = list(zip(parallel(forked, one), parallel(forked, other, shuffle=1)))
+    assert_same_batches([pair[0] for pair in pairs], serial(one))
+    assert_same_batches([pair[1] for pair in pairs], serial(other, shuffle=1))
+
+
+def test_an_epoch_that_is_resumed_survives_too(forked, tmp_path):
+    ds = numbers(20).map(Fails([13], 'kill', tmp_path))
+    stream = parallel(forked, ds, shuffle=None)
+    state = [next(stream) for _ in range(8)] and stream.state_dict()
+    resumed = parallel(forked, ds)
+    resumed.load_state_dict(state)
+    with warned('SIGKILL'):
+        assert_same_batches(resumed, serial(ds)[8:])
+        stream.close()
+
+
+def test_the_tasks_of_a_killed_worker_run_again(method, tmp_path):
+    mark = str(tmp_path / 'mark')
+    tasks = [(faults.slow, (number,)) for number in range(8)]
+    tasks.insert(4, (faults.large_and_dying, (30_000_000, mark)))
+    with started(2, method) as pool, warned('SIGKILL'):
+        results = list(pool.work_stream(tasks).retrieve_iter())
+        settle(pool)
+    assert results.pop(4) == bytes(30_000_000)
+    assert results == list(range(8))
+
+
+# Batches that always kill.
+
+
+def test_a_batch_that_always_kills_raises_at_its_place(method):
+    ds = numbers(12).map(Fails([5]))
+    start = time.monotonic()
+    with started(2, method) as pool, warned('SIGKILL'):
+        stream = parallel(pool, ds)
+        received, error = take_until(stream, WorkerLostError)
+        stream.close()
+    assert_same_batches(received, serial(ds)[:5])
+    assert 'Likely causes: too little memory' in str(error)
+    assert 'SIGKILL' in str(error)
+    assert time.monotonic() - start < 15
+
+
+def test_the_error_of_a_lost_batch_says_which_batch(forked):
+    with warned('SIGKILL'):
+        stream = parallel(forked, numbers(12).map(Fails([5])))
+        _, error = take_until(stream, WorkerLostError)
+        stream.close()
+    assert 'batch 5' in ''.join(error.__notes__)
+
+
+def test_a_pool_serves_other_streams_after_a_batch_that_always_kills(method):
+    good = numbers(10).map(Fails([]))
+    with started(2, method) as pool, warned('SIGKILL'):
+        stream = parallel(pool, numbers(6).map(Fails([3])))
+        take_until(stream, WorkerLostError)
+        assert_same_batches(parallel(pool, good), serial(good))
+        stream.close()
+
+
+def test_a_stream_that_always_kills_leaves_other_streams_alone(forked):
+    bad, good = numbers(12).map(Fails([5])), numbers(40).map(Fails([]))
+    with warned('SIGKILL'):
+        stream, other = parallel(forked, bad), parallel(forked, good)
+        first = [next(other) for _ in range(3)]
+        take_until(stream, WorkerLostError)
+        stream.close()
+        assert_same_batches([*first, *other], serial(good))
+
+
+def test_a_stream_goes_on_after_the_batch_that_always_kills(forked):
+    ds = numbers(12).map(Fails([5]))
+    with warned('SIGKILL'):
+        stream = parallel(forked, ds)
+        take_until(stream, WorkerLostError)
+        stream.skip(1)
+        assert_same_batches(stream, serial(ds)[6:])
+
+
+@pytest.mark.parametrize('max_restarts', [0, 1, 5])
+def test_max_restarts_counts_the_workers_that_one_batch_may_lose(max_restarts):
+    made = started(1, 'fork', max_restarts=max_restarts)
+    with made as pool, warned('SIGKILL') as caught:
+        stream = parallel(pool, numbers(6).map(Fails([3])), 3)
+        _, error = take_until(stream, WorkerLostError)
+        assert str(error).startswith(f'{max_restarts + 1} worker process')
+        assert len(caught) >= max_restarts + 1
+        stream.close()
+
+
+def test_batches_that_kill_once_each_never_add_up(forked, tmp_path):
+    ds = numbers(40).map(Fails(range(1, 40), 'exit', tmp_path, seconds=5e-4))
+    with warned('exit code 3'):
+        assert_same_batches(parallel(forked, ds, 40), serial(ds))
+        settle(forked)
+
+
+def test_a_task_that_always_kills_raises_in_its_place(forked):
+    tasks = [(faults.slow, (0,)), DEATHS['exit'][:2], (faults.slow, (2,))]
+    stream = forked.work_stream(tasks)
+    with warned('exit code 3'):
+        assert stream.retrieve() == 0
+        with pytest.raises(WorkerLostError, match='exit code 3'):
+            stream.retrieve()
+        assert stream.retrieve() == 2
+
+
+# Workers that cannot start.
+
+FAILS_IN_WORKERS = """
+    from batchup.work_pool import WorkerProcessPool
+    if __name__ == '__main__':
+        with WorkerProcessPool(2, start_method={method!r}) as pool:
+            print(pool.work_stream([(abs, (-1,))]).retrieve())
+    else:
+        {fault}
+"""
+
+
+@pytest.mark.parametrize('start_method', ['forkserver', 'spawn'])
+@pytest.mark.parametrize('fault', ["raise RuntimeError('no licence')", 'import os; os._exit(9)'])
+def test_workers_that_end_before_they_are_ready_give_an_error(start_method, fault, tmp_path):
+    code, out, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method=start_method, fault=fault))
+    assert (code, out) == (1, '')
+    assert 'PoolError' in err or 'WorkerLostError' in err
+
+
+def test_workers_killed_while_they_start_give_an_error(tmp_path):
+    fault = 'import os; os.kill(os.getpid(), 9)'
+    code, _, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method='spawn', fault=fault))
+    assert code == 1
+    assert 'WorkerLostError: worker processes end before they are ready' in err
+    assert 'SIGKILL' in err
+
+
+MODULE = """
+import multiprocessing, os
+from batchup.data_source import RandomAccessDataSource
+if multiprocessing.parent_process() is not None:
+    {fault}
+class Custom(RandomAccessDataSource):
+    def samples_by_indices_nomapping(self, indices):
+        return (indices * 2,)
+"""
+
+
+@pytest.fixture
+def custom(request, tmp_path, monkeypatch):
+    """Make a source whose module fails when a worker imports it."""
+    name = f'custom_{os.urandom(4).hex()}'
+    (tmp_path / f'{name}.py').write_text(MODULE.format(fault=request.param))
+    monkeypatch.syspath_prepend(tmp_path)
+    return __import__(name).Custom(40)
+
+
+@pytest.mark.parametrize('custom', ["raise ImportError('no such device')"], indirect=True)
+def test_a_source_whose_module_fails_in_workers_gives_its_error(custom):
+    with started(2, 'spawn') as pool:
+        error = take_until_seconds(parallel(pool, custom), Exception)
+        assert 'no such device' in str(error)
+        assert pool.work_stream([(abs, (-1,))]).retrieve() == 1
+
+
+@pytest.mark.parametrize('custom', ['os._exit(9)'], indirect=True)
+def test_a_source_whose_module_ends_workers_gives_an_error(custom):
+    with started(2, 'spawn') as pool, warned('exit code 9'):
+        error = take_until_seconds(parallel(pool, custom), WorkerLostError)
+        assert 'exit code 9' in str(error)

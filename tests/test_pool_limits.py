@@ -1,0 +1,244 @@
+"""Little memory, threads and random numbers of workers, and files that are mapped."""
+
+import os
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+
+from batchup._pools import memory
+from batchup._pools.worker import THREAD_VARIABLES
+from batchup.data_source import ArrayDataSource
+
+from . import faults
+from .cases import assert_same_batch, assert_same_batches
+from .faults import (
+    BATCH_SIZE,
+    Fails,
+    numbers,
+    parallel,
+    pids_of,
+    serial,
+    settle,
+    started,
+    warned,
+)
+
+# From Python 3.12 on, os.fork warns where there are threads.
+pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+
+
+# Shared memory that is too small.
+
+
+@pytest.fixture
+def small_folder(tmp_path, monkeypatch):
+    """Have shared memory come from a folder of 1 MB, and then from an ordinary one."""
+    small, large = tmp_path / 'small', tmp_path / 'large'
+    small.mkdir()
+    large.mkdir()
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(small)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f'a small file system cannot be mounted here: {error}')
+    monkeypatch.delattr(os, 'memfd_create')
+    monkeypatch.setattr(memory, 'FOLDERS', (str(small), str(large)))
+    monkeypatch.setattr(memory, '_warned', set())
+    yield small
+    subprocess.run(['umount', '-l', str(small)], check=True)
+
+
+def large_samples(n_samples, seed=0):
+    """Make samples of 100 kB each."""
+    return ArrayDataSource([np.random.default_rng(seed).normal(size=(n_samples, 12_500)), np.arange(n_samples)])
+
+
+def test_shared_memory_that_is_too_small_is_taken_elsewhere(small_folder, method):
+    ds = large_samples(60)
+    with started(2, method) as pool, warned('no room') as caught:
+        shared = pool.parallel_data_source(ds)
+        for epoch in range(2):
+            stream = shared.batch_iterator(BATCH_SIZE, shuffle=3, epoch=epoch)
+            assert_same_batches(stream, serial(ds, shuffle=3, epoch=epoch))
+    assert len(caught) == 1
+    assert str(small_folder) in str(caught[0].message)
+
+
+def test_a_small_source_with_large_batches_warns_once(small_folder):
+    ds = ArrayDataSource([np.arange(40)]).map(widen)
+    with started(2, 'fork') as pool, warned('no room') as caught:
+        assert_same_batches(parallel(pool, ds), serial(ds))
+    assert len(caught) == 1
+
+
+def widen(numbers):
+    return (np.repeat(numbers[:, None] * 1.0, 100_000, axis=1),)
+
+
+def test_batches_that_fit_into_small_shared_memory_warn_of_nothing(small_folder, monkeypatch):
+    monkeypatch.setattr('batchup._pools.processes.GROUP_BYTES', 2**12)
+    ds = numbers(10)
+    with started(2, 'fork') as pool:
+        assert_same_batches(parallel(pool, ds, 4), serial(ds))
+
+
+def test_nothing_is_left_in_small_shared_memory(small_folder, monkeypatch):
+    monkeypatch.setattr('batchup._pools.processes.GROUP_BYTES', 2**12)
+    with started(2, 'fork') as pool:
+        stream = parallel(pool, numbers(4))
+        next(stream)
+        assert os.listdir(small_folder) == []
+
+
+def test_no_room_anywhere_is_an_error(small_folder, monkeypatch):
+    monkeypatch.setattr(memory, 'FOLDERS', (str(small_folder),))
+    with (
+        started(2, 'fork') as pool,
+        warned('no room'),
+        pytest.raises(MemoryError, match='shared memory'),
+    ):
+        pool.parallel_data_source(large_samples(60))
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr(memory, 'available_memory', lambda: 20e6)
+    monkeypatch.setattr(memory, '_warned', set())
+
+
+def test_a_ring_takes_half_of_the_memory_at_most(little_memory, method):
+    ds = large_samples(80)
+    with started(2, method) as pool, warned('memory is short') as caught:
+        shared = pool.parallel_data_source(ds, 60)
+        for epoch in range(2):
+            stream = shared.batch_iterator(BATCH_SIZE, shuffle=3, epoch=epoch)
+            assert_same_batches(stream, serial(ds, shuffle=3, epoch=epoch))
+    assert len(caught) == 1
+
+
+def test_a_small_ring_serves_users_who_keep_batches(little_memory):
+    ds = large_samples(80)
+    with started(2, 'fork') as pool, warned('memory is short'):
+        kept = list(parallel(pool, ds, 60, shuffle=3))
+        again = list(parallel(pool, ds, 60, shuffle=4))
+    assert_same_batches(kept, serial(ds, shuffle=3))
+    assert_same_batches(again, serial(ds, shuffle=4))
+
+
+def test_the_most_batches_wait_that_memory_allows(little_memory):
+    ds = large_samples(80).map(Fails([], seconds=0))
+    with started(2, 'fork') as pool, warned('memory is short'):
+        stream = parallel(pool, ds, 60)
+        next(stream)
+        ring = stream.feed._channel._ring
+    assert ring.segment.size <= 10e6 + 8 * ring.slot_bytes
+
+
+# Threads, random numbers and mapped files of workers.
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_numerical_libraries_have_few_threads(method, threads):
+    pytest.importorskip('threadpoolctl')
+    faults.blas_threads()
+    with started(2, method, threads_per_worker=threads) as pool:
+        found = list(pool.work_stream([(faults.blas_threads,)] * 8).retrieve_iter())
+    assert {pid for pid, _ in found} != {os.getpid()}
+    assert [counts for _, counts in found] == [{threads}] * 8
+
+
+def test_without_a_limit_threads_are_as_many_as_ever(method, monkeypatch):
+    pytest.importorskip('threadpoolctl')
+    for variable in THREAD_VARIABLES:  # Dask sets some
+        monkeypatch.delenv(variable, raising=False)
+    _, here = faults.blas_threads()
+    with started(1, method, threads_per_worker=None) as pool:
+        _, there = pool.work_stream([(faults.blas_threads,)]).retrieve()
+    assert there == here
+    assert here == faults.blas_threads()[1]
+
+
+def test_the_limit_leaves_the_threads_of_this_process(method):
+    pytest.importorskip('threadpoolctl')
+    before = faults.blas_threads()[1], dict(os.environ)
+    with started(1, method) as pool:
+        pids_of(pool)
+        assert (faults.blas_threads()[1], dict(os.environ)) == before
+
+
+@pytest.mark.parametrize('kind', ['numpy', 'random'])
+def test_workers_draw_different_numbers(method, kind):
+    with started(2, method) as pool:
+        drawn = list(pool.work_stream([(faults.draw, (kind,))] * 8).retrieve_iter())
+    assert len({pid for pid, _ in drawn}) == 2
+    assert len({number for _, number in drawn}) == 8
+
+
+def test_a_worker_that_takes_over_draws_other_numbers(forked):
+    with warned('SIGKILL'):
+        before = list(forked.work_stream([(faults.draw, ('numpy',))] * 8).retrieve_iter())
+        for pid in {pid for pid, _ in before}:
+            os.kill(pid, signal.SIGKILL)
+        settle(forked)
+        after = list(forked.work_stream([(faults.draw, ('numpy',))] * 8).retrieve_iter())
+    assert len({number for _, number in before + after}) == 16
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    path = tmp_path / 'values.npy'
+    np.save(path, np.arange(1000) * 1.5)
+    return np.load(path, mmap_mode='r')
+
+
+def test_mapped_files_are_mapped_again(method, mapped):
+    with started(1, method) as pool:
+        kind, filename, values = pool.work_stream([(faults.describe, (pool.shared_constant(mapped),))]).retrieve()
+    assert (kind, str(filename)) == ('memmap', str(mapped.filename))
+    assert_same_batch(values, np.arange(3) * 1.5)
+
+
+def test_a_view_of_a_mapped_file_is_mapped_again(mapped):
+    view = mapped.reshape(100, 10)[5:50:3, ::-1]
+    with started(1, 'spawn') as pool:
+        kind, _, values = pool.work_stream([(faults.describe, (pool.shared_constant(view),))]).retrieve()
+    assert kind == 'memmap'
+    assert_same_batch(values, np.array(view[:3]))
+
+
+@pytest.mark.parametrize('change', ['replace', 'remove'])
+@pytest.mark.parametrize('when', ['before', 'after'])
+def test_a_mapped_file_that_has_changed_keeps_its_values(method, mapped, change, when, tmp_path):
+    """Whether before or after the pool is given the array."""
+    ds = ArrayDataSource([mapped])
+    expected = serial(ds)
+    with started(2, method) as pool:
+        if when == 'before':
+            alter(mapped.filename, change)
+        shared = pool.parallel_data_source(ds)
+        if when == 'after':
+            alter(mapped.filename, change)
+        assert_same_batches(shared.batch_iterator(BATCH_SIZE), expected)
+
+
+def alter(path, change):
+    """Remove a file, or put another one in its place."""
+    if change == 'remove':
+        os.remove(path)
+    else:
+        np.save(f'{path}.new.npy', np.zeros(1000))
+        os.replace(f'{path}.new.npy', path)
+
+
+def test_workers_do_not_copy_an_array():
+    array = np.ones(25_000_000)  # 200 MB
+    with started(2, 'spawn') as pool:
+        constant = pool.shared_constant(array)
+        before = list(pool.work_stream([(faults.memory_of_this, (array[:10],))] * 6).retrieve_iter())
+        after = list(pool.work_stream([(faults.memory_of_this, (constant,))] * 6).retrieve_iter())
+    assert {total for *_, total in after} == {25e6}
+    assert max(uss for _, uss, *_ in after) < max(uss for _, uss, *_ in before) + 40e6
+    # Three processes share what the array takes; each counts its part.
+    assert max(pss for _, _, pss, _ in after) < 150e6
