@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -13,6 +15,9 @@ from ..gather import Memory
 from ..plan import Request
 from ..rng import Path
 from .failures import Failure
+
+# The version of pickle that keeps the byte order of arrays, and copies them least.
+ARRAY_PROTOCOL = 5
 
 
 class SharedConstant:
@@ -57,6 +62,17 @@ class Result(NamedTuple):
     value: Any
     failure: Failure | None
     seconds: float = 0.0
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        if protocol < ARRAY_PROTOCOL:
+            # What does not pickle is left to picklers that can do more.
+            with contextlib.suppress(Exception):
+                return _unpickled, (pickle.dumps(self, ARRAY_PROTOCOL),)
+        return Result, tuple(self)
+
+
+def _unpickled(data: bytes) -> Any:
+    return pickle.loads(data)
 
 
 class Call(NamedTuple):
