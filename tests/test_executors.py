@@ -8,11 +8,11 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from batchup.errors import WorkerPoolError
 from batchup.work_pool import RayExecutor, WorkerExecutorPool
 
 from . import pools
 from .cases import PlainRandomAccess, assert_same_batches, jitter, numbers
+from .faults import run_script
 from .pools import (
     CLUSTERS,
     EXECUTORS,
@@ -185,10 +185,10 @@ def test_an_executor_that_was_shut_down_is_an_error():
         list(pool.parallel_data_source(numbers(10).map(nap)).batch_iterator(3))
 
 
-def test_ray_must_be_running():
+def test_ray_must_be_running(tmp_path):
     pytest.importorskip('ray')
-    with pytest.raises(WorkerPoolError, match=r'ray\.init'):
-        RayExecutor()
+    _, _, errors = run_script(tmp_path, 'from batchup.work_pool import RayExecutor; RayExecutor()')
+    assert 'WorkerPoolError: Ray is not running; call ray.init() first' in errors
 
 
 @on(['ray'])

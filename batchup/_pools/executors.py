@@ -367,7 +367,10 @@ def _call(fn: Callable[..., Any], *args: Any) -> Any:
 
 
 class _RayFuture:
-    """The result of a Ray task."""
+    """The result of a Ray task.
+
+    It cannot be cancelled: Ray 2.60 may end the user's process if that comes as a task completes.
+    """
 
     def __init__(self, ray: Any, ref: Any) -> None:
         self._ray = ray
@@ -375,7 +378,3 @@ class _RayFuture:
 
     def result(self, timeout: float | None = None) -> Any:
         return self._ray.get(self._ref, timeout=timeout)
-
-    def cancel(self) -> bool:
-        self._ray.cancel(self._ref)
-        return True
