@@ -18,10 +18,12 @@ from ..batch import leaves
 from ..errors import warn_user
 from .base import WorkerPool
 from .channel import Channel, wait_for
+from .handles import MISSING_GUARD
 from .jobs import Fetch, Job, Result, SharedConstant, batches_of
 from .memory import ALIGNMENT, Packed, Ring, Slot
 from .shipping import Shipment
-from .supervisor import MISSING_GUARD, Supervisor, Task
+from .supervisor import Supervisor
+from .tasks import Task
 
 # How many results a user may hold on to, in slots of their own. Larger: more memory. Smaller:
 # users who keep batches get copies of them.

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import pickle
 import signal
-import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from multiprocessing import Pipe, forkserver, resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import send_handle
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
 from typing import Any
 
 from ..errors import WorkerLostError, WorkerPoolError
+from .handles import GUARD_ADVICE, MISSING_GUARD, WorkerHandle, start_worker
 from .jobs import Job, SharedConstant
-from .memory import Packed, Packer, Segment, Slot
+from .memory import Segment, Slot
 from .shipping import Shipment
-from .worker import STACKS_SIGNAL, main
+from .tasks import Task, pack_task
 
 # How many jobs a worker has at a time: one that runs, and one so that it need not wait. Larger:
 # jobs wait for a slow worker while another is idle.
@@ -35,85 +30,6 @@ SMALL_BYTES = 2**15
 
 # How long workers may take to end by themselves, in seconds, before they are ended.
 GRACE_SECONDS = 1.0
-
-# The exit code of a worker that was about to start a pool itself, since a script has no guard.
-MISSING_GUARD = 83
-
-GUARD_ADVICE = (
-    'the script starts a pool when it is imported, as a worker process does: put its main part '
-    "below `if __name__ == '__main__':`"
-)
-
-
-@dataclass(eq=False)
-class Task:
-    """A job, and the future of its result.
-
-    Attributes
-    ----------
-    packed, used
-        The job, and how much of the slot it takes.
-    slot : Slot, optional
-        Where its result will be.
-    shipments : list
-        The values that it needs.
-    given : bool
-        Whether a worker was given it.
-    losses : int
-        How many workers were lost that ran it.
-    """
-
-    packed: Packed
-    used: int
-    slot: Slot | None
-    shipments: list[Shipment]
-    future: Future[Packed] = field(default_factory=Future)
-    given: bool = False
-    losses: int = 0
-    _open: threading.Lock = field(default_factory=threading.Lock)
-
-    def claim(self) -> bool:
-        """Say whether the job is now the caller's, to run it, give it to a worker, or drop it."""
-        return self._open.acquire(blocking=False)
-
-    def message(self) -> tuple[Any, ...]:
-        """Return what a worker is sent."""
-        if self.slot is None:
-            return 'run', self.packed, self.used, None, (0, 0)
-        end = self.slot.start + memoryview(self.slot.memory).nbytes
-        return 'run', self.packed, self.used, self.slot.segment.id, (self.slot.start, end)
-
-
-@dataclass(eq=False)
-class WorkerHandle:
-    """A worker process, as its pool sees it.
-
-    Attributes
-    ----------
-    ready : bool
-        Whether it has started, and takes jobs.
-    gone : bool
-        Whether it no longer reads what it is sent.
-    killed : bool
-        Whether the pool itself has ended it.
-    known : set of int
-        The segments that it maps.
-    tasks : deque
-        What it was given, in order; it runs the first.
-    """
-
-    process: Any
-    conn: Connection
-    stacks: Connection
-    ready: bool = False
-    gone: bool = False
-    killed: bool = False
-    known: set[int] = field(default_factory=set)
-    tasks: deque[Task] = field(default_factory=deque)
-
-    def has_room(self, depth: int) -> bool:
-        """Say whether it takes another job, if it may have so many."""
-        return self.ready and not self.gone and len(self.tasks) < depth
 
 
 class Supervisor:
@@ -159,7 +75,7 @@ class Supervisor:
 
     def submit(self, job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
         """Hand over a job, whose result will be in the slot as far as it fits."""
-        task = _pack_task(job, shipped, slot)
+        task = pack_task(job, shipped, slot)
         with self._lock:
             if self._closed or self._broken is not None:
                 task.future.set_exception(self._end_error())
@@ -191,7 +107,7 @@ class Supervisor:
             if worker is None:
                 self.withdraw(task)
                 return 'no worker was ready to run it'
-            stacks = _stacks(worker)
+            stacks = worker.stack_dump()
             if worker.tasks[0] is task:
                 worker.tasks.popleft()
                 worker.killed = True
@@ -282,11 +198,11 @@ class Supervisor:
             for task in reversed(worker.tasks):
                 self._pending.appendleft(task)
             worker.tasks.clear()
-        _discard(worker)
+        worker.discard()
 
     def _note_loss(self, worker: WorkerHandle) -> None:
         """Count a loss, and break off if there are too many."""
-        cause = _exit_cause(worker.process)
+        cause = worker.exit_cause()
         if self._closed or worker.killed:
             return
         if worker.process.exitcode == MISSING_GUARD:
@@ -331,46 +247,17 @@ class Supervisor:
     def _start_missing(self) -> None:
         """Start workers until there are as many as there should be."""
         while len(self._workers) < self.count and not self._closed and self._broken is None:
-            worker = self._start()
+            inherited = [end for worker in self._workers for end in (worker.conn, worker.stacks)]
+            worker = start_worker(self._context, self._threads, [self._alarm, self._bell, *inherited])
             with self._lock:
                 self._workers.append(worker)
-
-    def _start(self) -> WorkerHandle:
-        conn, workers_conn = self._context.Pipe(duplex=True)
-        stacks, workers_stacks = self._context.Pipe(duplex=False)
-        inherited: list[Connection] = []
-        if self._context.get_start_method() == 'fork':
-            inherited = [conn, stacks, self._alarm, self._bell]
-            inherited += [end for worker in self._workers for end in (worker.conn, worker.stacks)]
-        arguments = (workers_conn, workers_stacks, inherited, self._threads)
-        process = self._context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)
-        try:
-            self._start_helpers()
-            with _held_interrupts(), _no_false_script():
-                process.start()
-        except (EOFError, ConnectionError) as error:
-            # The server that forks workers has imported the script, and ended there.
-            raise WorkerPoolError(f'worker processes cannot start; a likely cause: {GUARD_ADVICE}') from error
-        workers_conn.close()
-        workers_stacks.close()
-        return WorkerHandle(process, conn, stacks)
-
-    def _start_helpers(self) -> None:
-        """Start multiprocessing's own processes, which must not begin, or end, what holds Ctrl-C back."""
-        method = self._context.get_start_method()
-        if method != 'fork':
-            resource_tracker.ensure_running()
-        if method == 'forkserver':
-            forkserver.ensure_running()
 
     def _dispatch(self) -> None:
         """Give jobs that wait to workers that have room, in order; the lock is held."""
         while self._forgotten:
             number = self._forgotten.popleft()
             for worker in self._workers:
-                if number in worker.known:
-                    worker.known.remove(number)
-                    self._send(worker, ('forget', number))
+                worker.forget(number)
         while self._pending:
             large = len(self._pending[0].packed.data) > SMALL_BYTES
             free = [worker for worker in self._workers if worker.has_room(1 if large else DEPTH)]
@@ -379,36 +266,7 @@ class Supervisor:
             task = self._pending.popleft()
             if task.given or task.claim():
                 task.given = True
-                worker = min(free, key=lambda worker: len(worker.tasks))
-                worker.tasks.append(task)
-                self._give(worker, task)
-
-    def _give(self, worker: WorkerHandle, task: Task) -> None:
-        """Send a job, after what it needs."""
-        for shipment in task.shipments:
-            segment = shipment.segment
-            self._share(worker, segment, ('constant', segment.id, segment.size, shipment.spans))
-        if task.slot is not None:
-            segment = task.slot.segment
-            self._share(worker, segment, ('slots', segment.id, segment.size))
-        self._send(worker, task.message())
-
-    def _share(self, worker: WorkerHandle, segment: Segment, message: tuple[Any, ...]) -> None:
-        """Let a worker map a segment, if it has not done so."""
-        if segment.id not in worker.known and self._send(worker, message):
-            worker.known.add(segment.id)
-            try:
-                send_handle(worker.conn, segment.fd, worker.process.pid)
-            except OSError:
-                worker.gone = True
-
-    def _send(self, worker: WorkerHandle, message: tuple[Any, ...] | None) -> bool:
-        """Send a message; return whether the worker can be reached. If not, its end is noticed soon."""
-        try:
-            worker.conn.send(message)
-        except OSError:
-            worker.gone = True
-        return not worker.gone
+                min(free, key=lambda worker: len(worker.tasks)).give(task)
 
     def _ring(self) -> None:
         """Wake the watching thread."""
@@ -417,7 +275,7 @@ class Supervisor:
     def _end_workers(self) -> None:
         """Ask the workers to end; end those that do not."""
         for worker in self._workers:
-            self._send(worker, None)
+            worker.send(None)
         _join(self._workers)
         for worker in self._workers:
             worker.process.terminate()
@@ -425,74 +283,8 @@ class Supervisor:
         for worker in self._workers:
             worker.process.kill()
             worker.process.join()
-            _discard(worker)
+            worker.discard()
         self._workers.clear()
-
-
-@contextlib.contextmanager
-def _held_interrupts() -> Iterator[None]:
-    """Have processes that are started not be reached by Ctrl-C before they can ignore it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _no_false_script() -> Iterator[None]:
-    """Have processes that are started not look for a script that was read from standard input."""
-    script = sys.modules['__main__']
-    path = getattr(script, '__file__', None)
-    if path != '<stdin>':
-        yield
-        return
-    del script.__file__
-    try:
-        yield
-    finally:
-        script.__file__ = path
-
-
-class _TaskPickler(pickle.Pickler):
-    """Pickles jobs, with a number in place of each shared constant."""
-
-    def __init__(self, *args: Any, shipped: Callable[[SharedConstant], Shipment], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._shipped = shipped
-        self.shipments: list[Shipment] = []
-
-    def persistent_id(self, value: Any) -> int | None:
-        if not isinstance(value, SharedConstant):
-            return None
-        shipment = self._shipped(value)
-        self.shipments.append(shipment)
-        return shipment.segment.id
-
-
-def _pack_task(job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
-    packer = Packer(slot.memory if slot is not None else bytearray())
-    file = io.BytesIO()
-    pickler = _TaskPickler(file, 5, buffer_callback=packer.place, shipped=shipped)
-    try:
-        pickler.dump(job)
-    except Exception as error:
-        raise TypeError(
-            f'a job cannot be sent to a worker process: {error}; use functions and classes from the top level '
-            'of a module, or a WorkerThreadPool'
-        ) from error
-    return Task(packer.packed(file), packer.used, slot, pickler.shipments)
-
-
-def _stacks(worker: WorkerHandle) -> str:
-    """Ask a worker where its threads are."""
-    if STACKS_SIGNAL is None or worker.process.pid is None:
-        return '(stacks are not available on this system)'
-    os.kill(worker.process.pid, STACKS_SIGNAL)
-    text = b''
-    while worker.stacks.poll(0.5 if not text else 0.05):
-        text += os.read(worker.stacks.fileno(), 2**16)
-    return text.decode(errors='replace')
 
 
 def _join(workers: list[WorkerHandle]) -> None:
@@ -500,22 +292,6 @@ def _join(workers: list[WorkerHandle]) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
     for worker in workers:
         worker.process.join(max(0.0, deadline - time.monotonic()))
-
-
-def _discard(worker: WorkerHandle) -> None:
-    worker.conn.close()
-    worker.stacks.close()
-    worker.process.close()
-
-
-def _exit_cause(process: Any) -> str:
-    code = process.exitcode
-    if code is None or code >= 0:
-        return f'exit code {code}'
-    try:
-        return f'signal {-code}, {signal.Signals(-code).name}'
-    except ValueError:
-        return f'signal {-code}'
 
 
 def _lost(losses: int, cause: str) -> WorkerLostError:

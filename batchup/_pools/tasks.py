@@ -1,0 +1,85 @@
+"""Jobs on their way to worker processes."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from .jobs import Job, SharedConstant
+from .memory import Packed, Packer, Slot
+from .shipping import Shipment
+
+
+@dataclass(eq=False)
+class Task:
+    """A job, and the future of its result.
+
+    Attributes
+    ----------
+    packed, used
+        The job, and how much of the slot it takes.
+    slot : Slot, optional
+        Where its result will be.
+    shipments : list
+        The values that it needs.
+    given : bool
+        Whether a worker was given it.
+    losses : int
+        How many workers were lost that ran it.
+    """
+
+    packed: Packed
+    used: int
+    slot: Slot | None
+    shipments: list[Shipment]
+    future: Future[Packed] = field(default_factory=Future)
+    given: bool = False
+    losses: int = 0
+    _open: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Say whether the job is now the caller's, to run it, give it to a worker, or drop it."""
+        return self._open.acquire(blocking=False)
+
+    def message(self) -> tuple[Any, ...]:
+        """Return what a worker is sent."""
+        if self.slot is None:
+            return 'run', self.packed, self.used, None, (0, 0)
+        end = self.slot.start + memoryview(self.slot.memory).nbytes
+        return 'run', self.packed, self.used, self.slot.segment.id, (self.slot.start, end)
+
+
+class _TaskPickler(pickle.Pickler):
+    """Pickles jobs, with a number in place of each shared constant."""
+
+    def __init__(self, *args: Any, shipped: Callable[[SharedConstant], Shipment], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shipped = shipped
+        self.shipments: list[Shipment] = []
+
+    def persistent_id(self, value: Any) -> int | None:
+        if not isinstance(value, SharedConstant):
+            return None
+        shipment = self._shipped(value)
+        self.shipments.append(shipment)
+        return shipment.segment.id
+
+
+def pack_task(job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
+    """Pickle a job, with its arrays in the slot as far as there is room."""
+    packer = Packer(slot.memory if slot is not None else bytearray())
+    file = io.BytesIO()
+    pickler = _TaskPickler(file, 5, buffer_callback=packer.place, shipped=shipped)
+    try:
+        pickler.dump(job)
+    except Exception as error:
+        raise TypeError(
+            f'a job cannot be sent to a worker process: {error}; use functions and classes from the top level '
+            'of a module, or a WorkerThreadPool'
+        ) from error
+    return Task(packer.packed(file), packer.used, slot, pickler.shipments)
