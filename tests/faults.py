@@ -198,9 +198,22 @@ def shared_files() -> set[str]:
     return {name for name in os.listdir('/dev/shm') if not name.startswith(('plasma', 'torch_', 'ray'))}
 
 
-def belongings() -> tuple[Any, ...]:
+def belongings() -> dict[str, Any]:
     """Return what this process has: children, threads, open files, shared memory."""
-    return children(), set(threading.enumerate()), descriptors(), shared_files()
+    return {
+        'children': children(),
+        'threads': set(threading.enumerate()),
+        'descriptors': descriptors(),
+        'shared files': shared_files(),
+    }
+
+
+def added(before: dict[str, Any]) -> dict[str, Any]:
+    """Return what this process has more of than before; what others have left behind may go meanwhile."""
+    after = belongings()
+    more = {name: after[name] - before[name] for name in ('children', 'threads', 'shared files')}
+    more['descriptors'] = max(0, after['descriptors'] - before['descriptors'])
+    return {name: value for name, value in more.items() if value}
 
 
 def until(is_so: Callable[[], bool], seconds: float = PATIENCE) -> bool:
@@ -220,9 +233,8 @@ def nothing_left() -> Iterator[None]:
     before = belongings()
     yield
     gc.collect()
-    until(lambda: belongings() == before)
-    after = belongings()
-    assert after == before
+    until(lambda: not added(before))
+    assert not added(before)
 
 
 # Scripts.
