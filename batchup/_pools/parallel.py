@@ -146,7 +146,8 @@ class PooledFeed(PlannedFeed):
         self._grouped_size = max(parallel._buffer_size, int(COPIED_BYTES / max(1, copied)))
         self.tickets: deque[_Ticket] = deque()
         self._error: Exception | None = None
-        self._under_way = self._room = 0
+        self._under_way = 0
+        self._group_size = 1
 
     def batches(self, position: int) -> Iterator[Batch]:
         self.close()
@@ -204,10 +205,9 @@ class PooledFeed(PlannedFeed):
         return result
 
     def _fill(self, groups: Iterator[tuple[Request, ...]]) -> None:
-        """Hand over jobs until as many batches are under way as may wait."""
-        most = self._most_under_way()
-        while self._under_way < most:
-            self._room = most - self._under_way
+        """Hand over jobs, of a whole group each, until as many batches are under way as may wait."""
+        most = self._plan_groups()
+        while self._under_way + self._group_size <= most:
             try:
                 job = Fetch(self._constant, next(groups), self._path)
                 self.tickets.append(_Ticket(job, self._channel.submit(job)))
@@ -220,16 +220,17 @@ class PooledFeed(PlannedFeed):
                 return
             self._under_way += job.n_batches
 
-    def _most_under_way(self) -> int:
-        """Return how many batches may be under way: few where they take no time, to stay in the caches."""
-        size = self._group_size()
+    def _plan_groups(self) -> int:
+        """Decide how many batches the next jobs fetch; return how many may be under way."""
+        self._group_size = size = self._best_group_size()
+        # Few where they take no time, to stay in the caches.
         return self._buffer_size if size == 1 else min(self._grouped_size, TURNS * self._pool.processes * size)
 
     def _groups(self, position: int) -> Iterator[tuple[Request, ...]]:
         """Go through the requests from `position` on, those for one job at a time."""
         while True:
             requests: list[Request] = []
-            left = min(self._group_size(), self._room)
+            left = self._group_size
             try:
                 while left > 0:
                     request = self._request(position, left).up_to(left)
@@ -244,8 +245,7 @@ class PooledFeed(PlannedFeed):
                     raise
             yield tuple(requests)
 
-    def _group_size(self) -> int:
-        """Return how many batches the next job should fetch."""
+    def _best_group_size(self) -> int:
         if self._channel.batch_seconds is None:
             return 1
         by_time = self._pool._task_seconds / max(self._channel.batch_seconds, 1e-9)
