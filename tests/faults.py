@@ -34,7 +34,7 @@ METHODS = ['fork', 'forkserver', 'spawn']
 SOME_METHODS = ['fork', pytest.param('forkserver', marks=pytest.mark.slow), 'spawn']
 
 # How long processes may take to be gone, in seconds.
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 def segfault() -> None:
@@ -282,7 +282,7 @@ class Script:
         timer.cancel()
         raise AssertionError(f'the script ended before it printed {text!r}:\n{self.finish()[2]}')
 
-    def finish(self, stdin: str | None = None, seconds: float = 30.0) -> tuple[int, str, str]:
+    def finish(self, stdin: str | None = None, seconds: float = 90.0) -> tuple[int, str, str]:
         """Return the exit code, what was printed, and the errors."""
         try:
             self.out, self.err = self.process.communicate(stdin, timeout=seconds)
@@ -357,7 +357,7 @@ def take_until(stream, error):
     return received, caught.value
 
 
-def take_until_seconds(stream, kind, seconds=15):
+def take_until_seconds(stream, kind, seconds=60):
     """Take batches until an error comes, which must be soon; return it."""
     start = time.monotonic()
     _, error = take_until(stream, kind)

@@ -143,7 +143,7 @@ def test_a_batch_that_always_kills_raises_at_its_place(method):
     assert_same_batches(received, serial(ds)[:5])
     assert 'Likely causes: too little memory' in str(error)
     assert 'SIGKILL' in str(error)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
 
 
 def test_the_error_of_a_lost_batch_says_which_batch(forked):

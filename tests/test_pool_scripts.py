@@ -61,7 +61,7 @@ def test_a_script_without_a_guard_is_told_so(arguments, tmp_path):
     assert (code, out) == (1, '')
     assert "if __name__ == '__main__':" in err
     assert log.stat().st_size <= 6
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize('start_method', IMPORTING)
@@ -124,7 +124,7 @@ def test_a_script_with_a_guard_works(method, tmp_path):
 def test_a_module_that_is_run_works(method, tmp_path):
     (tmp_path / 'training.py').write_text(textwrap.dedent(GUARDED))
     command = [sys.executable, '-m', 'training', method]
-    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=90)
     assert (done.returncode, done.stdout, done.stderr) == (0, '15 False\n', '')
 
 
@@ -147,7 +147,7 @@ def test_python_dash_c_works(method):
 def test_a_script_from_stdin_works(method):
     text = textwrap.dedent(ONE_LINER)
     command = [sys.executable, '-', method]
-    done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, timeout=90)
     assert (done.returncode, done.stdout, done.stderr) == (0, '3\nTrue\n', '')
 
 
@@ -225,7 +225,7 @@ def test_a_script_that_ends_while_its_workers_are_busy_ends_soon(method, tmp_pat
     start = time.monotonic()
     code, _, err = run_script(tmp_path, ending(''), method, '0.01', '1000', '1')
     assert (code, err) == (0, '')
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_a_script_that_ends_by_os_exit_leaves_nothing(method, tmp_path):

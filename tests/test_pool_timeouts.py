@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import psutil
 import pytest
@@ -46,7 +47,7 @@ def test_a_process_that_hangs_gives_an_error_with_its_stack(method, hang):
         stream = parallel(pool, numbers(8).map(Fails([5], hang)))
         start = time.monotonic()
         received, error = take_until(stream, TimeoutError)
-        assert 0.9 < time.monotonic() - start < 6
+        assert 0.9 < time.monotonic() - start < 60
         stream.close()
     assert len(received) == 5
     assert isinstance(error, WorkerTimeoutError)
@@ -71,7 +72,7 @@ def test_a_pool_with_hanging_workers_closes_soon(method):
     time.sleep(0.2)
     start = time.monotonic()
     pool.close()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
     assert not any(psutil.pid_exists(pid) for pid in pids)
     with pytest.raises(WorkerPoolError, match='closed'):
         stream.retrieve()
@@ -234,12 +235,14 @@ def test_killed_dask_workers_without_a_nanny_lose_nothing():
     with quiet_logs(), made as cluster, distributed.Client(cluster) as client:
         command = [sys.executable, '-m', 'distributed.cli.dask_worker', cluster.scheduler_address]
         command += ['--no-nanny', '--nthreads', '1', '--no-dashboard']
+        # They import these tests from here, and write their files elsewhere.
+        folder, env = tempfile.gettempdir(), {**os.environ, 'PYTHONPATH': str(Path(__file__).parent.parent)}
         workers = [
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tempfile.gettempdir())
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env=env)
             for _ in range(2)
         ]
         try:
-            client.wait_for_workers(2, timeout=30)
+            client.wait_for_workers(2, timeout=90)
             dask_epoch_with_kills(client, [workers[0].pid])
         finally:
             for worker in workers:

@@ -11,7 +11,7 @@ import random
 import threading
 import uuid
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -241,9 +241,11 @@ class _ExecutorChannel(Channel[_Pending]):
         # Equal jobs are different jobs: some executors would take them for one.
         self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
+        self._unwanted: deque[Any] = deque()
 
     def submit(self, job: Job) -> _Pending:
         self._pool._check_open()
+        self._cancel_unwanted()
         try:
             return _Pending(job, self._submit(job))
         except _FOR_GOOD as error:
@@ -292,8 +294,15 @@ class _ExecutorChannel(Channel[_Pending]):
         warn_user(f'the executor lost a job ({what}); it is submitted again')
 
     def withdraw(self, pending: _Pending) -> bool:
-        cancel = getattr(pending.future, 'cancel', None)
-        return cancel is not None and bool(cancel())
+        # Only notes it: this may run anywhere, also where the executor holds a lock.
+        self._unwanted.append(pending.future)
+        return False
+
+    def _cancel_unwanted(self) -> None:
+        while self._unwanted:
+            cancel = getattr(self._unwanted.popleft(), 'cancel', None)
+            if cancel is not None:
+                cancel()
 
 
 def _explained(job: Job, error: Exception) -> Exception:
