@@ -80,10 +80,6 @@ class Request(NamedTuple):
         """The number of the batch after the last one."""
         return self.number + self.n_batches
 
-    def covers(self, number: int) -> bool:
-        """Say whether the request is for batch `number`, among others."""
-        return self.number <= number < self.end
-
     def generator(self, path: Path) -> np.random.Generator:
         """Make the generator for a random function that is mapped over this batch.
 

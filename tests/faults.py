@@ -27,6 +27,9 @@ from batchup.work_pool import WorkerProcessPool
 
 BATCH_SIZE = 4
 
+# From Python 3.12 on, os.fork warns where there are threads.
+MAY_FORK = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+
 # Every way of starting processes.
 METHODS = ['fork', 'forkserver', 'spawn']
 

@@ -14,6 +14,7 @@ from .cases import assert_same_batches
 from .faults import (
     BATCH_SIZE,
     DEATHS,
+    MAY_FORK,
     Fails,
     numbers,
     parallel,
@@ -27,8 +28,7 @@ from .faults import (
     warned,
 )
 
-# From Python 3.12 on, os.fork warns where there are threads.
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+pytestmark = MAY_FORK
 
 
 SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]

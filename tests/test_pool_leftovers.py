@@ -18,6 +18,7 @@ from batchup.work_pool import WorkerExecutorPool, WorkerProcessPool, WorkerThrea
 from .cases import assert_same_batches
 from .faults import (
     BATCH_SIZE,
+    MAY_FORK,
     METHODS,
     SOME_METHODS,
     Fails,
@@ -33,8 +34,7 @@ from .faults import (
     warned,
 )
 
-# From Python 3.12 on, os.fork warns where there are threads.
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+pytestmark = MAY_FORK
 
 POOLS = {
     'threads': lambda: WorkerThreadPool(2),

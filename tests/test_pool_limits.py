@@ -15,6 +15,7 @@ from . import faults
 from .cases import assert_same_batch, assert_same_batches
 from .faults import (
     BATCH_SIZE,
+    MAY_FORK,
     Fails,
     numbers,
     parallel,
@@ -25,8 +26,7 @@ from .faults import (
     warned,
 )
 
-# From Python 3.12 on, os.fork warns where there are threads.
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+pytestmark = MAY_FORK
 
 
 # Shared memory that is too small.

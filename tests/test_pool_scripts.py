@@ -12,6 +12,7 @@ import pytest
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
 from .faults import (
+    MAY_FORK,
     METHODS,
     SOME_METHODS,
     Script,
@@ -21,8 +22,7 @@ from .faults import (
     until,
 )
 
-# From Python 3.12 on, os.fork warns where there are threads.
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+pytestmark = MAY_FORK
 
 POOLS = {
     'threads': lambda: WorkerThreadPool(2),

@@ -21,6 +21,7 @@ from batchup.work_pool import RayExecutor, WorkerExecutorPool, WorkerProcessPool
 from . import faults
 from .cases import assert_same_batches
 from .faults import (
+    MAY_FORK,
     Fails,
     numbers,
     parallel,
@@ -34,8 +35,7 @@ from .faults import (
     warned,
 )
 
-# From Python 3.12 on, os.fork warns where there are threads.
-pytestmark = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
+pytestmark = MAY_FORK
 
 
 # Workers that hang.

@@ -15,9 +15,7 @@ from ..gather import Memory
 from ..plan import Request
 from ..rng import Path
 from .failures import Failure
-
-# The version of pickle that keeps the byte order of arrays, and copies them least.
-ARRAY_PROTOCOL = 5
+from .memory import ARRAY_PROTOCOL
 
 
 class SharedConstant:

@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from ..errors import warn_user
 
+# The version of pickle that keeps the byte order of arrays, and copies them least.
+ARRAY_PROTOCOL = 5
+
 # Arrays begin at multiples of this many bytes: a cache line.
 ALIGNMENT = 64
 
@@ -240,7 +243,7 @@ class Packer:
         """Pickle a value, and put its arrays into the memory as far as there is room."""
         self._spans.clear()
         file = io.BytesIO()
-        pickle.Pickler(file, 5, buffer_callback=self.place).dump(value)
+        pickle.Pickler(file, ARRAY_PROTOCOL, buffer_callback=self.place).dump(value)
         return self.packed(file)
 
     def packed(self, file: io.BytesIO) -> Packed:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._sources.base import AbstractDataSource
-from .memory import machine, store_whole
+from .memory import ARRAY_PROTOCOL, machine, store_whole
 
 # How deep the search goes for what cannot be pickled.
 SEARCH_DEPTH = 6
@@ -71,7 +71,7 @@ class _Parcel:
     def __init__(self, value: Any) -> None:
         self.buffers: list[memoryview] = []
         file = io.BytesIO()
-        pickler = _ConstantPickler(file, 5, buffer_callback=self._keep)
+        pickler = _ConstantPickler(file, ARRAY_PROTOCOL, buffer_callback=self._keep)
         try:
             pickler.dump(value)
         except Exception as error:
@@ -116,7 +116,7 @@ class _ConstantPickler(pickle.Pickler):
         if value.dtype.hasobject or value.flags.forc:
             return NotImplemented
         # Only memory in one piece is shared.
-        return np.ascontiguousarray(value).__reduce_ex__(5)
+        return np.ascontiguousarray(value).__reduce_ex__(ARRAY_PROTOCOL)
 
 
 def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
@@ -224,7 +224,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _pickles(value: Any) -> bool:
     try:
-        _ConstantPickler(_Nowhere(), 5, buffer_callback=lambda buffer: None).dump(value)
+        _ConstantPickler(_Nowhere(), ARRAY_PROTOCOL, buffer_callback=lambda buffer: None).dump(value)
     except Exception:
         return False
     return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .jobs import Job, SharedConstant
-from .memory import Packed, Packer, Slot
+from .memory import ARRAY_PROTOCOL, Packed, Packer, Slot
 from .shipping import Shipment
 
 
@@ -74,7 +74,7 @@ def pack_task(job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slo
     """Pickle a job, with its arrays in the slot as far as there is room."""
     packer = Packer(slot.memory if slot is not None else bytearray())
     file = io.BytesIO()
-    pickler = _TaskPickler(file, 5, buffer_callback=packer.place, shipped=shipped)
+    pickler = _TaskPickler(file, ARRAY_PROTOCOL, buffer_callback=packer.place, shipped=shipped)
     try:
         pickler.dump(job)
     except Exception as error:
