@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
+from .._samplers.standard import StandardSampler, SubsetSampler
 from ..adapters import ArrayLikeRows, check_array_like
 from ..arguments import check_non_negative, check_repeats, overridden
 from ..batch import Batch, Columns
@@ -19,7 +21,6 @@ from ..indices import IndexTree, Leaf, check_batch_indices, own_array
 from ..options import Options
 from ..plan import Plan, Request
 from ..rng import Path
-from ..sampling import AbstractSampler, PlannedSampler, StandardSampler, SubsetSampler, make_plan
 from ..stream import Stream
 from .base import IndexedDataSource
 

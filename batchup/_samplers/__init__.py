@@ -1,0 +1,1 @@
+"""The samplers behind `batchup.sampling`."""

@@ -1,0 +1,112 @@
+"""What all samplers have in common, and the plan of any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..arguments import check_batch_size, overridden
+from ..indices import IndexArray, check_batch_indices, check_indices
+from ..plan import Plan, ReplayPlan
+from ..rng import Path, Shuffle
+
+
+class AbstractSampler:
+    """Base class of samplers.
+
+    Subclasses implement the methods that they can; plain generators will do. The iterators
+    give 1-D integer arrays of sample indices.
+    """
+
+    def num_indices_generated(self) -> int | float | None:
+        """Return the number of indices of an epoch; `np.inf` for endless, `None` for unknown."""
+        raise NotImplementedError(f'{type(self).__name__} does not implement num_indices_generated')
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
+        """Return an iterator over batches of sample indices in order."""
+        raise NotImplementedError(f'{type(self).__name__} has no in-order iteration; pass shuffle=')
+
+    def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[IndexArray]:
+        """Return an iterator over batches of shuffled sample indices.
+
+        `shuffle_rng` is the `RandomState` or `Generator` that the user gave, or a
+        `RandomState` made for a seed.
+        """
+        raise NotImplementedError(f'{type(self).__name__} has no shuffled iteration; leave out shuffle=')
+
+    def map_indices(self, indices: Any) -> Any:
+        """Map positions among the sampler's samples to indices into the data."""
+        return indices
+
+    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+        """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
+
+        Parameters
+        ----------
+        batch_size : int
+            The number of samples in a batch.
+        shuffle : None, bool, int, RandomState or Generator
+            As in `batchup.data_source.RandomAccessDataSource.batch_iterator`.
+        epoch : int
+            Selects the order that a seed gives.
+        drop_last : bool
+            Whether to leave out a short last batch.
+        """
+        return make_plan(self, check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last)
+
+
+class PlannedSampler(AbstractSampler):
+    """Base class of the package's own samplers, whose iterators go through a plan."""
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        """Make the plan of an epoch."""
+        raise NotImplementedError
+
+    def check_length(self, length: int) -> None:
+        """Raise an error unless the sampler fits data of `length` samples."""
+        raise NotImplementedError
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
+        return self.make_plan(check_batch_size(batch_size), Shuffle(), False, ()).index_batches()
+
+    def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[IndexArray]:
+        shuffle = Shuffle.coerce(shuffle_rng)
+        if shuffle.in_order:
+            raise TypeError(f'shuffle_rng must be a random generator, got {shuffle_rng!r}')
+        return self.make_plan(check_batch_size(batch_size), shuffle, False, ()).index_batches()
+
+
+def make_plan(
+    sampler: AbstractSampler,
+    batch_size: int,
+    shuffle: Shuffle,
+    drop_last: bool,
+    path: Path = (),
+    length: int | None = None,
+) -> Plan:
+    """Make the plan of an epoch of any sampler.
+
+    The package's own samplers make it themselves. The iterators of a user's sampler, or of
+    a subclass that overrides them, are replayed, and their indices checked against `length`.
+    """
+    method = 'in_order_indices_batch_iterator' if shuffle.in_order else 'shuffled_indices_batch_iterator'
+    if isinstance(sampler, PlannedSampler) and not overridden(sampler, method):
+        if length is not None:
+            sampler.check_length(length)
+        return sampler.make_plan(batch_size, shuffle, drop_last, path)
+
+    def make_iterator() -> Iterator[IndexArray]:
+        if shuffle.in_order:
+            return sampler.in_order_indices_batch_iterator(batch_size)
+        return sampler.shuffled_indices_batch_iterator(batch_size, shuffle.sampler_rng(path))
+
+    try:
+        num_samples = sampler.num_indices_generated()
+    except NotImplementedError:
+        num_samples = None
+
+    def check(name: str, indices: Any) -> IndexArray:
+        return check_indices(name, indices) if length is None else check_batch_indices(name, indices, length)
+
+    name = f'{type(sampler).__name__} of {num_samples} samples'
+    return ReplayPlan(name, make_iterator, num_samples, batch_size, shuffle, drop_last, check)

@@ -1,0 +1,86 @@
+"""Samplers that go through samples, all of them or chosen ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from ..arguments import check_non_negative, check_repeats
+from ..errors import SampleIndexError
+from ..indices import bounds, check_indices, check_range
+from ..orders import permutations
+from ..plan import OrderPlan, Plan, total_samples
+from ..rng import Path, Purpose, Shuffle
+from .base import PlannedSampler
+
+
+class StandardSampler(PlannedSampler):
+    """All samples of a data set, in order or shuffled, one or more times.
+
+    Shuffled, every repetition is a new permutation; it takes 8 bytes a sample, and about
+    30 nanoseconds a sample to draw.
+
+    Parameters
+    ----------
+    length : int
+        The number of samples.
+    repeats : int
+        How often to go through them; -1 for endless.
+
+    >>> list(StandardSampler(5, repeats=2).in_order_indices_batch_iterator(4))
+    [array([0, 1, 2, 3]), array([4, 0, 1, 2]), array([3, 4])]
+    """
+
+    def __init__(self, length: int, repeats: int = 1) -> None:
+        self.length = check_non_negative('length', length)
+        self.repeats = check_repeats(repeats)
+
+    def num_indices_generated(self) -> int | float:
+        return total_samples(self.length, self.repeats)
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        orders = permutations(range(self.length), shuffle, Purpose.ORDER, path)
+        name = f'{self.length} samples x {self.repeats}'
+        return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last)
+
+    def check_length(self, length: int) -> None:
+        if self.length > length:
+            raise SampleIndexError(f'the sampler is for {self.length} samples, the data has {length}')
+
+
+class SubsetSampler(PlannedSampler):
+    """Chosen samples of a data set, in order or shuffled, one or more times.
+
+    Parameters
+    ----------
+    indices : 1-D array-like of integers
+        The indices of the samples; duplicates are used as often as they appear, negative
+        ones count from the end.
+    repeats : int
+        How often to go through them; -1 for endless.
+
+    Raises
+    ------
+    TypeError
+        If the indices are a boolean mask, or no integers.
+    """
+
+    def __init__(self, indices: ArrayLike, repeats: int = 1) -> None:
+        self.indices = check_indices('indices', indices)
+        self._bounds = bounds(self.indices)
+        self.repeats = check_repeats(repeats)
+
+    def num_indices_generated(self) -> int | float:
+        return total_samples(len(self.indices), self.repeats)
+
+    def map_indices(self, indices: Any) -> Any:
+        return self.indices[indices]
+
+    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+        orders = permutations(self.indices, shuffle, Purpose.ORDER, path)
+        name = f'{len(self.indices)} chosen samples x {self.repeats}'
+        return OrderPlan(name, orders, len(self.indices), self.repeats, batch_size, shuffle, drop_last)
+
+    def check_length(self, length: int) -> None:
+        check_range('indices', self._bounds, length)
