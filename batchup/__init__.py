@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import config as config
     from . import data_source as data_source
     from . import datasets as datasets
     from . import errors as errors
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __version__ = '1.0.0.dev0'
 
-_SUBMODULES = ('data_source', 'datasets', 'errors', 'image', 'sampling', 'work_pool')
+_SUBMODULES = ('config', 'data_source', 'datasets', 'errors', 'image', 'sampling', 'work_pool')
 
 _HOMES = {
     'AbstractDataSource': 'data_source',

@@ -39,6 +39,30 @@ class WorkerTimeoutError(WorkerPoolError, TimeoutError):
     """A result did not arrive within the `timeout` of a pool."""
 
 
+class DatasetError(RuntimeError):
+    """A data set, or a file for it, cannot be had; the message says why, where, and what to do."""
+
+
+class DownloadError(DatasetError, OSError):
+    """No address gave a file."""
+
+
+class ChecksumError(DatasetError, ValueError):
+    """A file is not the one that was expected."""
+
+
+class DatasetFormatError(DatasetError, ValueError):
+    """A file is damaged, or in another format."""
+
+
+class StorageError(DatasetError, OSError):
+    """A file cannot be written, as on a full disk or in a read-only folder."""
+
+
+class MissingExtraError(DatasetError, ImportError):
+    """A package is needed that batchup does not install by itself."""
+
+
 def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMismatchError:
     """Make the error that shows what differs, a line each for the state and the stream."""
     lines = ['this state does not fit this stream:']

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_non_negative
 from ..image.utils import ImageArrayUInt8ToFloat32
+from ._images import SplitDataset, check_n_val
 
 # Pixels count the dark ones of 4 x 4 blocks.
 LARGEST_PIXEL = 16
@@ -23,7 +23,7 @@ LARGEST_PIXEL = 16
 TEST_EVERY = 5
 
 
-class Digits:
+class Digits(SplitDataset):
     """Real handwritten digits, for examples and tests; read in milliseconds.
 
     Parameters
@@ -53,7 +53,7 @@ class Digits:
             images, labels = file['X'][:, np.newaxis], file['y'].astype(np.int32)
         for_test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
         n_known = int(np.count_nonzero(~for_test))
-        n_val = check_non_negative('n_val', 0 if n_val is None else n_val)
+        n_val = check_n_val(n_val)
         if n_val > n_known:
             raise ValueError(f'n_val must be at most {n_known}, the number of images not for testing, got {n_val}')
         # Spread evenly, for the same reason as the images for testing.

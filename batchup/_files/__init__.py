@@ -1,0 +1,1 @@
+"""Files that are verified, downloaded once, and never half-written."""

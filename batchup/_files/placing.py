@@ -1,0 +1,145 @@
+"""Files and folders that appear whole or not at all, made by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import DatasetError, StorageError, warn_user
+
+if sys.platform == 'win32':
+    import msvcrt
+else:
+    import fcntl
+
+# What file systems answer that know no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+# What is said of a disk, and of who may write where. Others are errors of the code that writes.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+# What to do if files have no place.
+OTHER_FOLDER = (
+    'or choose another folder by [paths] data_dir in ~/.batchup.cfg or by the environment variable BATCHUP_HOME'
+)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads from making the same file or folder meanwhile.
+
+    The lock is a file beside it, which is removed at the end. The system releases it when
+    the process ends in any way.
+    """
+    lock = path.with_name(f'{path.name}.lock')
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _acquire(lock)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(file)
+
+
+def _acquire(lock: Path) -> int:
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _wait_for(file)
+            # Whoever had it may have removed it while this process waited.
+            if os.path.exists(lock) and os.path.samestat(os.fstat(file), os.stat(lock)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+if sys.platform == 'win32':
+
+    def _wait_for(file: int) -> None:
+        while True:
+            with suppress(OSError):  # after ten seconds
+                msvcrt.locking(file, msvcrt.LK_LOCK, 1)
+                return
+
+else:
+
+    def _wait_for(file: int) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            warn_user('this file system has no locks: several processes may download the same file at once')
+
+
+@contextmanager
+def placing(path: Path) -> Iterator[Path]:
+    """Give a path to write a file or folder to; it takes its place when all went well.
+
+    The name is the same, in a folder of its own: its suffix stays. What was at `path` before
+    is replaced. Only to be used while `locked`.
+    """
+    folder = path.with_name(f'{path.name}.partial')
+    with writing(path):
+        remove(folder)  # left by a process that was killed
+        folder.mkdir(parents=True)
+    try:
+        with writing(path):
+            yield folder / path.name
+            if (folder / path.name).is_dir():
+                remove(path)
+            os.replace(folder / path.name, path)
+    finally:
+        remove(folder)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Explain errors of the system that come up while a file is written."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except OSError as error:
+        if error.errno not in _FULL | _FORBIDDEN | _IN_THE_WAY:
+            raise
+        raise _storage_error(path, error) from error
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    if error.errno in _FULL:
+        advice = f'{free_bytes(path):,} bytes are free there; make room'
+    elif error.errno in _FORBIDDEN:
+        advice = 'make the folder writable'
+    else:
+        advice = f'the problem is with {error.filename or path}; move it away'
+    return StorageError(f'cannot write {path}: {error.strerror}; {advice}, {OTHER_FOLDER}')
+
+
+def free_bytes(path: Path) -> int:
+    """Return how many bytes fit beside a file."""
+    folder = path
+    while not folder.is_dir():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
