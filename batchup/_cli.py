@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from . import __version__
-from ._command import CommandError
+from ._commands.base import CommandError
+from .errors import DatasetError
 
 # Exit codes: as argparse ends for bad arguments, and as shells report SIGINT and SIGPIPE.
 BAD_USAGE = 2
@@ -37,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     except CommandError as error:
         return _end(f'error: {error}', BAD_USAGE)
+    except DatasetError as error:  # its lines name the addresses that were tried
+        print(f'batchup: error: {error}', file=sys.stderr)
+        return BAD_USAGE
     except KeyboardInterrupt as error:
         return _end(str(error) or 'interrupted', INTERRUPTED)
     except BrokenPipeError:  # the reader has gone, as `| head` does
@@ -75,6 +80,23 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
+    _add_datasets(
+        commands.add_parser(
+            'datasets',
+            help='list, fetch, verify and delete the standard data sets',
+            description='Look after the standard data sets on this machine.',
+            allow_abbrev=False,
+        )
+    )
+    _add_show(
+        commands.add_parser(
+            'show',
+            help='show what is in a data set or a .npz file',
+            description='Print the shapes, dtypes and class counts of the arrays of a data set or a .npz file, and '
+            'draw some samples.',
+            allow_abbrev=False,
+        )
+    )
     return parser
 
 
@@ -108,6 +130,46 @@ def _run_demo(arguments: argparse.Namespace) -> None:
     from . import _demo  # noqa: PLC0415 - to show help, NumPy is not needed
 
     _demo.run(_demo.Options(arguments.data, arguments.epochs, arguments.batch_size, arguments.seed, arguments.resume))
+
+
+def _add_datasets(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title='actions', metavar='ACTION', required=True)
+
+    def add(action: str, does: str, names: str | None, run: Callable[[Any, argparse.Namespace], None]) -> None:
+        added = actions.add_parser(action, help=does, description=f'{does[0].upper()}{does[1:]}.', allow_abbrev=False)
+        if names is not None:
+            added.add_argument('names', nargs=names, metavar='NAME', help='a data set; `datasets list` names them all')
+        added.set_defaults(run=lambda arguments: _run_datasets(run, arguments))
+
+    add('list', 'list all data sets: samples, shape, size on disk, state', None, lambda do, _: do.show_list())
+    add('fetch', 'download and convert data sets', '+', lambda do, given: do.fetch(given.names))
+    add(
+        'verify', 'compare data sets with their checksums (default: all)', '*', lambda do, given: do.verify(given.names)
+    )
+    add('clear', 'delete data sets, and what was downloaded for them', '+', lambda do, given: do.clear(given.names))
+    add('path', 'print the folder of all data sets, or of one', '?', lambda do, given: do.show_path(given.names))
+
+
+def _run_datasets(run: Callable[[Any, argparse.Namespace], None], arguments: argparse.Namespace) -> None:
+    from ._commands import datasets  # noqa: PLC0415 - to show help, NumPy is not needed
+
+    run(datasets, arguments)
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('name', metavar='NAME|FILE.npz', help='a data set, or a file with arrays')
+    parser.add_argument('--png', metavar='FILE', help='write a picture of some samples to this file (needs Pillow)')
+    parser.add_argument(
+        '--count', type=_integer(1), default=64, metavar='N', help='how many samples to draw (default: 64)'
+    )
+    parser.add_argument('--seed', type=_integer(0), default=0, metavar='N', help='selects them, 0 or more (default: 0)')
+    parser.set_defaults(run=_run_show)
+
+
+def _run_show(arguments: argparse.Namespace) -> None:
+    from ._commands.show import show  # noqa: PLC0415
+
+    show(arguments.name, arguments.png, arguments.count, arguments.seed)
 
 
 def _integer(minimum: int) -> Callable[[str], int]:

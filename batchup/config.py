@@ -1,7 +1,7 @@
 """Where batchup keeps files, and how it gets them: downloaded or copied, and verified.
 
-The folder is the first of: `data_dir` in the section `[paths]` of the file `.batchup.cfg` in
-the home folder; the environment variable `BATCHUP_HOME`; `.batchup` in the home folder.
+The folder is the first of: `data_dir` in the section ``[paths]`` of the file ``.batchup.cfg``
+in the home folder; the environment variable ``BATCHUP_HOME``; ``.batchup`` in the home folder.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ PACKAGE = Path(batchup.__file__).parent
 
 # From top to bottom. A module may import modules of its own row and of rows below it.
 LAYERS = {
-    'top': ['__init__', '__main__', '_cli', '_command', '_demo'],
+    'top': ['__init__', '__main__', '_cli', '_commands', '_demo'],
     'data': ['datasets'],
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._command import CommandError
+from .._commands.base import CommandError
 
 # The name of the array that holds the JSON text.
 FACTS = 'facts'

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._command import CommandError
+from .._commands.base import CommandError
+from .._commands.npz import read_arrays
 from ..datasets.digits import Digits
 
 # With fewer samples, the parts for validation and testing say nothing.
@@ -69,7 +69,7 @@ def load_file(path: str, seed: int) -> Data:
     CommandError
         If the file cannot be read, or its arrays are not samples with class labels.
     """
-    samples, given_labels = _read_arrays(path)
+    samples, given_labels = read_arrays(path, ['X', 'y']).values()
     try:
         _check_samples(samples)
         classes, labels = _check_labels(given_labels)
@@ -83,34 +83,6 @@ def load_file(path: str, seed: int) -> Data:
     parts = np.split(order, [len(order) * 7 // 10, len(order) * 8 // 10])
     train, val, test = ((samples[part], labels[part]) for part in parts)
     return Data(name, len(classes), train, val, test)
-
-
-def _read_arrays(path: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read X and y."""
-    try:
-        with open(path, 'rb') as raw:
-            if not zipfile.is_zipfile(raw):
-                raise CommandError(f'{path} is no .npz file, or not all of one; np.savez(file, X=X, y=y) writes one')
-            raw.seek(0)
-            with np.load(raw, allow_pickle=False) as file:
-                return _read_array(path, file, 'X'), _read_array(path, file, 'y')
-    except OSError as error:
-        raise CommandError(f'cannot read {path}: {error.strerror or error}') from None
-    except CommandError:
-        raise
-    except Exception as error:  # a damaged file can make NumPy and zipfile raise nearly anything
-        raise CommandError(f'{path} is damaged: {error}') from None
-
-
-def _read_array(path: str, file: Any, name: str) -> NDArray[Any]:
-    if name not in file.files:
-        raise CommandError(f'{path} has no array {name}; it has: {", ".join(file.files) or "no arrays"}')
-    try:
-        return np.asarray(file[name])
-    except ValueError as error:
-        if 'Object arrays' not in str(error):
-            raise
-        raise CommandError(f'{path}: {name} is an object array; save numbers, and labels of one type') from None
 
 
 def _check_samples(samples: NDArray[Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._command import CommandError, hold_back_interrupt
+from .._commands.base import CommandError, hold_back_interrupt
 from ..arguments import check_non_negative
 from ..data_source import ArrayDataSource
 from ..stream import Stream

@@ -305,8 +305,8 @@ def fetch_and_convert_dataset(
     Returns
     -------
     callable
-        A decorator. The function that it makes takes the `arg_name`s of the source files as
-        keywords, and returns the path of the converted data set.
+        A decorator. The function that it makes takes the `arg_name` of every source file that has
+        one as a keyword, and returns the path of the converted data set.
     """
     return lambda convert: FetchedDataset(convert, source_files, target_filename, prepare)
 
