@@ -315,6 +315,10 @@ class PlannedFeed(Feed):
         # The latest windows: a sequential generator cannot make them again.
         self._windows: deque[Request] = deque(maxlen=1)
 
+    def prepare(self) -> None:
+        """Draw the indices of the first batch."""
+        self._request(0)
+
     def batches(self, position: int) -> Iterator[Batch]:
         # All C between a window and the user: most of the time of a small batch is Python's.
         return chain.from_iterable(map(self._fetch, self._requests(position)))

@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from batchup.work_pool import WorkerProcessPool
+
 from . import faults
 
 # Derandomised: a failure in one run is a failure in every run.
@@ -12,6 +14,18 @@ settings.register_profile(
     'default', deadline=None, derandomize=True, max_examples=int(os.environ.get('EXAMPLES', '100'))
 )
 settings.load_profile('default')
+
+
+@pytest.fixture(autouse=True)
+def small_batches_are_handed_over(request, monkeypatch):
+    """Have processes make batches that are so small that the caller would."""
+    if 'as_for_users' not in request.fixturenames:
+        monkeypatch.setattr(WorkerProcessPool, '_least_bytes', 0)
+
+
+@pytest.fixture
+def as_for_users():
+    """Asked for where the caller is to make small batches."""
 
 
 @pytest.fixture(params=faults.SOME_METHODS)

@@ -80,6 +80,10 @@ class Backend(abc.ABC):
     # work to hand over tasks. Smaller: results arrive sooner.
     _task_seconds = 1e-3
 
+    # Batches of fewer bytes that are plain copies of memory are made by the caller: to take
+    # them over from a worker costs more.
+    _least_bytes = 0
+
     @abc.abstractmethod
     def _check_open(self) -> None:
         """Raise an error if the pool is closed."""

@@ -6,6 +6,8 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -81,11 +83,23 @@ class ParallelDataSource(AbstractDataSource):
     def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
         self.pool._check_open()
+        if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes:
+            return Stream(self._feed_of_caller(options, path))
         idle = self._idle.setdefault(options.batch_size, [])
         channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
         feed = PooledFeed(self.source._make_plan(options, path), options, self, channel, path)
         weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
+
+    def _feed_of_caller(self, options: Options, path: Path) -> PlannedFeed:
+        """Return a feed whose batches no worker makes."""
+        self.pool._warn()
+        plan = self.source._make_plan(options, path)
+        feed = PlannedFeed(plan, partial(self.source._fetch, path=path), options.facts(), options.shard)
+        if feed.sequential:
+            with suppress(Exception):  # which arrives at the first batch
+                feed.prepare()
+        return feed
 
 
 class _Ticket(NamedTuple):

@@ -63,6 +63,7 @@ class WorkerProcessPool(WorkerPool):
 
     # Handing over a task takes longer than between threads.
     _task_seconds = 2e-3
+    _least_bytes = 2**20
 
     def __init__(
         self,

@@ -1,0 +1,110 @@
+"""Small batches that are plain copies of memory: with processes, the caller makes them."""
+
+import os
+import signal
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from batchup.data_source import ArrayDataSource
+from batchup.errors import WorkerTimeoutError
+
+from .cases import RANDOM_ACCESS, SHUFFLES, PlainSampler, assert_same_batches, keep, numbers
+from .faults import MAY_FORK, children, pids_of, started, until, warned
+
+LEAST_BYTES = 2**20
+
+pytestmark = MAY_FORK
+
+
+@pytest.fixture
+def pool(as_for_users):
+    """A pool whose only worker does nothing."""
+    with started(1, 'fork', timeout=0.3) as pool:
+        (pid,) = pids_of(pool)
+        os.kill(pid, signal.SIGSTOP)
+        yield pool
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize('shuffle', SHUFFLES)
+def test_no_worker_is_waited_for(pool, shuffle):
+    expected = numbers(23).batch_iterator(4, **SHUFFLES[shuffle]())
+    stream = pool.parallel_data_source(numbers(23)).batch_iterator(4, **SHUFFLES[shuffle]())
+    assert len(stream) == 6
+    assert_same_batches(stream, expected)
+
+
+def test_states_are_those_of_the_serial_stream(pool):
+    ours = pool.parallel_data_source(numbers(23)).batch_iterator(4, shuffle=1)
+    theirs = numbers(23).batch_iterator(4, shuffle=1)
+    for stream in (ours, theirs):
+        stream.skip(2)
+        next(stream)
+    assert ours.state_dict() == theirs.state_dict()
+
+
+def test_a_generator_is_drawn_from_at_the_call(pool):
+    ours, theirs = np.random.RandomState(3), np.random.RandomState(3)
+    pool.parallel_data_source(numbers(10)).batch_iterator(4, shuffle=ours)
+    theirs.permutation(10)
+    assert ours.randint(1000) == theirs.randint(1000)
+
+
+def test_two_streams_draw_in_the_order_of_their_making(pool):
+    ours, theirs = np.random.RandomState(4), np.random.RandomState(4)
+    parallel = pool.parallel_data_source(numbers(20))
+    first, second = (parallel.batch_iterator(4, shuffle=ours) for _ in range(2))
+    got = list(second), list(first)
+    expected = [list(numbers(20).batch_iterator(4, shuffle=theirs)) for _ in range(2)]
+    assert_same_batches(got[1], expected[0])
+    assert_same_batches(got[0], expected[1])
+
+
+class Failing(PlainSampler):
+    def shuffled_indices_batch_iterator(self, batch_size, shuffle_rng):
+        if batch_size:
+            raise OSError('no indices')
+        yield np.arange(0)
+
+
+def test_an_error_in_the_first_draw_arrives_at_the_first_batch(pool):
+    source = ArrayDataSource([np.arange(10)], sampler=Failing(10))
+    stream = pool.parallel_data_source(source).batch_iterator(4, shuffle=np.random.RandomState(0))
+    with pytest.raises(OSError, match='no indices'):
+        next(stream)
+
+
+def test_large_batches_are_made_by_workers(pool):
+    rows = np.zeros((8, LEAST_BYTES // 4), np.uint8)
+    with pytest.raises(WorkerTimeoutError):
+        list(pool.parallel_data_source(ArrayDataSource([rows])).batch_iterator(4))
+
+
+def test_functions_are_called_by_workers(pool):
+    with pytest.raises(WorkerTimeoutError):
+        list(pool.parallel_data_source(numbers(20).map(keep)).batch_iterator(4))
+
+
+def test_a_closed_pool_opens_no_streams(pool):
+    parallel = pool.parallel_data_source(numbers(20))
+    pool.close()
+    with pytest.raises(RuntimeError, match='closed'):
+        parallel.batch_iterator(4)
+
+
+@pytest.mark.parametrize('name', RANDOM_ACCESS)
+def test_all_sources_give_the_serial_batches(as_for_users, forked, name):
+    stream = forked.parallel_data_source(RANDOM_ACCESS[name]()).batch_iterator(4, shuffle=5)
+    assert_same_batches(stream, RANDOM_ACCESS[name]().batch_iterator(4, shuffle=5))
+
+
+def test_a_killed_worker_is_told_of_when_the_next_stream_is_opened(as_for_users, forked):
+    pid = min(pids_of(forked))
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: pid not in children() and len(children()) == 2)
+    parallel = forked.parallel_data_source(numbers(20))
+    with warned('SIGKILL'):
+        parallel.batch_iterator(4)
