@@ -209,15 +209,25 @@ class OrderPlan(Plan):
         The number of samples of a repetition.
     repeats : int
         The number of repetitions; -1 for endless.
+    samples : int or math.inf, optional
+        The number of samples to end after; by default, those of all repetitions.
     """
 
     def __init__(
-        self, name: str, orders: Orders, length: int, repeats: int, batch_size: int, shuffle: Shuffle, drop_last: bool
+        self,
+        name: str,
+        orders: Orders,
+        length: int,
+        repeats: int,
+        batch_size: int,
+        shuffle: Shuffle,
+        drop_last: bool,
+        samples: float = math.inf,
     ) -> None:
         self._name = name
         self._orders = orders
         self._order_length = length
-        self._samples = total_samples(length, repeats)
+        self._samples = min(samples, total_samples(length, repeats))
         self._batch_size = batch_size
         self.length = count_batches(self._samples, batch_size, drop_last)
         self.shuffle = shuffle
@@ -266,6 +276,8 @@ class ReplayPlan(Plan):
         The number of indices that the iterator gives in all.
     check : callable
         `check(name, indices)` returns the indices of a batch as a tree, or raises an error.
+    exact : bool
+        Whether `num_samples` is certain.
     """
 
     def __init__(
@@ -277,6 +289,7 @@ class ReplayPlan(Plan):
         shuffle: Shuffle,
         drop_last: bool,
         check: Callable[[str, Any], IndexTree],
+        exact: bool = False,
     ) -> None:
         self._name = name
         self._make_iterator = make_iterator
@@ -286,7 +299,7 @@ class ReplayPlan(Plan):
         self._check = check
         self.shuffle = shuffle
         self.pure = shuffle.pure
-        self.exact = self.pure or num_samples == math.inf
+        self.exact = exact or self.pure or num_samples == math.inf
         self._restart()
 
     def _restart(self) -> None:
