@@ -22,6 +22,10 @@ from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, 
 from .orders import Orders, passed
 from .rng import Path, Purpose, Shuffle, keyed_generator
 
+# How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
+# the window. Smaller: more work for each batch.
+WINDOW_BATCHES = 256
+
 
 class Request(NamedTuple):
     """What is needed to build a batch, or a window of consecutive batches of equal size.
@@ -184,7 +188,15 @@ class Plan(abc.ABC):
 
     def index_batches(self) -> Iterator[Any]:
         """Go through the indices of all batches, as trees of arrays that the caller may keep."""
-        return (map_leaves(own_array, request.indices) for request in self)
+        number = 0
+        while True:
+            try:
+                window, count = self.indices(number, WINDOW_BATCHES)
+            except EndOfPlanError:
+                return
+            for place in range(count):
+                yield map_leaves(own_array, part_of_window(window, count, place, place + 1))
+            number += count
 
 
 def known_length(length: int | float | None) -> int:
@@ -239,10 +251,11 @@ class OrderPlan(Plan):
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         self.check_number(number)
         repetition, offset = divmod(number * self._batch_size, self._order_length)
-        whole = min((self._order_length - offset) // self._batch_size, limit)
+        left = self._samples - number * self._batch_size
+        whole = min(int(min(self._order_length - offset, left)) // self._batch_size, limit)
         if whole:
             return self._orders[repetition][offset : offset + whole * self._batch_size], whole
-        return self._across(repetition, offset, min(self._batch_size, self._samples - number * self._batch_size)), 1
+        return self._across(repetition, offset, min(self._batch_size, left)), 1
 
     def _across(self, repetition: int, offset: int, wanted: float) -> Leaf:
         """Put together the indices of a batch that ends with, or beyond, a repetition."""

@@ -13,8 +13,12 @@ from ..indices import IndexArray
 from ..rng import SequentialRng
 
 # From so many draws at once, the guide is used. Larger: more draws are made by binary
-# search. Smaller: the steps of a guided search, about 15 microseconds, are for few draws.
+# search. Smaller: the steps of a guided search, 15 microseconds at least, are for few draws.
 GUIDED_DRAWS = 512
+
+# One in so many searches is left to binary search. Larger: more steps for few searches.
+# Smaller: more binary searches, each of which costs about as much as log2(n) / 2 steps.
+FEW_WALKS = 64
 
 # Quotients by the smallest weights there are stay finite if weights are scaled by this.
 SCALE = 2.0**900
@@ -109,22 +113,17 @@ class WeightTable:
     def _search(self, uniforms: NDArray[np.float64]) -> IndexArray:
         """Find what `cumulative.searchsorted(uniforms, side='right')` does, in O(1) for each uniform.
 
-        The guide bounds the search: Chen and Asau, "On generating random variates from an
-        empirical distribution", AIIE Transactions 6 (1974). That holds for the expected time
-        at any weights; a binary search between the bounds keeps the worst case at O(log n).
+        The guide gives places to step forward from: Chen and Asau, "On generating random
+        variates from an empirical distribution", AIIE Transactions 6 (1974). At any weights,
+        the expected number of steps is at most 1; the longest walks are left to binary search.
         """
-        buckets = (uniforms * (self._guide.size - 1)).astype(np.intp)
-        found = self._guide.take(buckets).astype(np.intp)
-        ends = self._guide.take(buckets + 1).astype(np.intp)
-        places = np.flatnonzero(found < ends)
-        starts, ends, uniforms = found.take(places), ends.take(places), uniforms.take(places)
-        while places.size:
-            middles = (starts + ends) >> 1
-            beyond = self._cumulative.take(middles) <= uniforms
-            starts, ends = np.where(beyond, middles + 1, starts), np.where(beyond, ends, middles)
-            found[places] = starts
-            left = np.flatnonzero(starts < ends)
-            places, starts, ends, uniforms = places.take(left), starts.take(left), ends.take(left), uniforms.take(left)
+        found = self._guide.take((uniforms * (self._guide.size - 1)).astype(np.intp)).astype(np.intp)
+        walking, few = np.flatnonzero(self._cumulative.take(found) <= uniforms), uniforms.size // FEW_WALKS
+        while walking.size > few:
+            steps = found.take(walking) + 1
+            found[walking] = steps
+            walking = walking.take(np.flatnonzero(self._cumulative.take(steps) <= uniforms.take(walking)))
+        found[walking] = self._cumulative.searchsorted(uniforms.take(walking), side='right')
         return found
 
 

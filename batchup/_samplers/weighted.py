@@ -189,7 +189,7 @@ class WeightedSampler(_DrawingSampler):
     ) -> WeightedSampler:
         """Make a sampler that draws all classes equally often.
 
-        Without replacement, that holds as long as classes have samples left, about equally many.
+        Without replacement, a class is drawn less often the fewer of its samples are left.
         """
         return cls(cls.class_balancing_sample_weights(y, n_classes), n_samples=n_samples, replace=replace)
 
