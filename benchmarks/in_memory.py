@@ -134,7 +134,7 @@ def imagenet_like() -> Arrays:
 
 
 def weighted() -> None:
-    """Compare weighted draws with one binary search of as many uniforms.
+    """Compare weighted draws, rows 12 and 13, with one binary search of as many uniforms.
 
     The table for draws by a seed is made in the first round, of which the best is not.
     """

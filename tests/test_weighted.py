@@ -78,7 +78,7 @@ def test_draws_of_any_number_equal_those_of_choice(weights, count):
 
 
 def test_uniforms_that_equal_cumulative_weights_are_beyond_them():
-    weights = np.array([1, 0, 0, 1, 2, 0, 4]) / 8
+    weights = np.array([1, 0, 0, 3, 9, 0, 19]) / 32
     ends = np.r_[0.0, weights.cumsum()[:-1]].repeat(100)
     expected = weights.cumsum().searchsorted(ends, side='right')
     np.testing.assert_array_equal(table_of(weights)._search(ends), expected)
@@ -173,6 +173,17 @@ def test_exponentials_follow_the_logarithm():
     uniforms = np.random.default_rng(1).random(100_000)
     drawn = exponentials(np.random.default_rng(1), 100_000)
     np.testing.assert_allclose(drawn, -np.log1p(-uniforms), rtol=1e-14)
+
+
+class Constant(np.random.RandomState):
+    """A generator of the same uniform again and again."""
+
+    def random(self, size=None):
+        return np.full(size, 0.5)
+
+
+def test_equal_keys_come_in_the_order_of_samples():
+    assert table_of([1, 2, 1, 2, 2]).draw_distinct(Constant(), 2).tolist() == [1, 3]
 
 
 class Extremes(np.random.RandomState):

@@ -105,12 +105,6 @@ class WeightedSampler(_DrawingSampler):
         Whether a sample that was drawn may be drawn again in the same epoch. If not, samples
         are drawn one after the other, each by its weight among those that are left.
 
-    Attributes
-    ----------
-    weights : array of shape (n,), float64
-        The weights, normalised and read-only. As many others may be assigned: what is made
-        from then on draws by them, and iterators that are open stay with theirs.
-
     Raises
     ------
     TypeError
@@ -143,7 +137,11 @@ class WeightedSampler(_DrawingSampler):
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """The weights, normalised; others may be assigned between epochs."""
+        """The weights, normalised: a read-only array of shape (n,), float64.
+
+        As many others may be assigned. Iterators made from then on draw by them, those that
+        are open stay with theirs, and states saved before do not fit any more.
+        """
         return self._table.weights
 
     @weights.setter
@@ -210,11 +208,6 @@ class WeightedSubsetSampler(_DrawingSampler):
     n_samples, replace
         As for `WeightedSampler`.
 
-    Attributes
-    ----------
-    sub_weights : array of shape (n,), float64
-        The weights, normalised and read-only; as many others may be assigned.
-
     Raises
     ------
     TypeError, ValueError
@@ -239,7 +232,7 @@ class WeightedSubsetSampler(_DrawingSampler):
 
     @property
     def sub_weights(self) -> NDArray[np.float64]:
-        """The weights, normalised; others may be assigned between epochs."""
+        """The weights, normalised; others may be assigned, as to `WeightedSampler.weights`."""
         return self._table.weights
 
     @sub_weights.setter
