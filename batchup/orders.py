@@ -45,10 +45,10 @@ class KeyedOrders:
 
 
 class DrawnOrders:
-    """Permutations drawn from a sequential generator, each when it is first needed."""
+    """Orders drawn from a sequential generator, each when it is first needed."""
 
-    def __init__(self, permuted: int | IndexArray, rng: SequentialRng) -> None:
-        self._permuted = permuted
+    def __init__(self, make: Callable[[SequentialRng], IndexArray], rng: SequentialRng) -> None:
+        self._make = make
         self._rng = rng
         self._latest = -1
         self._order: IndexArray
@@ -57,7 +57,7 @@ class DrawnOrders:
         if repetition < self._latest:
             raise passed(f'repetition {repetition}')
         while self._latest < repetition:
-            self._order = _read_only(self._rng.permutation(self._permuted))
+            self._order = _read_only(self._make(self._rng))
             self._latest += 1
         return self._order
 
@@ -77,7 +77,7 @@ def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpos
         return FixedOrder(permuted)
     argument = len(permuted) if isinstance(permuted, range) else permuted
     if shuffle.rng is not None:
-        return DrawnOrders(argument, shuffle.rng)
+        return DrawnOrders(lambda rng: rng.permutation(argument), shuffle.rng)
     return KeyedOrders(lambda rng: rng.permutation(argument), shuffle, purpose, path)
 
 

@@ -22,6 +22,10 @@ from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, 
 from .orders import Orders, passed
 from .rng import Path, Purpose, Shuffle, keyed_generator
 
+# How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
+# the window. Smaller: more work for each batch.
+WINDOW_BATCHES = 256
+
 
 class Request(NamedTuple):
     """What is needed to build a batch, or a window of consecutive batches of equal size.
@@ -184,7 +188,15 @@ class Plan(abc.ABC):
 
     def index_batches(self) -> Iterator[Any]:
         """Go through the indices of all batches, as trees of arrays that the caller may keep."""
-        return (map_leaves(own_array, request.indices) for request in self)
+        number = 0
+        while True:
+            try:
+                window, count = self.indices(number, WINDOW_BATCHES)
+            except EndOfPlanError:
+                return
+            for place in range(count):
+                yield map_leaves(own_array, part_of_window(window, count, place, place + 1))
+            number += count
 
 
 def known_length(length: int | float | None) -> int:
@@ -209,15 +221,25 @@ class OrderPlan(Plan):
         The number of samples of a repetition.
     repeats : int
         The number of repetitions; -1 for endless.
+    samples : int or math.inf, optional
+        The number of samples to end after; by default, those of all repetitions.
     """
 
     def __init__(
-        self, name: str, orders: Orders, length: int, repeats: int, batch_size: int, shuffle: Shuffle, drop_last: bool
+        self,
+        name: str,
+        orders: Orders,
+        length: int,
+        repeats: int,
+        batch_size: int,
+        shuffle: Shuffle,
+        drop_last: bool,
+        samples: float = math.inf,
     ) -> None:
         self._name = name
         self._orders = orders
         self._order_length = length
-        self._samples = total_samples(length, repeats)
+        self._samples = min(samples, total_samples(length, repeats))
         self._batch_size = batch_size
         self.length = count_batches(self._samples, batch_size, drop_last)
         self.shuffle = shuffle
@@ -229,10 +251,11 @@ class OrderPlan(Plan):
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         self.check_number(number)
         repetition, offset = divmod(number * self._batch_size, self._order_length)
-        whole = min((self._order_length - offset) // self._batch_size, limit)
+        left = self._samples - number * self._batch_size
+        whole = min(int(min(self._order_length - offset, left)) // self._batch_size, limit)
         if whole:
             return self._orders[repetition][offset : offset + whole * self._batch_size], whole
-        return self._across(repetition, offset, min(self._batch_size, self._samples - number * self._batch_size)), 1
+        return self._across(repetition, offset, min(self._batch_size, left)), 1
 
     def _across(self, repetition: int, offset: int, wanted: float) -> Leaf:
         """Put together the indices of a batch that ends with, or beyond, a repetition."""
@@ -266,6 +289,8 @@ class ReplayPlan(Plan):
         The number of indices that the iterator gives in all.
     check : callable
         `check(name, indices)` returns the indices of a batch as a tree, or raises an error.
+    exact : bool
+        Whether `num_samples` is certain.
     """
 
     def __init__(
@@ -277,6 +302,7 @@ class ReplayPlan(Plan):
         shuffle: Shuffle,
         drop_last: bool,
         check: Callable[[str, Any], IndexTree],
+        exact: bool = False,
     ) -> None:
         self._name = name
         self._make_iterator = make_iterator
@@ -286,7 +312,7 @@ class ReplayPlan(Plan):
         self._check = check
         self.shuffle = shuffle
         self.pure = shuffle.pure
-        self.exact = self.pure or num_samples == math.inf
+        self.exact = exact or self.pure or num_samples == math.inf
         self._restart()
 
     def _restart(self) -> None:

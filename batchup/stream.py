@@ -21,11 +21,7 @@ from .arguments import check_non_negative, is_integer
 from .batch import Batch
 from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch
 from .indices import digest
-from .plan import Plan, Request, known_length, shard_of
-
-# How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
-# the window. Smaller: more work for each batch.
-WINDOW_BATCHES = 256
+from .plan import WINDOW_BATCHES, Plan, Request, known_length, shard_of
 
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000

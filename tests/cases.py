@@ -171,6 +171,18 @@ ENDLESS: dict[str, Callable[[], AbstractDataSource]] = {
     ),
 }
 
+# Finite ones, which need a shuffle as well.
+DRAWN: dict[str, Callable[[], AbstractDataSource]] = {
+    'weighted_epoch': lambda: ArrayDataSource(arrays(6), sampler=WeightedSampler([1, 0, 2, 3, 0, 1], n_samples=11)),
+    'weighted_distinct': lambda: ArrayDataSource(arrays(13), sampler=WeightedSampler(np.arange(13), replace=False)),
+    'weighted_subset_epoch': lambda: ArrayDataSource(
+        arrays(10), sampler=WeightedSubsetSampler(np.arange(9), np.arange(9)[::-1] - 5, n_samples=7, replace=False)
+    ),
+}
+
+# Those that have no order.
+UNORDERED = [name for name in {**ENDLESS, **DRAWN} if name != 'endless']
+
 # Sources without random access: resuming them reads and drops batches, with a warning.
 STREAMED: dict[str, Callable[[], AbstractDataSource]] = {
     'map_of_plain': lambda: PlainSource(10).map(keep),

@@ -10,13 +10,25 @@ import pytest
 from batchup.batch import batch_length, leaves
 from batchup.errors import StateMismatchError
 
-from .cases import BATCH_SIZE, DRAWN_SHUFFLES, ENDLESS, RANDOM_ACCESS, SHUFFLES, SINGLE, STREAMED, assert_same_batches
+from .cases import (
+    BATCH_SIZE,
+    DRAWN,
+    DRAWN_SHUFFLES,
+    ENDLESS,
+    RANDOM_ACCESS,
+    SHUFFLES,
+    SINGLE,
+    STREAMED,
+    UNORDERED,
+    assert_same_batches,
+)
 
 # More batches than any finite case has, and enough to pass several repetitions of endless ones.
 ENOUGH = 15
 
-FINITE = {**RANDOM_ACCESS, **STREAMED}
+FINITE = {**RANDOM_ACCESS, **STREAMED, **DRAWN}
 ALL = {**FINITE, **ENDLESS}
+PLANNED = {**RANDOM_ACCESS, **DRAWN, **ENDLESS}
 
 finite = pytest.mark.parametrize('name', FINITE)
 every = pytest.mark.parametrize('name', ALL)
@@ -26,7 +38,7 @@ shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
 def open_stream(name, shuffle, **kwargs):
     """Open a stream over a new source; weighted sources have no order."""
     source, kwargs = ALL[name](), {**SHUFFLES[shuffle](), **kwargs}
-    if 'shuffle' not in kwargs and name in ENDLESS and name != 'endless':
+    if 'shuffle' not in kwargs and name in UNORDERED:
         kwargs['shuffle'] = 7
     if name in STREAMED:
         kwargs.pop('epoch', None)
@@ -83,7 +95,7 @@ def test_a_state_restores_every_position(name, shuffle, position):
     assert_same_batches(received, expected)
 
 
-@pytest.mark.parametrize('name', {**RANDOM_ACCESS, **ENDLESS})
+@pytest.mark.parametrize('name', PLANNED)
 @shuffled
 @pytest.mark.parametrize('position', [0, 1, 2, 5])
 def test_skipping_equals_iterating(name, shuffle, position):
@@ -94,7 +106,7 @@ def test_skipping_equals_iterating(name, shuffle, position):
     assert_same_batches(itertools.islice(stream, max(ENOUGH - position, 0)), expected[position:])
 
 
-@pytest.mark.parametrize('name', SINGLE)
+@pytest.mark.parametrize('name', [*SINGLE, *DRAWN])
 @shuffled
 def test_drop_last_leaves_out_a_short_last_batch(name, shuffle):
     whole = [batch for batch in batches_of(name, shuffle) if batch_length(batch) == BATCH_SIZE]
@@ -103,7 +115,7 @@ def test_drop_last_leaves_out_a_short_last_batch(name, shuffle):
     assert_same_batches(stream, whole)
 
 
-@pytest.mark.parametrize('name', [name for name in {**RANDOM_ACCESS, **ENDLESS} if 'map_' not in name])
+@pytest.mark.parametrize('name', [name for name in PLANNED if 'map_' not in name])
 @shuffled
 @pytest.mark.parametrize('count', [1, 3])
 def test_shards_are_the_parts_of_the_same_batches(name, shuffle, count):
@@ -124,7 +136,7 @@ def test_a_closed_stream_ends(name, shuffle):
     assert list(stream) == []
 
 
-@pytest.mark.parametrize('name', {**RANDOM_ACCESS, **ENDLESS})
+@pytest.mark.parametrize('name', PLANNED)
 def test_an_unknown_keyword_is_named_at_the_call(name):
     with pytest.raises(TypeError, match='shufle'):
         ALL[name]().batch_iterator(BATCH_SIZE, shufle=True)
@@ -139,7 +151,7 @@ def test_a_wrong_batch_size_is_an_error_at_the_call(name, batch_size, error):
         ALL[name]().batch_iterator(batch_size, shuffle=1)
 
 
-@pytest.mark.parametrize('name', {**RANDOM_ACCESS, **ENDLESS})
+@pytest.mark.parametrize('name', PLANNED)
 def test_numpy_integers_are_batch_sizes(name):
     source = ALL[name]()
     assert_same_batches(
@@ -148,7 +160,7 @@ def test_numpy_integers_are_batch_sizes(name):
     )
 
 
-@pytest.mark.parametrize('name', {**RANDOM_ACCESS, **ENDLESS})
+@pytest.mark.parametrize('name', PLANNED)
 @pytest.mark.parametrize('shuffle', DRAWN_SHUFFLES)
 def test_a_generator_is_first_drawn_from_at_the_first_next(name, shuffle):
     rng = DRAWN_SHUFFLES[shuffle]()['shuffle']
@@ -163,7 +175,7 @@ def state_of(rng):
     return rng.get_state(legacy=False) if isinstance(rng, np.random.RandomState) else rng.bit_generator.state
 
 
-@pytest.mark.parametrize('name', {**RANDOM_ACCESS, **ENDLESS})
+@pytest.mark.parametrize('name', PLANNED)
 @pytest.mark.parametrize('shuffle', DRAWN_SHUFFLES)
 def test_a_generator_is_drawn_from_only_as_far_as_batches_need(name, shuffle):
     """What is drawn for k batches does not depend on how far the stream looks ahead."""
@@ -183,7 +195,7 @@ def test_states_are_small(name, shuffle):
     assert len(json.dumps(stream.state_dict())) < 4096
 
 
-@pytest.mark.parametrize('name', {**RANDOM_ACCESS, **ENDLESS})
+@pytest.mark.parametrize('name', PLANNED)
 @pytest.mark.parametrize(
     ('change', 'shown'),
     [
@@ -200,7 +212,7 @@ def test_a_state_that_does_not_fit_is_refused(name, change, shown):
         ALL[name]().batch_iterator(**{**arguments, **change}).load_state_dict(state)
 
 
-@pytest.mark.parametrize('name', [name for name in {**RANDOM_ACCESS, **ENDLESS} if name != 'empty'])
+@pytest.mark.parametrize('name', [name for name in PLANNED if name != 'empty'])
 def test_epochs_and_seeds_differ(name):
     def indices(**kwargs):
         source = ALL[name]()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
+from batchup.rng import Purpose, keyed_generator
 from batchup.sampling import StandardSampler, SubsetSampler, WeightedSampler, WeightedSubsetSampler
 
 WEIGHTS = [1, 2, 3, 4]
@@ -24,6 +25,17 @@ SAMPLERS = {
         lambda: WeightedSubsetSampler(WEIGHTS, [9, 8, 7, 6]),
         5,
         [[6, 7, 8, 8, 7], [7, 6, 6, 6, 6], [6, 6, 9, 8, 8]],
+    ),
+    'weighted, 7 samples': (
+        lambda: WeightedSampler(WEIGHTS, n_samples=7),
+        5,
+        [[3, 2, 1, 1, 2], [2, 3]],
+    ),
+    'weighted without replacement': (lambda: WeightedSampler(WEIGHTS, replace=False), 3, [[3, 2, 1], [0]]),
+    'weighted subset without replacement': (
+        lambda: WeightedSubsetSampler(WEIGHTS, [9, 8, 7, 6], n_samples=3, replace=False),
+        2,
+        [[6, 7], [8]],
     ),
     'class balancing': (
         lambda: WeightedSampler.class_balancing_sampler([0, 0, 0, 0, 1]),
@@ -135,6 +147,32 @@ SEEDS = {
     'standard, epoch 1': (lambda: StandardSampler(7), {'epoch': 1}, 3, [[0, 6, 2], [5, 3, 4], [1]]),
     'subset': (lambda: SubsetSampler([10, 20, 30]), {}, 2, [[10, 30], [20]]),
     'weighted': (lambda: WeightedSampler(WEIGHTS), {}, 6, [[0, 3, 3, 2, 2, 3], [3, 3, 2, 3, 1, 2]]),
+    'weighted, epoch 1': (lambda: WeightedSampler(WEIGHTS), {'epoch': 1}, 6, [[2, 2, 2, 3, 1, 2], [0, 2, 3, 3, 0, 0]]),
+    'weighted subset': (
+        lambda: WeightedSubsetSampler(WEIGHTS, [9, 8, 7, 6]),
+        {},
+        6,
+        [[9, 6, 6, 7, 7, 6], [6, 6, 7, 6, 8, 7]],
+    ),
+    'weighted, 8 samples': (lambda: WeightedSampler(WEIGHTS, n_samples=8), {}, 6, [[0, 3, 3, 2, 2, 3], [3, 3]]),
+    'weighted without replacement': (
+        lambda: WeightedSampler([3, 1, 0, 4, 1, 5], replace=False),
+        {},
+        3,
+        [[0, 5, 3], [4, 1]],
+    ),
+    'weighted without replacement, epoch 1': (
+        lambda: WeightedSampler([3, 1, 0, 4, 1, 5], replace=False),
+        {'epoch': 1},
+        3,
+        [[5, 3, 0], [1, 4]],
+    ),
+    'weighted subset without replacement': (
+        lambda: WeightedSubsetSampler(WEIGHTS, [9, 8, 7, 6], n_samples=3, replace=False),
+        {},
+        2,
+        [[9, 6], [7]],
+    ),
 }
 
 
@@ -143,6 +181,16 @@ def test_sequences_of_seeds(name):
     make, epoch, batch_size, expected = SEEDS[name]
     plan = make().plan(batch_size, 42, **epoch)
     assert [plan[k].indices.tolist() for k in range(len(expected))] == expected
+
+
+def test_a_seed_draws_in_keyed_chunks():
+    """Far from the start, and at the end of a chunk, too: draws are those of the keyed generator."""
+    weights = np.arange(1.0, 1001.0)
+    cumulative = WeightedSampler(weights).weights.cumsum()
+    rng = keyed_generator(42, Purpose.ORDER, 3, 10**12)
+    expected = (cumulative / cumulative[-1]).searchsorted(rng.random(4096), side='right')
+    plan = WeightedSampler(weights).plan(4096, 42, epoch=3)
+    np.testing.assert_array_equal(plan[10**12].indices, expected)
 
 
 def test_sequence_of_random_functions():

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_integer
+from ..arguments import check_integer, check_non_negative
 from ..indices import IndexArray, bounds, check_indices, check_range
-from ..orders import KeyedOrders
+from ..orders import DrawnOrders, KeyedOrders, Orders
 from ..plan import OrderPlan, Plan, ReplayPlan
 from ..rng import Path, Purpose, SequentialRng, Shuffle
 from .base import PlannedSampler
+from .draws import WeightTable, normalise_weights
 
 # Weighted draws by a seed are made this many at a time, each time with a new key. Larger:
 # fewer keys (20 microseconds each). Smaller: less to draw again after a jump.
@@ -22,24 +23,28 @@ DRAWS_PER_KEY = 4096
 
 
 class _DrawingSampler(PlannedSampler):
-    """Endless draws with replacement by weight: the common part of the weighted samplers.
+    """Draws by weight: the common part of the weighted samplers."""
 
-    A batch costs one binary search a sample in the cumulative weights.
-    """
+    def __init__(self, table: WeightTable, n_samples: int | None, replace: bool) -> None:
+        if not isinstance(replace, bool):
+            raise TypeError(f'replace must be True or False, got {replace!r}')
+        self.n_samples = None if n_samples is None else check_non_negative('n_samples', n_samples)
+        self.replace = replace
+        self._use(table)
 
-    _cumulative: NDArray[np.float64]
-    # What is drawn from; all samples, if `None`.
-    _drawn_from: IndexArray | None = None
+    def _use(self, table: WeightTable) -> None:
+        """Draw by other weights from now on; plans that were made stay with theirs."""
+        if not self.replace and self.n_samples is not None and self.n_samples > table.positive.size:
+            raise ValueError(
+                f'n_samples is {self.n_samples}, but only {table.positive.size} samples have a positive weight; '
+                'draw fewer, or with replace=True'
+            )
+        self._table = table
 
-    def _set_weights(self, name: str, weights: ArrayLike) -> NDArray[np.float64]:
-        normalised = normalise_weights(name, weights)
-        # What RandomState.choice computes anew for every batch.
-        self._cumulative = normalised.cumsum()
-        self._cumulative /= self._cumulative[-1]
-        return normalised
-
-    def num_indices_generated(self) -> float:
-        return math.inf
+    def num_indices_generated(self) -> int | float:
+        if self.n_samples is not None:
+            return self.n_samples
+        return math.inf if self.replace else self._table.positive.size
 
     def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
         raise NotImplementedError(f'{type(self).__name__} draws at random: it has no in-order iteration; pass shuffle=')
@@ -47,43 +52,104 @@ class _DrawingSampler(PlannedSampler):
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         if shuffle.in_order:
             self.in_order_indices_batch_iterator(batch_size)
-        name = f'draws from {len(self._cumulative)} weights'
-        rng = shuffle.rng
-        if rng is None:
-            orders = KeyedOrders(lambda keyed: self._draw(keyed, DRAWS_PER_KEY), shuffle, Purpose.ORDER, path)
-            return OrderPlan(name, orders, DRAWS_PER_KEY, -1, batch_size, shuffle, drop_last)
-        return ReplayPlan(
-            name, lambda: self._draws(rng, batch_size), math.inf, batch_size, shuffle, drop_last, lambda _, drawn: drawn
-        )
+        table, samples = self._table, self.num_indices_generated()
+        name = f'{samples} {"draws" if self.replace else "distinct draws"} by weights {table.digest}'
+        if not self.replace:
+            orders = _distinct_draws(table, int(samples), shuffle, path)
+            return OrderPlan(name, orders, int(samples), 1, batch_size, shuffle, drop_last)
+        if shuffle.rng is not None:
+            return _replayed_draws(name, table, samples, shuffle, batch_size, drop_last)
+        keyed = KeyedOrders(lambda rng: table.draw(rng, DRAWS_PER_KEY), shuffle, Purpose.ORDER, path)
+        return OrderPlan(name, keyed, DRAWS_PER_KEY, -1, batch_size, shuffle, drop_last, samples)
 
-    def _draws(self, rng: SequentialRng, batch_size: int) -> Iterator[IndexArray]:
-        while True:
-            yield self._draw(rng, batch_size)
 
-    def _draw(self, rng: SequentialRng, count: int) -> IndexArray:
-        """Draw as `rng.choice(n, size=count, p=weights)` does, bit for bit."""
-        drawn: IndexArray = self._cumulative.searchsorted(rng.random(count), side='right')
-        return drawn if self._drawn_from is None else self._drawn_from[drawn]
+def _distinct_draws(table: WeightTable, count: int, shuffle: Shuffle, path: Path) -> Orders:
+    """Return draws without replacement as an order of samples."""
+
+    def make(rng: SequentialRng) -> IndexArray:
+        return table.draw_distinct(rng, count)
+
+    if shuffle.rng is not None:
+        return DrawnOrders(make, shuffle.rng)
+    return KeyedOrders(make, shuffle, Purpose.ORDER, path)
+
+
+def _replayed_draws(
+    name: str, table: WeightTable, samples: float, shuffle: Shuffle, batch_size: int, drop_last: bool
+) -> Plan:
+    """Return the plan of draws with replacement by a sequential generator, batch by batch."""
+    rng = shuffle.rng
+    assert rng is not None
+    drawn = samples - samples % batch_size if drop_last and samples != math.inf else samples
+
+    def draws() -> Iterator[IndexArray]:
+        left = drawn
+        while left > 0:
+            yield table.draw(rng, int(min(left, batch_size)))
+            left -= batch_size
+
+    return ReplayPlan(name, draws, drawn, batch_size, shuffle, drop_last, lambda _, indices: indices, exact=True)
 
 
 class WeightedSampler(_DrawingSampler):
-    """Endless draws with replacement, each sample by its weight.
-
-    With a `RandomState`, the draws equal `rng.choice(n, size=batch_size, p=weights)`.
+    """Draws of samples by weight, with or without replacement.
 
     Parameters
     ----------
     weights : 1-D array-like of n numbers
-        The weight of every sample; kept normalised in `weights`.
+        The weight of every sample; they need not sum to 1.
+    n_samples : int, optional
+        The number of draws that make up an epoch. By default, draws with replacement are
+        endless, and draws without replacement go on to the last sample of positive weight.
+    replace : bool
+        Whether a sample that was drawn may be drawn again in the same epoch. If not, samples
+        are drawn one after the other, each by its weight among those that are left.
 
     Raises
     ------
+    TypeError
+        If `n_samples` is no integer, or `replace` no boolean.
     ValueError
-        If weights are negative, NaN or infinite, or sum to 0.
+        If weights are negative, NaN or infinite, or sum to 0; if `n_samples` is negative, or,
+        without replacement, more than there are positive weights.
+
+    Notes
+    -----
+    With replacement, the draws of a `RandomState` or a `Generator` equal
+    `rng.choice(n, size=batch_size, p=weights)`. Without, they follow the same distribution as
+    `rng.choice(n, size=n_samples, replace=False, p=weights)`, but are not the same draws.
+
+    A seed costs O(1) for a draw with replacement. Without replacement, an epoch costs about
+    0.15 seconds for a million positive weights, before its first batch.
+
+    >>> sampler = WeightedSampler([5, 0, 3, 2], replace=False)
+    >>> sampler.num_indices_generated()
+    3
+    >>> sorted(sampler.plan(3, shuffle=42)[0].indices.tolist())
+    [0, 2, 3]
+    >>> sampler.weights = [1, 0, 0, 0]
+    >>> sampler.plan(3, shuffle=42)[0].indices
+    array([0])
     """
 
-    def __init__(self, weights: ArrayLike) -> None:
-        self.weights = self._set_weights('weights', weights)
+    def __init__(self, weights: ArrayLike, *, n_samples: int | None = None, replace: bool = True) -> None:
+        super().__init__(WeightTable(normalise_weights('weights', weights)), n_samples, replace)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The weights, normalised: a read-only array of shape (n,), float64.
+
+        As many others may be assigned. Iterators made from then on draw by them, those that
+        are open stay with theirs, and states saved before do not fit any more.
+        """
+        return self._table.weights
+
+    @weights.setter
+    def weights(self, weights: ArrayLike) -> None:
+        normalised = normalise_weights('weights', weights)
+        if len(normalised) != len(self.weights):
+            raise ValueError(f'weights must stay as many as they were, got {len(normalised)} for {len(self.weights)}')
+        self._use(WeightTable(normalised))
 
     def check_length(self, length: int) -> None:
         if len(self.weights) != length:
@@ -116,37 +182,62 @@ class WeightedSampler(_DrawingSampler):
         return weights
 
     @classmethod
-    def class_balancing_sampler(cls, y: ArrayLike, n_classes: int | None = None) -> WeightedSampler:
-        """Make a sampler that draws all classes equally often."""
-        return cls(cls.class_balancing_sample_weights(y, n_classes))
+    def class_balancing_sampler(
+        cls, y: ArrayLike, n_classes: int | None = None, *, n_samples: int | None = None, replace: bool = True
+    ) -> WeightedSampler:
+        """Make a sampler that draws all classes equally often.
+
+        Without replacement, a class is drawn less often the fewer of its samples are left.
+        """
+        return cls(cls.class_balancing_sample_weights(y, n_classes), n_samples=n_samples, replace=replace)
 
 
 class WeightedSubsetSampler(_DrawingSampler):
-    """Endless draws with replacement from chosen samples, each by its weight.
+    """Draws of chosen samples by weight, with or without replacement.
 
-    With a `RandomState`, the draws equal `rng.choice(indices, size=batch_size, p=sub_weights)`.
+    With replacement, the draws of a `RandomState` or a `Generator` equal
+    `rng.choice(indices, size=batch_size, p=sub_weights)`; all else is as for `WeightedSampler`.
 
     Parameters
     ----------
     sub_weights : 1-D array-like of n numbers
-        The weight of every chosen sample; kept normalised in `sub_weights`.
+        The weight of every chosen sample; they need not sum to 1.
     indices : 1-D array-like of n integers
-        The indices of the chosen samples.
+        The indices of the chosen samples. Draws without replacement take each of them once
+        at most: an index that appears several times may be drawn as often.
+    n_samples, replace
+        As for `WeightedSampler`.
 
     Raises
     ------
-    ValueError
-        If weights are negative, NaN or infinite, sum to 0, or are not as many as indices.
+    TypeError, ValueError
+        As for `WeightedSampler`; also if indices are a boolean mask or no integers, or are not
+        as many as weights.
     """
 
-    def __init__(self, sub_weights: ArrayLike, indices: ArrayLike) -> None:
-        self.indices = self._drawn_from = check_indices('indices', indices)
+    def __init__(
+        self, sub_weights: ArrayLike, indices: ArrayLike, *, n_samples: int | None = None, replace: bool = True
+    ) -> None:
+        self.indices = check_indices('indices', indices)
         self._bounds = bounds(self.indices)
-        self.sub_weights = self._set_weights('sub_weights', sub_weights)
-        if len(self.sub_weights) != len(self.indices):
+        super().__init__(self._make_table(sub_weights), n_samples, replace)
+
+    def _make_table(self, sub_weights: ArrayLike) -> WeightTable:
+        normalised = normalise_weights('sub_weights', sub_weights)
+        if len(normalised) != len(self.indices):
             raise ValueError(
-                f'sub_weights and indices must be equally many, got {len(self.sub_weights)} and {len(self.indices)}'
+                f'sub_weights and indices must be equally many, got {len(normalised)} and {len(self.indices)}'
             )
+        return WeightTable(normalised, self.indices)
+
+    @property
+    def sub_weights(self) -> NDArray[np.float64]:
+        """The weights, normalised; others may be assigned, as to `WeightedSampler.weights`."""
+        return self._table.weights
+
+    @sub_weights.setter
+    def sub_weights(self, sub_weights: ArrayLike) -> None:
+        self._use(self._make_table(sub_weights))
 
     def map_indices(self, indices: Any) -> Any:
         return self.indices[indices]
@@ -156,7 +247,13 @@ class WeightedSubsetSampler(_DrawingSampler):
 
     @classmethod
     def class_balancing_sampler(
-        cls, y: ArrayLike, indices: ArrayLike, n_classes: int | None = None
+        cls,
+        y: ArrayLike,
+        indices: ArrayLike,
+        n_classes: int | None = None,
+        *,
+        n_samples: int | None = None,
+        replace: bool = True,
     ) -> WeightedSubsetSampler:
         """Make a sampler that draws all classes among the chosen samples equally often.
 
@@ -168,29 +265,13 @@ class WeightedSubsetSampler(_DrawingSampler):
             The indices of the chosen samples.
         n_classes : int, optional
             The number of classes, if labels are to be checked against it.
+        n_samples, replace
+            As for `WeightedSampler`.
         """
         labels, chosen = check_labels(y, n_classes), check_indices('indices', indices)
         check_range('indices', bounds(chosen), len(labels))
-        return cls(WeightedSampler.class_balancing_sample_weights(labels[chosen], n_classes), chosen)
-
-
-def normalise_weights(name: str, weights: ArrayLike) -> NDArray[np.float64]:
-    """Return weights as float64 that sum to 1."""
-    array = np.asarray(weights, dtype=np.float64)
-    if array.ndim != 1:
-        raise ValueError(f'{name} must have one dimension, got shape {array.shape}')
-    wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))
-    if wrong.size:
-        raise ValueError(f'{name} must be finite and 0 or more, got {array[wrong[0]]} for sample {wrong[0]}')
-    if not array.size:
-        raise ValueError(f'{name} must hold at least one number, got none')
-    largest = array.max()
-    if largest == 0:
-        raise ValueError(f'{name} sum to 0: at least one of the {array.size} must be positive')
-    if not 1e-100 < largest < 1e100:  # the sum could leave the range of float64
-        array = array / largest
-    normalised: NDArray[np.float64] = array / array.sum()
-    return normalised
+        weights = WeightedSampler.class_balancing_sample_weights(labels[chosen], n_classes)
+        return cls(weights, chosen, n_samples=n_samples, replace=replace)
 
 
 def check_labels(y: ArrayLike, n_classes: int | None) -> IndexArray:
