@@ -58,7 +58,7 @@ class BucketSampler(PlannedSampler):
     """
 
     def __init__(
-        self, lengths: ArrayLike, *, max_elements: int | None = None, batches_per_bucket: int = 8, repeats: int = 1
+        self, lengths: ArrayLike, *, max_elements: int | None = None, batches_per_bucket: int = 4, repeats: int = 1
     ) -> None:
         self.lengths = check_lengths(lengths)
         self.max_elements = None if max_elements is None else check_positive('max_elements', max_elements)
@@ -123,7 +123,8 @@ def check_lengths(lengths: ArrayLike) -> IndexArray:
         raise ValueError(f'lengths must have one dimension, a length for each sample, got shape {array.shape}')
     if array.size and array.dtype.kind not in 'iu':
         raise TypeError(f'lengths must be integers, got dtype {array.dtype}')
-    wrong = np.flatnonzero(array < 0)
+    largest = np.iinfo(np.intp).max
+    wrong = np.flatnonzero((array < 0) | (array > largest))
     if wrong.size:
-        raise ValueError(f'lengths must be 0 or more, got {array[wrong[0]]} for sample {wrong[0]}')
+        raise ValueError(f'lengths must be from 0 to {largest}, got {array[wrong[0]]} for sample {wrong[0]}')
     return array.astype(np.intp)
