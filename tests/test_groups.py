@@ -129,14 +129,22 @@ def test_other_samples_are_left_out_in_every_epoch():
     assert epochs[0] != epochs[1]
 
 
+def test_batches_hold_different_groups():
+    groups = np.arange(400) // 4
+    batches = listed(GroupSampler(groups).plan(20, 3))
+    shared = [len({*groups[one]} & {*groups[other]}) for one, other in itertools.combinations(batches, 2)]
+    assert len(batches) == 20
+    assert max(shared) < 12
+
+
 def test_sequence_of_groups():
-    assert listed(GroupSampler(Y).plan(3, 42)) == [[10, 8], [3, 2], [1, 0, 4], [7, 9], [6, 5]]
+    assert listed(GroupSampler(Y).plan(3, 42)) == [[7, 8], [10, 9], [1, 5, 4], [6, 0], [3, 2]]
     assert listed(GroupSampler(NAMES).plan(3, np.random.RandomState(12345))) == [
-        [5, 4],
-        [0, 7, 2],
-        [9, 10],
-        [8, 1],
-        [3, 6],
+        [8, 10],
+        [5, 1, 2],
+        [9, 4],
+        [3, 7],
+        [0, 6],
     ]
 
 

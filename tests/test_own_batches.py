@@ -131,7 +131,7 @@ def sizes(batches):
 @each
 @shuffled
 def test_a_trimmed_composite_has_batches_of_their_sizes(name, shuffle):
-    members = [ArrayDataSource([np.arange(7)], repeats=-1), open_source(name)]
+    members = [ArrayDataSource([np.arange(200)], repeats=-1), open_source(name)]
     batches = list(CompositeDataSource(members).batch_iterator(SAMPLERS[name][1], shuffle()))
     assert sorted(sizes(batches)) == sorted(sizes(open_stream(name, shuffle)))
     assert all(len(numbers) == len(indices) for numbers, indices in batches)
@@ -140,7 +140,7 @@ def test_a_trimmed_composite_has_batches_of_their_sizes(name, shuffle):
 @each
 @shuffled
 def test_an_untrimmed_composite_has_all_of_a_batch(name, shuffle):
-    members = [ArrayDataSource([np.arange(7)], repeats=-1), open_source(name)]
+    members = [ArrayDataSource([np.arange(200)], repeats=-1), open_source(name)]
     batches = list(CompositeDataSource(members, trim=False).batch_iterator(SAMPLERS[name][1], shuffle()))
     assert {len(numbers) for numbers, _ in batches} == {SAMPLERS[name][1]}
     assert len(np.concatenate([indices for _, indices in batches])) == sum(sizes(open_stream(name, shuffle)))
