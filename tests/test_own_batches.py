@@ -7,10 +7,11 @@ import pytest
 
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.errors import ReplayError
+from batchup.indices import as_array
 from batchup.sampling import BucketSampler, GroupSampler, PKSampler, QuotaSampler
 from batchup.work_pool import WorkerThreadPool
 
-from .cases import SHUFFLE_ARGUMENTS, assert_same_batches
+from .cases import SHUFFLE_ARGUMENTS, assert_same_batch, assert_same_batches
 
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 
@@ -135,6 +136,14 @@ def test_a_trimmed_composite_has_batches_of_their_sizes(name, shuffle):
     batches = list(CompositeDataSource(members).batch_iterator(SAMPLERS[name][1], shuffle()))
     assert sorted(sizes(batches)) == sorted(sizes(open_stream(name, shuffle)))
     assert all(len(numbers) == len(indices) for numbers, indices in batches)
+
+
+@each
+def test_windows_of_a_trimmed_composite_are_its_batches(name):
+    members = [ArrayDataSource([np.arange(200)], repeats=-1), open_source(name)]
+    plan = CompositeDataSource(members).plan(SAMPLERS[name][1])
+    for request in itertools.chain(*(plan.window(number, 100).split() for number in range(len(plan)))):
+        assert_same_batch(tuple(map(as_array, request.indices)), tuple(map(as_array, plan[request.number].indices)))
 
 
 @each
