@@ -63,20 +63,9 @@ class RaggedArray:
         ValueError
             If an array has no dimensions, or the shapes differ in more than the length.
         """
-        parts = [np.asarray(array) for array in arrays]
-        for number, part in enumerate(parts):
-            if part.ndim == 0:
-                raise ValueError(f'array {number} must have at least one dimension, got {arrays[number]!r}')
+        parts = _check_parts(arrays)
+        values = np.concatenate(_filled(parts))
         lengths = np.array([len(part) for part in parts], np.intp)
-        filled = [number for number, part in enumerate(parts) if len(part)]
-        for number in filled:
-            if parts[number].shape[1:] != parts[filled[0]].shape[1:]:
-                raise ValueError(
-                    'arrays may differ in their first dimension only, got shapes '
-                    f'{parts[filled[0]].shape} for array {filled[0]} and {parts[number].shape} for array {number}'
-                )
-        kept = [parts[number] for number in filled] or parts[:1] or [np.empty(0)]
-        values = np.concatenate(kept)
         return cls(values if dtype is None else values.astype(dtype, copy=False), _offsets(lengths))
 
     @property
@@ -100,12 +89,14 @@ class RaggedArray:
         chosen = check_batch_indices('indices', index, len(self)) % max(1, len(self))
         starts, stops = self.offsets[chosen], self.offsets[chosen + 1]
         # Runs are copied faster than elements are gathered one by one.
-        runs = [self.values[start:stop] for start, stop in zip(starts.tolist(), stops.tolist())]
-        values = np.concatenate(runs or [self.values[:0]])
+        values = np.concatenate(self._runs(starts, stops) or [self.values[:0]])
         return RaggedArray(values, _offsets(stops - starts))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self[place] for place in range(len(self)))
+        return iter(self._runs(self.offsets[:-1], self.offsets[1:]))
+
+    def _runs(self, starts: IndexArray, stops: IndexArray) -> list[NDArray[Any]]:
+        return [self.values[start:stop] for start, stop in zip(starts.tolist(), stops.tolist())]
 
     def __repr__(self) -> str:
         return f'RaggedArray of {len(self)} samples, {len(self.values)} values of {self.dtype}'
@@ -162,11 +153,37 @@ def pad_batch(
     >>> [padded.shape for padded, mask, y in source.batch_iterator(2)]
     [(2, 2), (1, 3)]
     """
-    ragged = arrays if isinstance(arrays, RaggedArray) else RaggedArray.from_list(arrays)
-    mask = np.arange(_common_length(ragged.lengths, length, multiple_of)) < ragged.lengths[:, np.newaxis]
-    padded = np.full((*mask.shape, *ragged.values.shape[1:]), _check_fill(fill, ragged.dtype), ragged.dtype)
-    padded[mask] = ragged.values
+    parts = list(arrays) if isinstance(arrays, RaggedArray) else _check_parts(arrays)
+    kept = [arrays.values] if isinstance(arrays, RaggedArray) else _filled(parts)
+    lengths = np.array([len(part) for part in parts], np.intp)
+    mask = np.arange(_common_length(lengths, length, multiple_of)) < lengths[:, np.newaxis]
+    dtype = np.result_type(*dict.fromkeys(part.dtype for part in kept))
+    padded = np.full((*mask.shape, *kept[0].shape[1:]), _check_fill(fill, dtype), dtype)
+    for row, part in zip(padded, parts):
+        row[: len(part)] = part
     return padded, mask
+
+
+def _check_parts(arrays: Sequence[Any] | NDArray[Any]) -> list[NDArray[Any]]:
+    """Return what a user gave as arrays of shape (length, ...), alike but for their lengths."""
+    parts = [np.asarray(array) for array in arrays]
+    like = None
+    for number, part in enumerate(parts):
+        if part.ndim == 0:
+            raise ValueError(f'array {number} must have at least one dimension, got {arrays[number]!r}')
+        if len(part):
+            like = number if like is None else like
+            if part.shape[1:] != parts[like].shape[1:]:
+                raise ValueError(
+                    'arrays may differ in their first dimension only, '
+                    f'got shapes {parts[like].shape} for array {like} and {part.shape} for array {number}'
+                )
+    return parts
+
+
+def _filled(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return the arrays that have a say in the dtype and the shape: those that hold something."""
+    return [part for part in parts if len(part)] or parts[:1] or [np.empty(0)]
 
 
 def _offsets(lengths: IndexArray) -> IndexArray:

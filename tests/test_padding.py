@@ -179,6 +179,19 @@ def test_arrays_of_objects_are_padded():
     assert padded.dtype == np.int16
 
 
+def test_a_row_of_an_array_with_no_length_is_filled():
+    padded, mask = pad_batch([np.empty((0, 2)), np.ones((1, 2), np.int8)], 7)
+    assert padded.tolist() == [[[7, 7]], [[1, 1]]]
+    assert padded.dtype == np.int8
+    assert mask.tolist() == [[False], [True]]
+
+
+def test_many_arrays_have_a_common_dtype():
+    padded, _ = pad_batch([np.ones(1, dtype) for dtype in [np.int8, np.uint8, np.int16] * 100])
+    assert padded.dtype == np.int16
+    assert padded.shape == (300, 1)
+
+
 def test_a_fixed_length():
     padded, mask = pad_batch([[1, 2], [3]], length=4)
     assert padded.tolist() == [[1, 2, 0, 0], [3, 0, 0, 0]]
