@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from .errors import EndOfPlanError
-from .indices import ChoiceBatch, IndexArray, IndexTree, Leaf, leaf_lengths, map_leaves
+from .indices import ChoiceBatch, IndexArray, IndexTree, Leaf, as_array, leaf_lengths, map_leaves
 from .orders import FixedOrder, Orders, permutations
 from .plan import Plan, part_of_window
 from .rng import Path, Purpose, Shuffle
@@ -66,7 +66,7 @@ class CompositePlan(JointPlan):
             indices, limit = member.indices(number, limit)
             parts.append((indices, limit))
         joined = tuple(part_of_window(indices, count, 0, limit) for indices, count in parts)
-        return (trim_batch(joined) if self._trim and limit == 1 else joined), limit
+        return (trim_batches(joined, limit) if self._trim else joined), limit
 
 
 def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
@@ -75,15 +75,17 @@ def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
     return min(known) if len(known) == len(lengths) else None
 
 
-def trim_batch(indices: IndexTree) -> IndexTree:
-    """Cut the parts of a batch of indices to the length of the shortest."""
+def trim_batches(indices: IndexTree, count: int) -> IndexTree:
+    """Cut the parts of each of `count` batches of indices to the length of the shortest."""
     lengths = leaf_lengths(indices)
     if len(lengths) == 1:
         return indices
-    shortest = min(lengths)
+    shortest = min(lengths) // count
 
     def cut(leaf: Leaf) -> Leaf:
-        return leaf[:shortest]
+        if count == 1:
+            return leaf[:shortest]
+        return as_array(leaf).reshape(count, -1)[:, :shortest].reshape(-1)
 
     return map_leaves(cut, indices)
 

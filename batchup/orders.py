@@ -62,7 +62,67 @@ class DrawnOrders:
         return self._order
 
 
-Orders = FixedOrder | KeyedOrders | DrawnOrders
+class DistinctOrders:
+    """Orders in which no index comes twice in a batch that goes across the end of a repetition.
+
+    Of the first indices of a repetition, those that the batch already has are put behind the
+    others; no other index moves. The latest order is kept.
+
+    Parameters
+    ----------
+    orders : KeyedOrders or DrawnOrders
+        The orders to start from, without duplicates.
+    length : int
+        The number of indices of each.
+    batch_size : int
+        The number of indices that a batch takes, at most `length`.
+    """
+
+    def __init__(self, orders: KeyedOrders | DrawnOrders, length: int, batch_size: int) -> None:
+        self._orders = orders
+        self._length = length
+        self._batch_size = batch_size
+        self._latest: tuple[int, IndexArray] | None = None
+
+    def __getitem__(self, repetition: int) -> IndexArray:
+        reached = -1 if self._latest is None else self._latest[0]
+        first = repetition
+        while first != reached and self._depends_on_last(first):
+            first -= 1
+        for number in range(first, repetition + 1):
+            if number != reached:
+                self._latest = number, self._make(number)
+        assert self._latest is not None
+        return self._latest[1]
+
+    def _shared(self, repetition: int) -> int:
+        """Return how many indices of its first batch belong to the repetition before."""
+        return repetition * self._length % self._batch_size
+
+    def _depends_on_last(self, repetition: int) -> bool:
+        """Say whether indices of the repetition before that matter may have moved.
+
+        They can only if the length is less than twice the size of a batch, and not for long:
+        a repetition that starts with a batch depends on none.
+        """
+        shared = self._shared(repetition)
+        return shared > 0 and self._length - shared < self._batch_size
+
+    def _make(self, repetition: int) -> IndexArray:
+        shared = self._shared(repetition)
+        if not shared:
+            return self._orders[repetition]
+        latest = self._latest
+        before = latest[1] if latest is not None and latest[0] == repetition - 1 else self._orders[repetition - 1]
+        order = self._orders[repetition]
+        start = order[: self._batch_size]
+        used = np.isin(start, before[self._length - shared :])
+        if not used.any():
+            return order
+        return _read_only(np.concatenate([start[~used], start[used], order[self._batch_size :]]))
+
+
+Orders = FixedOrder | KeyedOrders | DrawnOrders | DistinctOrders
 
 
 def _read_only(order: IndexArray) -> IndexArray:
@@ -79,6 +139,16 @@ def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpos
     if shuffle.rng is not None:
         return DrawnOrders(lambda rng: rng.permutation(argument), shuffle.rng)
     return KeyedOrders(lambda rng: rng.permutation(argument), shuffle, purpose, path)
+
+
+def distinct_permutations(
+    permuted: range | IndexArray, batch_size: int, shuffle: Shuffle, purpose: Purpose, path: Path
+) -> Orders:
+    """Return orders as `permutations` does, with no index twice in a batch of the given size."""
+    orders = permutations(permuted, shuffle, purpose, path)
+    if isinstance(orders, (KeyedOrders, DrawnOrders)):
+        return DistinctOrders(orders, len(permuted), batch_size)
+    return orders
 
 
 def passed(what: str) -> ReplayError:

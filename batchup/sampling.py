@@ -7,12 +7,19 @@ their own as a subclass of `AbstractSampler` with plain generators.
 from __future__ import annotations
 
 from ._samplers.base import AbstractSampler
+from ._samplers.buckets import BucketSampler
+from ._samplers.groups import GroupSampler
+from ._samplers.quotas import PKSampler, QuotaSampler
 from ._samplers.standard import StandardSampler, SubsetSampler
 from ._samplers.weighted import WeightedSampler, WeightedSubsetSampler
 from .arguments import check_batch_size, check_non_negative
 
 __all__ = [
     'AbstractSampler',
+    'BucketSampler',
+    'GroupSampler',
+    'PKSampler',
+    'QuotaSampler',
     'StandardSampler',
     'SubsetSampler',
     'WeightedSampler',

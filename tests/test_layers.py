@@ -20,7 +20,7 @@ LAYERS = {
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],
     'plans': ['plan', 'joint_plan', 'orders', 'sampling', '_samplers', 'options'],
-    'ground': ['errors', 'arguments', 'batch', 'indices', 'rng', 'adapters', 'gather', 'image', '_files', 'config'],
+    'ground': ['errors', 'arguments', 'batch', 'indices', 'rng', 'adapters', 'gather', 'image', '_files', 'config', 'padding'],
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}
 
