@@ -34,6 +34,7 @@ setup(
             'pytest',
             'ray',
             'ruff',
+            'scikit-learn',
             'sphinx',
             'threadpoolctl',
             'types-six',

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import check_integer
-from ..indices import IndexArray, bounds, check_indices, check_range
+from ..indices import IndexArray, bounds, check_indices, check_positions, check_range
 from ..orders import KeyedOrders
 from ..plan import OrderPlan, Plan, ReplayPlan
 from ..rng import Path, Purpose, SequentialRng, Shuffle
@@ -85,6 +85,10 @@ class WeightedSampler(_DrawingSampler):
     def __init__(self, weights: ArrayLike) -> None:
         self.weights = self._set_weights('weights', weights)
 
+    def subset(self, indices: ArrayLike) -> WeightedSubsetSampler:
+        chosen = check_positions(indices, len(self.weights))
+        return WeightedSubsetSampler(self.weights[chosen], chosen)
+
     def check_length(self, length: int) -> None:
         if len(self.weights) != length:
             raise ValueError(f'the sampler has {len(self.weights)} weights, the data has {length} samples')
@@ -150,6 +154,10 @@ class WeightedSubsetSampler(_DrawingSampler):
 
     def map_indices(self, indices: Any) -> Any:
         return self.indices[indices]
+
+    def subset(self, indices: ArrayLike) -> WeightedSubsetSampler:
+        chosen = check_positions(indices, len(self.indices))
+        return WeightedSubsetSampler(self.sub_weights[chosen], self.indices[chosen])
 
     def check_length(self, length: int) -> None:
         check_range('indices', self._bounds, length)
