@@ -98,8 +98,9 @@ class RandomAccessDataSource(IndexedDataSource):
         Parameters
         ----------
         indices : 1-D array-like of integers
-            Positions among the samples of this source, as for `samples_by_indices`, such as
-            `batchup.splits` returns. Repetitions and weights stay what they are.
+            Positions among the samples of this source, as for `samples_by_indices`; those of
+            a part that `batchup.splits.train_test_split` returns, for example. Repetitions
+            and weights stay what they are.
 
         Raises
         ------

@@ -35,7 +35,7 @@ def grouped_parts(groups: Labels, sizes: Sequence[int], rng: SequentialRng | Non
 def check_groups(n_groups: int, number: int, what: str) -> None:
     """Raise an error unless there is a group for each part."""
     if n_groups < number:
-        raise ValueError(f'groups: there are {n_groups} groups, too few for {number} {what}, which need one each')
+        raise ValueError(f'groups holds too few groups, {n_groups}, for {number} {what}, which need one each')
 
 
 def _choose_in_turn(left: list[int], counts: list[int], sizes: Sequence[int]) -> Iterator[tuple[int, list[int]]]:

@@ -69,7 +69,8 @@ def _check_size(part: int, size: Any) -> int | float | None:
         raise ValueError(f'size of part {part} must be positive, got {size}')
     if is_fraction(size) and size > 1:
         raise ValueError(f'size of part {part} is a fraction above 1, {size}; write an integer for a number of samples')
-    return int(size) if is_integer(size) else float(size)
+    # By its digits: a float32 of 0.1 means 0.1.
+    return int(size) if is_integer(size) else float(str(size))
 
 
 def _quotas(n: int, given: list[int | float | None]) -> list[Fraction]:
@@ -96,6 +97,10 @@ def train_test_sizes(n: int, test_size: Any, train_size: Any) -> tuple[int, int]
     (7, 3)
     """
     test_size = 0.25 if test_size is None and train_size is None else test_size
+    if is_fraction(test_size) and is_fraction(train_size) and test_size + train_size > 1:
+        raise ValueError(
+            f'train_size={train_size} and test_size={test_size} sum to {train_size + test_size:g}, above 1'
+        )
     n_test = _count('test_size', test_size, n, math.ceil)
     n_train = _count('train_size', train_size, n, math.floor)
     if n_test is not None and n_train is not None and n_test + n_train > n:

@@ -35,7 +35,7 @@ def check_counts(name: str, labels: Labels, number: int, what: str) -> None:
     rare = np.flatnonzero(labels.counts < number)
     if rare.size:
         raise ValueError(
-            f'{name}: class {labels.name(rare[0])} has {labels.counts[rare[0]]} samples, too few for {number} {what}, '
+            f'{name}: class {labels.name(rare[0])} has too few samples, {labels.counts[rare[0]]}, for {number} {what}, '
             'which need one each; leave it out or join it with another class'
         )
 

@@ -78,7 +78,7 @@ def _check_times(times: ArrayLike) -> NDArray[Any]:
     array = np.asarray(times)
     if array.ndim != 1:
         raise ValueError(f'times must have one dimension, a time for each sample, got shape {array.shape}')
-    if array.dtype.kind not in 'iufmM' and array.size:
+    if array.dtype.kind not in 'iufmM':
         raise TypeError(
             f'times must be numbers, datetime64 or timedelta64, got dtype {array.dtype}; '
             "for dates and times of other kinds write np.array(times, 'datetime64[us]')"
@@ -91,11 +91,10 @@ def _check_times(times: ArrayLike) -> NDArray[Any]:
 
 def _check_gap(gap: Any, times: NDArray[Any]) -> Any:
     """Return the gap in a form that can be compared with differences of the times."""
-    if times.dtype.kind in 'iuf' and (is_integer(gap) or is_fraction(gap)):
-        given = gap
-    elif times.dtype.kind in 'mM' and (
-        isinstance(gap, (np.timedelta64, datetime.timedelta)) or (is_integer(gap) and gap == 0)
-    ):
+    is_difference = isinstance(gap, (np.timedelta64, datetime.timedelta))
+    if times.dtype.kind in 'iuf' and not is_difference and (is_integer(gap) or is_fraction(gap)):
+        given = int(gap) if is_integer(gap) else float(gap)
+    elif times.dtype.kind in 'mM' and (is_difference or (is_integer(gap) and gap == 0)):
         given = np.timedelta64(gap)
     else:
         kind = 'a number' if times.dtype.kind in 'iuf' else 'a timedelta64 or datetime.timedelta'
@@ -109,7 +108,9 @@ def _move_boundaries(moments: NDArray[Any], stops: list[int]) -> list[int]:
     """Move the end of each part to the nearest change of time, one of its own for each part."""
     changes = np.append(np.flatnonzero(moments[1:] != moments[:-1]) + 1, len(moments))
     if len(changes) < len(stops):
-        raise ValueError(f'times has {len(changes)} different values, too few for {len(stops)} parts')
+        raise ValueError(
+            f'times holds too few different values, {len(changes)}, for {len(stops)} parts, which need one each'
+        )
     moved, first = [], 0
     for part, stop in enumerate(stops):
         last = len(changes) - len(stops) + part
