@@ -93,7 +93,7 @@ def _check_gap(gap: Any, times: NDArray[Any]) -> Any:
     """Return the gap in a form that can be compared with differences of the times."""
     is_difference = isinstance(gap, (np.timedelta64, datetime.timedelta))
     if times.dtype.kind in 'iuf' and not is_difference and (is_integer(gap) or is_fraction(gap)):
-        given = int(gap) if is_integer(gap) else float(gap)
+        given: Any = int(gap) if is_integer(gap) else float(gap)
     elif times.dtype.kind in 'mM' and (is_difference or (is_integer(gap) and gap == 0)):
         given = np.timedelta64(gap)
     else:
