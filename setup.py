@@ -37,6 +37,7 @@ setup(
             'pytest',
             'ray',
             'ruff',
+            'scikit-learn',
             'scipy',
             'sphinx',
             'threadpoolctl',

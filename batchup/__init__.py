@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import image as image
     from . import sampling as sampling
+    from . import splits as splits
     from . import work_pool as work_pool
     from .data_source import AbstractDataSource as AbstractDataSource
     from .data_source import ArrayDataSource as ArrayDataSource
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 __version__ = '1.0.0.dev0'
 
-_SUBMODULES = ('config', 'data_source', 'datasets', 'errors', 'image', 'sampling', 'work_pool')
+_SUBMODULES = ('config', 'data_source', 'datasets', 'errors', 'image', 'sampling', 'splits', 'work_pool')
 
 _HOMES = {
     'AbstractDataSource': 'data_source',

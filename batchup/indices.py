@@ -138,3 +138,9 @@ def check_batch_indices(name: str, indices: Any, length: int) -> IndexArray:
     array = check_indices(name, indices)
     check_range(name, bounds(array), length)
     return array
+
+
+def check_positions(indices: Any, length: int) -> IndexArray:
+    """Return indices into something of `length` as an array of new ones that are 0 or more."""
+    array = check_batch_indices('indices', indices, length)
+    return np.where(array < 0, array + length, array)

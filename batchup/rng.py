@@ -26,6 +26,7 @@ class Purpose(enum.IntEnum):
     CHOICE = 1
     SAMPLER = 2
     MAP = 3
+    SPLIT = 4
 
 
 def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:

@@ -19,8 +19,20 @@ LAYERS = {
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],
-    'plans': ['plan', 'joint_plan', 'orders', 'sampling', '_samplers', 'options'],
-    'ground': ['errors', 'arguments', 'batch', 'indices', 'rng', 'adapters', 'gather', 'image', '_files', 'config', 'padding'],
+    'plans': ['plan', 'joint_plan', 'orders', 'sampling', '_samplers', 'options', 'splits', '_splits'],
+    'ground': [
+        'errors',
+        'arguments',
+        'batch',
+        'indices',
+        'rng',
+        'adapters',
+        'gather',
+        'image',
+        '_files',
+        'config',
+        'padding',
+    ],
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}
 

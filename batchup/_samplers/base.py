@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from ..arguments import check_batch_size, overridden
 from ..indices import IndexArray, check_batch_indices, check_indices
 from ..plan import Plan, ReplayPlan
@@ -37,6 +39,16 @@ class AbstractSampler:
     def map_indices(self, indices: Any) -> Any:
         """Map positions among the sampler's samples to indices into the data."""
         return indices
+
+    def subset(self, indices: ArrayLike) -> AbstractSampler:
+        """Return a sampler like this one of only some of its samples.
+
+        Parameters
+        ----------
+        indices : 1-D array-like of integers
+            Positions among the sampler's samples, as for `map_indices`.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not implement subset')
 
     def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
         """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.

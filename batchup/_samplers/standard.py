@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import check_non_negative, check_repeats
 from ..errors import SampleIndexError
-from ..indices import bounds, check_indices, check_range
+from ..indices import bounds, check_indices, check_positions, check_range
 from ..orders import permutations
 from ..plan import OrderPlan, Plan, total_samples
 from ..rng import Path, Purpose, Shuffle
@@ -38,6 +38,9 @@ class StandardSampler(PlannedSampler):
 
     def num_indices_generated(self) -> int | float:
         return total_samples(self.length, self.repeats)
+
+    def subset(self, indices: ArrayLike) -> SubsetSampler:
+        return SubsetSampler(check_positions(indices, self.length), self.repeats)
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         orders = permutations(range(self.length), shuffle, Purpose.ORDER, path)
@@ -76,6 +79,9 @@ class SubsetSampler(PlannedSampler):
 
     def map_indices(self, indices: Any) -> Any:
         return self.indices[indices]
+
+    def subset(self, indices: ArrayLike) -> SubsetSampler:
+        return SubsetSampler(self.indices[check_positions(indices, len(self.indices))], self.repeats)
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         orders = permutations(self.indices, shuffle, Purpose.ORDER, path)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import check_integer, check_non_negative
-from ..indices import IndexArray, bounds, check_indices, check_range
+from ..indices import IndexArray, bounds, check_indices, check_positions, check_range
 from ..orders import DrawnOrders, KeyedOrders, Orders
 from ..plan import OrderPlan, Plan, ReplayPlan
 from ..rng import Path, Purpose, SequentialRng, Shuffle
@@ -151,6 +151,10 @@ class WeightedSampler(_DrawingSampler):
             raise ValueError(f'weights must stay as many as they were, got {len(normalised)} for {len(self.weights)}')
         self._use(WeightTable(normalised))
 
+    def subset(self, indices: ArrayLike) -> WeightedSubsetSampler:
+        chosen = check_positions(indices, len(self.weights))
+        return WeightedSubsetSampler(self.weights[chosen], chosen, n_samples=self.n_samples, replace=self.replace)
+
     def check_length(self, length: int) -> None:
         if len(self.weights) != length:
             raise ValueError(f'the sampler has {len(self.weights)} weights, the data has {length} samples')
@@ -241,6 +245,11 @@ class WeightedSubsetSampler(_DrawingSampler):
 
     def map_indices(self, indices: Any) -> Any:
         return self.indices[indices]
+
+    def subset(self, indices: ArrayLike) -> WeightedSubsetSampler:
+        chosen = check_positions(indices, len(self.indices))
+        sub_weights, indices = self.sub_weights[chosen], self.indices[chosen]
+        return WeightedSubsetSampler(sub_weights, indices, n_samples=self.n_samples, replace=self.replace)
 
     def check_length(self, length: int) -> None:
         check_range('indices', self._bounds, length)

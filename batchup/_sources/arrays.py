@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import mmap
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,8 @@ from ..plan import Plan, Request
 from ..rng import Path
 from ..stream import Stream
 from .base import IndexedDataSource
+
+Source = TypeVar('Source', bound='RandomAccessDataSource')
 
 
 class RandomAccessDataSource(IndexedDataSource):
@@ -88,6 +91,35 @@ class RandomAccessDataSource(IndexedDataSource):
     def samples_by_indices(self, indices: Any) -> Batch:
         """Read samples by indices that go through the sampler: for a subset, positions in it."""
         return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
+
+    def subset(self: Source, indices: ArrayLike) -> Source:
+        """Return a source like this one, over the same data, that uses only some of its samples.
+
+        Parameters
+        ----------
+        indices : 1-D array-like of integers
+            Positions among the samples of this source, as for `samples_by_indices`; those of
+            a part that `batchup.splits.train_test_split` returns, for example. Repetitions
+            and weights stay what they are.
+
+        Raises
+        ------
+        TypeError
+            If the source has a sampler of your own that does not implement `subset`.
+        IndexError
+            If an index is out of range.
+
+        >>> import numpy as np
+        >>> ArrayDataSource([np.arange(5) * 10]).subset([4, 0]).samples_by_indices([0, 1])
+        (array([40,  0]),)
+        """
+        iterators = ('in_order_indices_batch_iterator', 'shuffled_indices_batch_iterator')
+        own = any(overridden(self.sampler, method) for method in iterators)
+        if own and not overridden(self.sampler, 'subset'):
+            raise TypeError(f'the sampler {type(self.sampler).__name__} does not implement subset(indices)')
+        chosen = copy.copy(self)
+        chosen.sampler = self.sampler.subset(indices)
+        return chosen
 
     def batch_iterator(  # type: ignore[override]
         self,

@@ -1,0 +1,1 @@
+"""The splits behind `batchup.splits`."""
