@@ -40,10 +40,15 @@ def check_non_negative(name: str, value: Any) -> int:
 
 def check_batch_size(batch_size: Any) -> int:
     """Return a batch size as an `int` of 1 or more."""
-    size = check_integer('batch_size', batch_size)
-    if size < 1:
-        raise ValueError(f'batch_size must be at least 1, got {size}')
-    return size
+    return check_positive('batch_size', batch_size)
+
+
+def check_positive(name: str, value: Any) -> int:
+    """Return an integer of 1 or more as an `int`."""
+    number = check_integer(name, value)
+    if number < 1:
+        raise ValueError(f'{name} must be at least 1, got {number}')
+    return number
 
 
 def check_repeats(repeats: Any) -> int:

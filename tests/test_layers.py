@@ -19,7 +19,7 @@ LAYERS = {
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],
-    'plans': ['plan', 'joint_plan', 'orders', 'sampling', '_samplers', 'options'],
+    'plans': ['plan', 'joint_plan', 'orders', 'feistel', 'shuffles', 'sampling', '_samplers', 'options'],
     'ground': ['errors', 'arguments', 'batch', 'indices', 'rng', 'adapters', 'gather', 'image'],
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}

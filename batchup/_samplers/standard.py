@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from ..arguments import check_non_negative, check_repeats
 from ..errors import SampleIndexError
 from ..indices import bounds, check_indices, check_range
-from ..orders import permutations
+from ..orders import sample_orders
 from ..plan import OrderPlan, Plan, total_samples
-from ..rng import Path, Purpose, Shuffle
+from ..rng import Path, Shuffle
 from .base import PlannedSampler
 
 
@@ -40,7 +40,7 @@ class StandardSampler(PlannedSampler):
         return total_samples(self.length, self.repeats)
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
-        orders = permutations(range(self.length), shuffle, Purpose.ORDER, path)
+        orders = sample_orders(range(self.length), shuffle, path)
         name = f'{self.length} samples x {self.repeats}'
         return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last)
 
@@ -78,7 +78,7 @@ class SubsetSampler(PlannedSampler):
         return self.indices[indices]
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
-        orders = permutations(self.indices, shuffle, Purpose.ORDER, path)
+        orders = sample_orders(self.indices, shuffle, path)
         name = f'{len(self.indices)} chosen samples x {self.repeats}'
         return OrderPlan(name, orders, len(self.indices), self.repeats, batch_size, shuffle, drop_last)
 
