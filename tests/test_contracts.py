@@ -10,7 +10,17 @@ import pytest
 from batchup.batch import batch_length, leaves
 from batchup.errors import StateMismatchError
 
-from .cases import BATCH_SIZE, DRAWN_SHUFFLES, ENDLESS, RANDOM_ACCESS, SHUFFLES, SINGLE, STREAMED, assert_same_batches
+from .cases import (
+    BATCH_SIZE,
+    DRAWN_SHUFFLES,
+    ENDLESS,
+    OBJECT_SHUFFLES,
+    RANDOM_ACCESS,
+    SHUFFLES,
+    SINGLE,
+    STREAMED,
+    assert_same_batches,
+)
 
 # More batches than any finite case has, and enough to pass several repetitions of endless ones.
 ENOUGH = 15
@@ -20,12 +30,13 @@ ALL = {**FINITE, **ENDLESS}
 
 finite = pytest.mark.parametrize('name', FINITE)
 every = pytest.mark.parametrize('name', ALL)
-shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
+ALL_SHUFFLES = {**SHUFFLES, **OBJECT_SHUFFLES}
+shuffled = pytest.mark.parametrize('shuffle', ALL_SHUFFLES)
 
 
 def open_stream(name, shuffle, **kwargs):
     """Open a stream over a new source; weighted sources have no order."""
-    source, kwargs = ALL[name](), {**SHUFFLES[shuffle](), **kwargs}
+    source, kwargs = ALL[name](), {**ALL_SHUFFLES[shuffle](), **kwargs}
     if 'shuffle' not in kwargs and name in ENDLESS and name != 'endless':
         kwargs['shuffle'] = 7
     if name in STREAMED:
