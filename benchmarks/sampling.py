@@ -48,7 +48,7 @@ def peak_memory(work: Callable[[], object]) -> int:
 def report(row: str, what: str, value: float, target: float | None, unit: str) -> None:
     """Print a line of the table."""
     verdict = '' if target is None else f'target {target:<4} {"met" if value <= target else "MISSED"}'
-    print(f'{row:>3}  {what:<62} {value:8.2f} {unit:<12} {verdict}', flush=True)
+    print(f'{row:>3}  {what:<64} {value:8.2f} {unit:<12} {verdict}', flush=True)
 
 
 def walk(plan: Plan, windows: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchup.data_source import ArrayDataSource, ChoiceDataSource
+from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataSource
 from batchup.errors import SampleIndexError, StateMismatchError
 from batchup.feistel import ROUNDS, Feistel
 from batchup.sampling import (
@@ -22,7 +22,7 @@ from batchup.sampling import (
 )
 from batchup.work_pool import WorkerThreadPool
 
-from .cases import PlainSampler, assert_same_batches, jitter, numbers
+from .cases import PlainSampler, assert_same_batches, call_batches, jitter, numbers
 
 SHUFFLES = {
     'full': FullShuffle(42),
@@ -285,6 +285,12 @@ def test_states_name_the_shuffle(shuffle):
 def test_random_functions_draw_as_by_the_seed():
     source = numbers(10).map(jitter, rng=True)
     drawn = [[batch[1] for batch in source.batch_iterator(3, shuffle=s)] for s in (42, BlockShuffle(42, 2))]
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_random_functions_over_a_callable_draw_as_by_the_seed():
+    source = CallableDataSource(call_batches).map(jitter, rng=True)
+    drawn = [[batch[1] for batch in source.batch_iterator(4, shuffle=s)] for s in (42, ComputedShuffle(42))]
     np.testing.assert_array_equal(*drawn)
 
 

@@ -19,7 +19,7 @@ class StandardSampler(PlannedSampler):
     """All samples of a data set, in order or shuffled, one or more times.
 
     Shuffled, every repetition is a new permutation; it takes 8 bytes a sample, and about
-    30 nanoseconds a sample to draw.
+    30 nanoseconds a sample to draw. A `ComputedShuffle` or a `BlockShuffle` takes less.
 
     Parameters
     ----------
