@@ -71,7 +71,7 @@ def shuffle_of_a_billion(row: str, what: str, shuffle: object, targets: Iterable
     )
     report(row, f'{what}: memory of 1000 windows', peak_memory(lambda: walk(plan(), 1000)) / 1e6, memory, 'MB')
     seconds = best_time(lambda: walk(plan(), 100))
-    report(row, f'{what}: in windows of 256 batches of 64', seconds / (100 * WINDOW * 64) * 1e9, index, 'ns an index')
+    report(row, f'{what}: windows of 256 batches of 64', seconds / (100 * WINDOW * 64) * 1e9, index, 'ns an index')
     seconds = best_time(lambda: [None for _ in islice(plan(), 10_000)])
     report(row, f'{what}: batch by batch of 64', seconds / (10_000 * 64) * 1e9, None, 'ns an index')
 
@@ -84,7 +84,7 @@ def permutation(row: str) -> None:
 
 
 def row_14() -> None:
-    what = '1,000,000,000 samples'
+    what = '1e9 samples'
     shuffle_of_a_billion('14', f'{what}, ComputedShuffle', ComputedShuffle(42), (5, 16, 15))
     shuffle_of_a_billion('14', f'{what}, BlockShuffle of 1000', BlockShuffle(42, 1000), (None, None, None))
     permutation('14')
