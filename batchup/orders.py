@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import ReplayError
 from .indices import IndexArray, Leaf
-from .rng import Path, Purpose, SequentialRng, Shuffle
+from .rng import Path, Purpose, Runs, SeededShuffle, SequentialRng, Shuffle
 
 
 class FixedOrder:
@@ -122,6 +122,44 @@ class DistinctOrders:
         return _read_only(np.concatenate([start[~used], start[used], order[self._batch_size :]]))
 
 
+class ComputedOrders:
+    """Orders of a shuffle that is an object: runs of them are computed when they are asked for.
+
+    Of a subset, the shuffle orders the positions in the subset.
+    """
+
+    def __init__(self, permuted: range | IndexArray, maker: SeededShuffle, shuffle: Shuffle, path: Path) -> None:
+        self._permuted = permuted
+        self._maker = maker
+        self._shuffle = shuffle
+        self._path = path
+        self._latest: tuple[int, Runs] | None = None
+
+    def __getitem__(self, repetition: int) -> Runs:
+        latest = self._latest
+        if latest is None or latest[0] != repetition:
+            latest = self._latest = repetition, self._make(repetition)
+        return latest[1]
+
+    def _make(self, repetition: int) -> Runs:
+        permuted = self._permuted
+        rng = self._shuffle.generator(Purpose.ORDER, repetition, *self._path)
+        if isinstance(permuted, range):
+            return self._maker.make_order(permuted.stop, rng)
+        return _Chosen(permuted, self._maker.make_order(len(permuted), rng))
+
+
+class _Chosen:
+    """An order of chosen samples, from an order of their positions."""
+
+    def __init__(self, indices: IndexArray, positions: Runs) -> None:
+        self._indices = indices
+        self._positions = positions
+
+    def __getitem__(self, run: slice) -> IndexArray:
+        return self._indices[self._positions[run]]
+
+
 Orders = FixedOrder | KeyedOrders | DrawnOrders | DistinctOrders
 
 
@@ -149,6 +187,13 @@ def distinct_permutations(
     if isinstance(orders, (KeyedOrders, DrawnOrders)):
         return DistinctOrders(orders, len(permuted), batch_size)
     return orders
+
+
+def sample_orders(permuted: range | IndexArray, shuffle: Shuffle, path: Path) -> Orders | ComputedOrders:
+    """Return the orders in which a shuffle goes through samples, one for each repetition."""
+    if shuffle.maker is None:
+        return permutations(permuted, shuffle, Purpose.ORDER, path)
+    return ComputedOrders(permuted, shuffle.maker, shuffle, path)
 
 
 def passed(what: str) -> ReplayError:

@@ -19,12 +19,15 @@ from .arguments import check_integer
 from .errors import EndOfPlanError
 from .gather import Memory
 from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, own_array
-from .orders import Orders, passed
+from .orders import ComputedOrders, Orders, passed
 from .rng import Path, Purpose, Shuffle, keyed_generator
 
 # How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
 # the window. Smaller: more work for each batch.
 WINDOW_BATCHES = 256
+# How many indices of a computed order a window holds, unless a batch has more. Larger: more
+# memory, and time before the first batch. Smaller: less to do at once, at more cost each.
+COMPUTED_AT_ONCE = 65_536
 
 
 class Request(NamedTuple):
@@ -215,7 +218,7 @@ class OrderPlan(Plan):
 
     Parameters
     ----------
-    orders : FixedOrder, KeyedOrders or DrawnOrders
+    orders : FixedOrder, KeyedOrders, DrawnOrders or ComputedOrders
         The order of each repetition.
     length : int
         The number of samples of a repetition.
@@ -228,7 +231,7 @@ class OrderPlan(Plan):
     def __init__(
         self,
         name: str,
-        orders: Orders,
+        orders: Orders | ComputedOrders,
         length: int,
         repeats: int,
         batch_size: int,
@@ -241,6 +244,7 @@ class OrderPlan(Plan):
         self._order_length = length
         self._samples = min(samples, total_samples(length, repeats))
         self._batch_size = batch_size
+        self._most = max(1, COMPUTED_AT_ONCE // batch_size) if isinstance(orders, ComputedOrders) else math.inf
         self.length = count_batches(self._samples, batch_size, drop_last)
         self.shuffle = shuffle
         self.pure = shuffle.pure
@@ -252,7 +256,7 @@ class OrderPlan(Plan):
         self.check_number(number)
         repetition, offset = divmod(number * self._batch_size, self._order_length)
         left = self._samples - number * self._batch_size
-        whole = min(int(min(self._order_length - offset, left)) // self._batch_size, limit)
+        whole = int(min(min(self._order_length - offset, left) // self._batch_size, limit, self._most))
         if whole:
             return self._orders[repetition][offset : offset + whole * self._batch_size], whole
         return self._across(repetition, offset, min(self._batch_size, left)), 1

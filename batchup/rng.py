@@ -7,13 +7,15 @@ epoch, ...))`, so it can be made again at any time and in any process. A `Random
 
 from __future__ import annotations
 
+import abc
 import enum
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from .arguments import check_non_negative, is_integer
+from .indices import IndexArray
 
 SequentialRng = np.random.RandomState | np.random.Generator
 Path = tuple[int, ...]
@@ -34,6 +36,31 @@ def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generat
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose, *key))))
 
 
+class Runs(Protocol):
+    """An order of samples, as far as plans need it: any run of it can be had."""
+
+    def __getitem__(self, run: slice, /) -> IndexArray: ...
+
+
+class SeededShuffle(abc.ABC):
+    """Base class of shuffles that are objects; they may stand wherever a seed may.
+
+    Attributes
+    ----------
+    seed : int
+        The seed, which all else that is random is keyed by.
+    plain : bool
+        Whether the order is the permutation that the seed alone gives.
+    """
+
+    seed: int
+    plain: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def make_order(self, length: int, rng: np.random.Generator) -> Runs:
+        """Make the order of `length` samples from the draws of a generator of its own."""
+
+
 @dataclass(frozen=True)
 class Shuffle:
     """How the samples of an epoch are shuffled: in order, by a seed, or by a sequential generator.
@@ -46,18 +73,21 @@ class Shuffle:
         The sequential generator of a drawn shuffle.
     epoch : int
         Selects the order that a seed gives, and keys random mapped functions.
+    maker : SeededShuffle or None
+        Makes the order of samples, if that is not the permutation that the seed gives.
     """
 
     seed: int | None = None
     rng: SequentialRng | None = None
     epoch: int = 0
+    maker: SeededShuffle | None = None
 
     @classmethod
     def coerce(cls, shuffle: Any, epoch: Any = 0) -> Shuffle:
         """Interpret the arguments `shuffle` and `epoch` as users give them.
 
         `None` and `False` mean in order, `True` NumPy's global generator, an integer a
-        seed; a `RandomState` or a `Generator` is used as given.
+        seed; a `RandomState` or a `Generator` is used as given, and so is a `SeededShuffle`.
         """
         epoch = check_non_negative('epoch', epoch)
         if shuffle is None or (isinstance(shuffle, (bool, np.bool_)) and not shuffle):
@@ -66,11 +96,13 @@ class Shuffle:
             return cls(rng=_global_rng(), epoch=epoch)
         if isinstance(shuffle, (np.random.RandomState, np.random.Generator)):
             return cls(rng=shuffle, epoch=epoch)
+        if isinstance(shuffle, SeededShuffle):
+            return cls(seed=shuffle.seed, epoch=epoch, maker=None if shuffle.plain else shuffle)
         if is_integer(shuffle):
             return cls(seed=check_non_negative('the seed shuffle=', shuffle), epoch=epoch)
         raise TypeError(
-            'shuffle must be None, a bool, an integer seed, a numpy.random.RandomState or a numpy.random.Generator, '
-            f'got {shuffle!r} ({type(shuffle).__name__})'
+            'shuffle must be None, a bool, an integer seed, a shuffle of batchup.sampling, '
+            f'a numpy.random.RandomState or a numpy.random.Generator, got {shuffle!r} ({type(shuffle).__name__})'
         )
 
     @property
@@ -98,6 +130,8 @@ class Shuffle:
     def __str__(self) -> str:
         if self.in_order:
             return 'in order'
+        if self.maker is not None:
+            return str(self.maker)
         return f'seed {self.seed}' if self.pure else type(self.rng).__name__
 
 

@@ -1,7 +1,8 @@
-"""Samplers: which samples make up an epoch, in order or shuffled.
+"""Samplers and shuffles: which samples make up an epoch, and in which order.
 
 A sampler makes batches of sample indices, and a `batchup.plan.Plan` of them. Users write
-their own as a subclass of `AbstractSampler` with plain generators.
+their own as a subclass of `AbstractSampler` with plain generators. What shuffles cost, and how well they mix, is in
+`batchup.shuffles`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from ._samplers.quotas import PKSampler, QuotaSampler
 from ._samplers.standard import StandardSampler, SubsetSampler
 from ._samplers.weighted import WeightedSampler, WeightedSubsetSampler
 from .arguments import check_batch_size, check_non_negative
+from .shuffles import BlockShuffle, ComputedShuffle, FullShuffle
 
 __all__ = [
     'AbstractSampler',
+    'BlockShuffle',
     'BucketSampler',
+    'ComputedShuffle',
+    'FullShuffle',
     'GroupSampler',
     'PKSampler',
     'QuotaSampler',

@@ -17,7 +17,14 @@ from batchup.data_source import (
     IteratorDataSource,
     RandomAccessDataSource,
 )
-from batchup.sampling import AbstractSampler, StandardSampler, WeightedSampler, WeightedSubsetSampler
+from batchup.sampling import (
+    AbstractSampler,
+    BlockShuffle,
+    ComputedShuffle,
+    StandardSampler,
+    WeightedSampler,
+    WeightedSubsetSampler,
+)
 
 BATCH_SIZE = 4
 
@@ -73,7 +80,7 @@ class PlainSource(AbstractDataSource):
 
 
 def as_random_state(shuffle: Any) -> Any:
-    return shuffle if hasattr(shuffle, 'permutation') else np.random.RandomState(shuffle)
+    return shuffle if hasattr(shuffle, 'permutation') else np.random.RandomState(getattr(shuffle, 'seed', shuffle))
 
 
 def call_batches(batch_size: int, **kwargs: Any) -> Iterator[Any]:
@@ -208,6 +215,11 @@ DRAWN_SHUFFLES: dict[str, Callable[[], dict[str, Any]]] = {
     'generator': lambda: {'shuffle': np.random.default_rng(12345)},
 }
 SHUFFLES = {**PURE_SHUFFLES, **DRAWN_SHUFFLES}
+# These differ from a seed in their indices alone: what does not depend on indices goes without them.
+OBJECT_SHUFFLES: dict[str, Callable[[], dict[str, Any]]] = {
+    'computed': lambda: {'shuffle': ComputedShuffle(42), 'epoch': 3},
+    'blocks': lambda: {'shuffle': BlockShuffle(42, 2, window=2), 'epoch': 3},
+}
 
 # One of each kind, as the argument alone.
 SHUFFLE_ARGUMENTS: dict[str, Callable[[], Any]] = {

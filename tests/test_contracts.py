@@ -15,6 +15,7 @@ from .cases import (
     DRAWN,
     DRAWN_SHUFFLES,
     ENDLESS,
+    OBJECT_SHUFFLES,
     RANDOM_ACCESS,
     SHUFFLES,
     SINGLE,
@@ -32,12 +33,13 @@ PLANNED = {**RANDOM_ACCESS, **DRAWN, **ENDLESS}
 
 finite = pytest.mark.parametrize('name', FINITE)
 every = pytest.mark.parametrize('name', ALL)
-shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
+ALL_SHUFFLES = {**SHUFFLES, **OBJECT_SHUFFLES}
+shuffled = pytest.mark.parametrize('shuffle', ALL_SHUFFLES)
 
 
 def open_stream(name, shuffle, **kwargs):
     """Open a stream over a new source; weighted sources have no order."""
-    source, kwargs = ALL[name](), {**SHUFFLES[shuffle](), **kwargs}
+    source, kwargs = ALL[name](), {**ALL_SHUFFLES[shuffle](), **kwargs}
     if 'shuffle' not in kwargs and name in UNORDERED:
         kwargs['shuffle'] = 7
     if name in STREAMED:

@@ -19,7 +19,18 @@ LAYERS = {
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
     'streams': ['stream', 'feeds', 'batch_map'],
-    'plans': ['plan', 'joint_plan', 'orders', 'sampling', '_samplers', 'options', 'splits', '_splits'],
+    'plans': [
+        'plan',
+        'joint_plan',
+        'options',
+        'sampling',
+        '_samplers',
+        'orders',
+        'shuffles',
+        'feistel',
+        'splits',
+        '_splits',
+    ],
     'ground': [
         'errors',
         'arguments',
@@ -28,10 +39,10 @@ LAYERS = {
         'rng',
         'adapters',
         'gather',
-        'image',
-        '_files',
-        'config',
         'padding',
+        'image',
+        'config',
+        '_files',
     ],
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
+from batchup.sampling import BlockShuffle
 
 LENGTHS = st.integers(0, 50)
 BATCH_SIZES = st.integers(1, 60)
@@ -21,6 +22,7 @@ SHUFFLES = st.sampled_from(
         lambda: 42,
         lambda: np.random.RandomState(1),
         lambda: np.random.default_rng(1),
+        lambda: BlockShuffle(1, 3, window=4),
     ]
 )
 

@@ -57,7 +57,7 @@ class AbstractSampler:
         ----------
         batch_size : int
             The number of samples in a batch.
-        shuffle : None, bool, int, RandomState or Generator
+        shuffle : None, bool, int, RandomState, Generator, or a shuffle of `batchup.sampling`
             As in `batchup.data_source.RandomAccessDataSource.batch_iterator`.
         epoch : int
             Selects the order that a seed gives.

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from ..arguments import check_non_negative, check_repeats
 from ..errors import SampleIndexError
 from ..indices import bounds, check_indices, check_positions, check_range
-from ..orders import permutations
+from ..orders import sample_orders
 from ..plan import OrderPlan, Plan, total_samples
-from ..rng import Path, Purpose, Shuffle
+from ..rng import Path, Shuffle
 from .base import PlannedSampler
 
 
@@ -19,7 +19,7 @@ class StandardSampler(PlannedSampler):
     """All samples of a data set, in order or shuffled, one or more times.
 
     Shuffled, every repetition is a new permutation; it takes 8 bytes a sample, and about
-    30 nanoseconds a sample to draw.
+    30 nanoseconds a sample to draw. A `ComputedShuffle` or a `BlockShuffle` takes less.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class StandardSampler(PlannedSampler):
         return SubsetSampler(check_positions(indices, self.length), self.repeats)
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
-        orders = permutations(range(self.length), shuffle, Purpose.ORDER, path)
+        orders = sample_orders(range(self.length), shuffle, path)
         name = f'{self.length} samples x {self.repeats}'
         return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last)
 
@@ -84,7 +84,7 @@ class SubsetSampler(PlannedSampler):
         return SubsetSampler(self.indices[check_positions(indices, len(self.indices))], self.repeats)
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
-        orders = permutations(self.indices, shuffle, Purpose.ORDER, path)
+        orders = sample_orders(self.indices, shuffle, path)
         name = f'{len(self.indices)} chosen samples x {self.repeats}'
         return OrderPlan(name, orders, len(self.indices), self.repeats, batch_size, shuffle, drop_last)
 

@@ -137,7 +137,7 @@ class WeightedSampler(_DrawingSampler):
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """The weights, normalised: a read-only array of shape (n,), float64.
+        """The normalised weights, a read-only array of shape (n,), float64.
 
         As many others may be assigned. Iterators made from then on draw by them, those that
         are open stay with theirs, and states saved before do not fit any more.
@@ -236,7 +236,7 @@ class WeightedSubsetSampler(_DrawingSampler):
 
     @property
     def sub_weights(self) -> NDArray[np.float64]:
-        """The weights, normalised; others may be assigned, as to `WeightedSampler.weights`."""
+        """The normalised weights; others may be assigned, as to `WeightedSampler.weights`."""
         return self._table.weights
 
     @sub_weights.setter

@@ -136,10 +136,11 @@ class RandomAccessDataSource(IndexedDataSource):
         ----------
         batch_size : int
             The number of samples in a batch; only the very last one may be shorter.
-        shuffle : None, bool, int, RandomState or Generator
+        shuffle : None, bool, int, RandomState, Generator, or a shuffle of `batchup.sampling`
             `None` or `False` for samples in order, an integer for the order that this seed
             gives. A `numpy.random.RandomState` or `Generator` is drawn from as batches need
-            it, `True` stands for NumPy's global one.
+            it, `True` stands for NumPy's global one. A shuffle, such as
+            `BlockShuffle(seed, block_size)`, gives an order of its kind.
         epoch : int
             Selects the order that a seed gives: pass the number of the epoch.
         drop_last : bool

@@ -20,7 +20,7 @@ from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..options import Options, given_facts
 from ..plan import Plan, ReplayPlan, Request, count_batches
-from ..rng import Path
+from ..rng import Path, SeededShuffle
 from ..stream import PlannedFeed, Stream
 
 
@@ -366,6 +366,8 @@ def _key_part(value: Any) -> int:
 
     What else it may be is up to the members that understand it.
     """
+    if isinstance(value, SeededShuffle):
+        value = value.seed
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
     return abs(int(value)) if is_integer(value) else 0
