@@ -59,18 +59,6 @@ def check_repeats(repeats: Any) -> int:
     return number
 
 
-def check_shard(shard: Any) -> tuple[int, int]:
-    """Return a shard as `(rank, count)`; `None` is the only one."""
-    if shard is None:
-        return 0, 1
-    if not isinstance(shard, (tuple, list)) or len(shard) != 2:
-        raise TypeError(f'shard must be a pair (rank, count) or None, got {shard!r}')
-    rank, count = (check_integer(f'{part} of the shard', value) for part, value in zip(('rank', 'count'), shard))
-    if not 0 <= rank < count:
-        raise ValueError(f'shard must be (rank, count) with 0 <= rank < count, got ({rank}, {count})')
-    return rank, count
-
-
 def check_count(name: str, value: Any) -> int | float | None:
     """Return a number of samples: 0 or more, `np.inf` for endless, or `None` for unknown."""
     if value is None or (isinstance(value, float) and value == math.inf):

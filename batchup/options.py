@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import check_batch_size, check_shard, is_integer
+from .arguments import check_batch_size, is_integer
 from .rng import Shuffle, understood
+from .shards import Shard
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,14 @@ class Options:
         How samples are shuffled, and the epoch.
     drop_last : bool
         Whether a short last batch is left out.
-    shard : (rank, count)
+    shard : Shard
         Which part of every batch to take.
     """
 
     batch_size: int
     shuffle: Shuffle
     drop_last: bool
-    shard: tuple[int, int]
+    shard: Shard
 
     @classmethod
     def check(
@@ -39,17 +40,18 @@ class Options:
         epoch: Any = 0,
         drop_last: bool = False,
         shard: Any = None,
+        uneven: Any = 'share',
         **unknown: Any,
     ) -> Options:
         """Check the arguments of `batch_iterator`; the error for an unknown keyword names it."""
         for name in unknown:
             raise TypeError(
                 f'batch_iterator() got an unexpected keyword argument {name!r}; '
-                'it takes batch_size, shuffle, epoch, drop_last and shard'
+                'it takes batch_size, shuffle, epoch, drop_last, shard and uneven'
             )
         if not isinstance(drop_last, bool):
             raise TypeError(f'drop_last must be True or False, got {drop_last!r}')
-        return cls(check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last, check_shard(shard))
+        return cls(check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last, Shard.check(shard, uneven))
 
     def facts(self) -> dict[str, Any]:
         """Return what a saved state must agree with; the shard is free to change."""
@@ -71,7 +73,7 @@ def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     others = {
         name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
         for name, value in sorted(kwargs.items())
-        if name not in ('shuffle', 'epoch', 'shard')
+        if name not in ('shuffle', 'epoch', 'shard', 'uneven')
     }
     return {
         'batch_size': batch_size,

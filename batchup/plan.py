@@ -47,6 +47,8 @@ class Request(NamedTuple):
         The seed of the shuffle, if it has one.
     rank : int
         The rank of the shard.
+    padding : int, optional
+        How many samples at the end of each batch only pad it; `None` if that is not to be told.
     memory : callable, optional
         Gives memory to read arrays into, where the batches are made for another process.
     """
@@ -57,6 +59,7 @@ class Request(NamedTuple):
     epoch: int = 0
     seed: int | None = None
     rank: int = 0
+    padding: int | None = None
     memory: Memory | None = None
 
     def batch(self, number: int) -> Request:
@@ -393,21 +396,3 @@ class _Failed(Iterator[Any]):
 
     def __next__(self) -> Any:
         raise self._error
-
-
-def shard_of(request: Request, rank: int, count: int) -> Request:
-    """Return the part of a request that belongs to one of `count` ranks.
-
-    The ranks share each batch evenly, in order: side by side, their parts are the batch.
-    """
-    if count == 1:
-        return request
-
-    def share(leaf: Leaf) -> Leaf:
-        size = len(leaf) // request.n_batches
-        start, stop = size * rank // count, size * (rank + 1) // count
-        if request.n_batches == 1:
-            return leaf[start:stop]
-        return as_array(leaf).reshape(request.n_batches, size)[:, start:stop].reshape(-1)
-
-    return request._replace(indices=map_leaves(share, request.indices), rank=rank)

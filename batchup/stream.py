@@ -21,7 +21,8 @@ from .arguments import check_non_negative, is_integer
 from .batch import Batch
 from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch
 from .indices import digest
-from .plan import WINDOW_BATCHES, Plan, Request, known_length, shard_of
+from .plan import WINDOW_BATCHES, Plan, Request, known_length
+from .shards import Shard
 
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
@@ -296,11 +297,11 @@ class PlannedFeed(Feed):
         Gives the batches of a request, in order.
     facts : dict
         What must be equal for a state to fit, besides the plan.
-    shard : (rank, count)
+    shard : Shard
         The part of every batch to fetch.
     """
 
-    def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: tuple[int, int] = (0, 1)) -> None:
+    def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard) -> None:
         self.plan = plan
         self.length = plan.length
         self.exact = plan.exact
@@ -326,7 +327,7 @@ class PlannedFeed(Feed):
                 request = self._request(position)
             except EndOfPlanError:
                 return
-            yield shard_of(request, *self._shard)
+            yield self._shard.part_of(request)
             position = request.end
 
     def _request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
@@ -401,7 +402,7 @@ class PlannedFeed(Feed):
         window = self._window(position)
         if window is None:
             return super().describe_batch(position)
-        indices = shard_of(window.batch(position), *self._shard).indices
+        indices = self._shard.part_of(window.batch(position)).indices
         return f'in batch {position} of epoch {window.epoch}, with indices {indices!r}'
 
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batchup.batch import batch_length, leaves
+from batchup.batch import batch_length
 from batchup.errors import StateMismatchError
 
 from .cases import (
@@ -115,18 +115,6 @@ def test_drop_last_leaves_out_a_short_last_batch(name, shuffle):
     stream = open_stream(name, shuffle, drop_last=True)
     assert len(stream) == len(whole)
     assert_same_batches(stream, whole)
-
-
-@pytest.mark.parametrize('name', [name for name in PLANNED if 'map_' not in name])
-@shuffled
-@pytest.mark.parametrize('count', [1, 3])
-def test_shards_are_the_parts_of_the_same_batches(name, shuffle, count):
-    ranks = [batches_of(name, shuffle, shard=(rank, count)) for rank in range(count)]
-    whole = batches_of(name, shuffle)
-    assert [len(batches) for batches in ranks] == [len(whole)] * count
-    for parts, batch in zip(zip(*ranks), whole):
-        for pieces, array in zip(zip(*(leaves(part) for part in parts)), leaves(batch)):
-            np.testing.assert_array_equal(np.concatenate(pieces), array)
 
 
 @every

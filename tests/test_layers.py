@@ -23,6 +23,7 @@ LAYERS = {
         'plan',
         'joint_plan',
         'options',
+        'shards',
         'sampling',
         '_samplers',
         'orders',

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .._sources.base import AbstractDataSource
+from .._sources.base import AbstractDataSource, read_batches
 from ..batch import Batch, Columns
 from ..gather import Memory
 from ..plan import Request
@@ -126,13 +126,14 @@ class Fetch(NamedTuple):
 
 def _fetch(source: AbstractDataSource, request: Request, path: Path, parts: list[Columns | list[Batch]]) -> None:
     """Append the batches of a request, as far as there are any."""
-    columns = source._fetch_columns(request) if request.n_batches > 1 else None
+    alike = request.n_batches > 1 and request.padding is None
+    columns = source._fetch_columns(request) if alike else None
     if columns is not None:
         parts.append(columns)
     else:
         batches: list[Batch] = []
         parts.append(batches)
-        for batch in source._fetch(request, path):
+        for batch in read_batches(source, request, path):
             batches.append(batch)
 
 

@@ -11,12 +11,12 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .._sources.base import AbstractDataSource
+from .._sources.base import AbstractDataSource, read_batches
 from ..arguments import check_integer
 from ..batch import Batch
 from ..errors import EndOfPlanError
 from ..options import Options
-from ..plan import Plan, Request, shard_of
+from ..plan import Plan, Request
 from ..rng import Path
 from ..stream import PlannedFeed, Stream
 from .channel import Backend, Channel
@@ -70,14 +70,15 @@ class ParallelDataSource(AbstractDataSource):
         *,
         epoch: int = 0,
         drop_last: bool = False,
-        shard: tuple[int, int] | None = None,
+        shard: tuple[int, int] | str | None = None,
+        uneven: str = 'share',
     ) -> Stream:
         """Return a stream over the batches of an epoch, and have the workers begin with them.
 
         Parameters are those of `RandomAccessDataSource.batch_iterator`. A `RandomState` or a
         `Generator` is drawn from at once, and ahead of the batches.
         """
-        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard}
+        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
         return self._open(batch_size, kwargs, ())
 
     def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
@@ -95,7 +96,7 @@ class ParallelDataSource(AbstractDataSource):
         """Return a feed whose batches no worker makes."""
         self.pool._warn()
         plan = self.source._make_plan(options, path)
-        feed = PlannedFeed(plan, partial(self.source._fetch, path=path), options.facts(), options.shard)
+        feed = PlannedFeed(plan, partial(read_batches, self.source, path=path), options.facts(), options.shard)
         if feed.sequential:
             with suppress(Exception):  # which arrives at the first batch
                 feed.prepare()
@@ -248,7 +249,7 @@ class PooledFeed(PlannedFeed):
             try:
                 while left > 0:
                     request = self._request(position, left).up_to(left)
-                    requests.append(shard_of(request, *self._shard))
+                    requests.append(self._shard.part_of(request))
                     position, left = request.end, left - request.n_batches
             except EndOfPlanError:
                 if requests:

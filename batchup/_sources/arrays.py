@@ -128,7 +128,8 @@ class RandomAccessDataSource(IndexedDataSource):
         *,
         epoch: int = 0,
         drop_last: bool = False,
-        shard: tuple[int, int] | None = None,
+        shard: tuple[int, int] | str | None = None,
+        uneven: str = 'share',
     ) -> Stream:
         """Return a stream over the batches of an epoch.
 
@@ -145,16 +146,22 @@ class RandomAccessDataSource(IndexedDataSource):
             Selects the order that a seed gives: pass the number of the epoch.
         drop_last : bool
             Whether to leave out a short last batch.
-        shard : (rank, count), optional
+        shard : (rank, count) or 'env', optional
             Take the part of every batch that belongs to this of `count` ranks. The parts of
-            all ranks, side by side, are the batches without `shard`; parts may be empty.
+            all ranks, side by side, are the batches without `shard`. With 'env', the rank and
+            the count are those of the environment variables ``RANK`` and ``WORLD_SIZE``.
+        uneven : {'share', 'drop', 'pad'}
+            What to do with the samples of a batch that the ranks cannot share evenly. By
+            default some ranks have one more than others, and parts may be empty. 'drop'
+            leaves them out. 'pad' repeats a sample in the other ranks, and appends an array
+            to every batch: `True` for real samples, `False` for those that pad.
 
         Returns
         -------
         Stream
             An iterator over tuples of arrays, which belong to the caller.
         """
-        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard}
+        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
         return self._open_own(batch_size, kwargs, ())
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:

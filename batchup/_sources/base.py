@@ -21,6 +21,7 @@ from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..options import Options, given_facts
 from ..plan import Plan, ReplayPlan, Request, count_batches
 from ..rng import Path, SeededShuffle
+from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
 
 
@@ -196,7 +197,7 @@ class IndexedDataSource(AbstractDataSource):
 
     def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
-        fetch = partial(self._fetch, path=path)
+        fetch = partial(read_batches, self, path=path)
         return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
@@ -214,6 +215,15 @@ class IndexedDataSource(AbstractDataSource):
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         """Read the batches of a request as `samples_by_indices_nomapping` does."""
         return super()._fetch(request, path)
+
+
+def read_batches(source: AbstractDataSource, request: Request, path: Path) -> Iterator[Batch]:
+    """Read the batches of a request, and tell which of their samples are padding."""
+    batches = source._fetch(request, path)
+    if request.padding is None:
+        return batches
+    real = real_rows(request)
+    return ((*batch, real.copy()) for batch in batches)
 
 
 class _NotGiven:
