@@ -265,7 +265,9 @@ class PooledFeed(PlannedFeed):
             return 1
         by_time = self._pool._task_seconds / max(self._channel.batch_seconds, 1e-9)
         by_turns = self._grouped_size // (TURNS * self._pool.processes)
-        return max(1, int(min(by_time, by_turns, self._channel.most_batches())))
+        most = max(1, int(min(by_time, by_turns, self._channel.most_batches())))
+        # A power of two: as the measured times vary, groups still fit into the memory of earlier ones.
+        return 1 << (most.bit_length() - 1)
 
     def _forget_before(self, position: int) -> None:
         """Let go of windows that end before the last batch that the user has received."""
