@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DatasetError, StorageError, warn_user
+from .checksums import Checksum, FilePath, check_file
 
 if sys.platform == 'win32':
     import msvcrt
@@ -92,7 +93,7 @@ def placing(path: Path) -> Iterator[Path]:
     The name is the same, in a folder of its own: its suffix stays. What was at `path` before
     is replaced. Only to be used while `locked`.
     """
-    folder = path.with_name(f'{path.name}.partial')
+    folder = partial_of(path)
     with writing(path):
         remove(folder)  # left by a process that was killed
         folder.mkdir(parents=True)
@@ -106,6 +107,20 @@ def placing(path: Path) -> Iterator[Path]:
         remove(folder)
 
 
+def copy_file(path: Path, source: FilePath, checksum: Checksum | None) -> None:
+    """Copy a file in place of what may be at `path`, if it is the right one."""
+    if not os.path.isfile(source):
+        raise FileNotFoundError(f'cannot copy {os.fspath(source)}: there is no such file')
+    with locked(path), placing(path) as copy:
+        shutil.copyfile(source, copy)
+        check_file(copy, checksum, os.fspath(source))
+
+
+def partial_of(path: Path) -> Path:
+    """Return where `placing` has a file or folder until it is whole."""
+    return path.with_name(f'{path.name}.partial')
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Explain errors of the system that come up while a file is written."""
@@ -114,9 +129,19 @@ def writing(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN | _IN_THE_WAY:
+        if error.errno not in _FULL and not (error.errno in _FORBIDDEN | _IN_THE_WAY and _is_about(path, error)):
             raise
         raise _storage_error(path, error) from error
+
+
+def _is_about(path: Path, error: OSError) -> bool:
+    """Say whether an error is about a file, what is made beside it, or a folder above it.
+
+    Others are about files that are read meanwhile.
+    """
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return True
+    return os.fspath(error.filename).startswith(str(path)) or Path(error.filename) in path.parents
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:

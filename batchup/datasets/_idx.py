@@ -8,6 +8,7 @@ import struct
 from typing import IO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DatasetFormatError
 from ._store import FolderWriter, pieces_of, read_exactly, reading
@@ -41,13 +42,19 @@ def _write(folder: FolderWriter, name: str, path: str, ndim: int) -> int:
         shape = _read_header(file, ndim)
         pieces = pieces_of(file, (shape[0], math.prod(shape[1:])))
         if ndim == 1:
-            folder.write(name, shape, np.int32, (piece[:, 0] for piece in pieces))
+            folder.write(name, shape, np.int32, (_check_labels(piece[:, 0]) for piece in pieces))
         else:
             with_channel = (shape[0], 1, *shape[1:])
             folder.write(name, with_channel, np.uint8, (piece.reshape(-1, *with_channel[1:]) for piece in pieces))
         if file.read(1):
             raise DatasetFormatError('there is more in it than its header says')
     return shape[0]
+
+
+def _check_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if labels.max(initial=0) > 9:
+        raise DatasetFormatError(f'labels should be 0 to 9, got {labels.max()}')
+    return labels
 
 
 def _read_header(file: IO[bytes], ndim: int) -> tuple[int, ...]:

@@ -1,0 +1,556 @@
+"""Downloads, from a server on loopback that fails in every way."""
+
+import hashlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from batchup import config
+from batchup._files import downloads
+from batchup._files.placing import locked
+from batchup.errors import ChecksumError, DownloadError, StorageError
+
+from .faults import until
+from .homes import files_in, finish, make_read_only, start_script
+from .servers import Reply, free_port, serving
+
+pytestmark = pytest.mark.usefixtures('home')
+
+DATA = np.random.default_rng(1).bytes(300_000)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+MD5 = hashlib.md5(DATA).hexdigest()
+OTHER = '0' * 64
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / 'new' / 'file.bin'
+
+
+def verified(target, url, sha256=SHA256, **options):
+    """Download in little time; return the file."""
+    path = config.download_and_verify(target, url, sha256, **{'timeout': 2.0, 'backoff': 0.01, **options})
+    assert path == str(target)
+    assert files_in(target.parent) == [target.name]
+    return target.read_bytes()
+
+
+def refused(target, url, error=DownloadError, sha256=SHA256, **options):
+    """Fail to download in little time; return the message."""
+    with pytest.raises(error) as caught:
+        config.download_and_verify(target, url, sha256, **{'timeout': 2.0, 'backoff': 0.01, 'attempts': 2, **options})
+    message = str(caught.value)
+    assert f'place the file by hand at {target}' in message
+    assert sha256 is None or sha256 in message
+    return message
+
+
+# Downloads that go well.
+
+
+def test_a_file_is_downloaded(server, target):
+    assert verified(target, server.give('file', DATA)) == DATA
+    assert server.starts == [None]
+
+
+def test_the_right_file_is_not_downloaded_again(server, target):
+    url = server.give('file', DATA)
+    verified(target, url)
+    assert verified(target, url) == DATA
+    assert len(server.requests) == 1
+
+
+def test_another_file_is_replaced(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b'other')
+    assert verified(target, server.give('file', DATA)) == DATA
+
+
+def test_without_a_checksum_any_file_is_right(server, target):
+    url = server.give('file', DATA)
+    assert verified(target, url, None) == DATA
+    target.write_bytes(b'other')
+    assert verified(target, url, None) == b'other'
+
+
+def test_md5_will_do(server, target):
+    assert verified(target, server.give('file', DATA), None, md5=MD5) == DATA
+
+
+def test_download_always_downloads(server, target):
+    url = server.give('file', b'first', b'second')
+    for expected in (b'first', b'second'):
+        assert config.download(target, url) == str(target)
+        assert target.read_bytes() == expected
+    assert files_in(target.parent) == ['file.bin']
+
+
+def test_data_are_downloaded_into_the_data_folder(server, home):
+    path = config.download_data('file.bin', server.give('file', DATA), SHA256)
+    assert path == str(home / '.batchup' / 'data' / 'file.bin')
+    assert config.verify_file(path, SHA256)
+
+
+@pytest.mark.parametrize(
+    'reply',
+    [
+        Reply(DATA, chunked=True),
+        Reply(DATA, headers={'Content-Length': None}),
+        Reply(DATA, ranges=False),
+        Reply(DATA, trickle=0.001),
+    ],
+    ids=['chunked', 'no length', 'no ranges', 'slow'],
+)
+def test_answers_of_every_form(server, target, reply):
+    assert verified(target, server.give('file', reply)) == DATA
+
+
+def test_an_empty_file(server, target):
+    assert verified(target, server.give('file', b''), hashlib.sha256(b'').hexdigest()) == b''
+
+
+@pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
+def test_redirections_are_followed(server, target, status):
+    there = server.give('there', DATA)
+    url = server.give('file', Reply(status=status, headers={'Location': there}))
+    assert verified(target, url) == DATA
+
+
+def test_a_part_is_asked_for_through_a_redirection(server, target):
+    there = server.give('there', Reply(DATA, cut=100_000), DATA)
+    assert verified(target, server.give('file', Reply(status=302, headers={'Location': there}))) == DATA
+    assert server.starts == [None, None, 100_000, 100_000]
+
+
+def test_addresses_are_quoted(server, target):
+    server.give('a%20file%C3%A9?x=%41', DATA)
+    assert verified(target, f'{server.url}/a fileé?x=%41') == DATA
+
+
+# Several addresses.
+
+
+@pytest.mark.parametrize(
+    'reply',
+    [
+        Reply(status=404),
+        Reply(status=500),
+        Reply(b'another file'),
+        Reply(DATA, cut=0),
+        Reply(DATA, cut=5, reset=True),
+        Reply(status=302, headers={'Location': 'file:///etc/passwd'}),
+        Reply(status=302),
+        Reply(DATA, status=206),
+    ],
+    ids=['404', '500', 'wrong', 'empty', 'reset', 'redirected to a file', 'redirected nowhere', 'part'],
+)
+def test_the_next_address_is_tried(server, target, reply):
+    urls = [server.give('first', reply), server.give('second', DATA), server.give('third', DATA)]
+    assert verified(target, urls) == DATA
+    assert [asked.path for asked in server.requests] == ['/first', '/second']
+
+
+def test_an_address_where_nobody_answers_is_passed_over(server, target):
+    assert verified(target, [f'http://127.0.0.1:{free_port()}/file', server.give('file', DATA)]) == DATA
+
+
+def test_an_address_that_hangs_is_passed_over(server, target):
+    urls = [server.give('first', Reply(DATA, stall=0)), server.give('second', DATA)]
+    assert verified(target, urls, timeout=0.2) == DATA
+
+
+def test_the_second_address_goes_on_where_the_first_ended(server, target):
+    urls = [server.give('first', Reply(DATA, cut=100_000)), server.give('second', DATA)]
+    assert verified(target, urls) == DATA
+    assert server.starts == [None, 100_000]
+
+
+def test_halves_of_different_files_do_not_go_together(server, target):
+    """The first address always gives the beginning of another file, the second the right one."""
+    urls = [server.give('first', Reply(bytes(300_000), cut=100_000)), server.give('second', DATA)]
+    assert verified(target, urls, attempts=1) == DATA
+    assert [(asked.path, asked.start) for asked in server.requests] == [
+        ('/first', None), ('/second', 100_000), ('/second', None)
+    ]  # fmt: skip
+
+
+def test_the_error_names_every_address(server, target):
+    urls = [server.give('first', Reply(status=404)), server.give('second', Reply(status=503))]
+    lines = refused(target, urls).splitlines()
+    assert lines[0] == 'cannot download file.bin:'
+    assert lines[1] == f'  {urls[0]}: HTTP 404 Not Found'
+    assert lines[2] == f'  {urls[1]}: HTTP 503 Service Unavailable (tried 2 times)'
+    assert lines[3] == f'Or place the file by hand at {target}, with SHA-256 {SHA256}.'
+    assert files_in(target.parent) == []
+
+
+# More tries.
+
+
+@pytest.mark.parametrize('status', [408, 425, 429, 500, 502, 503, 504])
+def test_passing_failures_are_tried_again(server, target, status):
+    assert verified(target, server.give('file', Reply(status=status), Reply(status=status), DATA)) == DATA
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize('status', [400, 401, 403, 404, 410, 416, 501])
+def test_lasting_failures_are_not(server, target, status):
+    assert f'HTTP {status}' in refused(target, server.give('file', Reply(status=status)))
+    assert len(server.requests) == 1
+
+
+def test_a_redirection_in_a_circle_ends(server, target):
+    url = server.give('file', Reply(status=302, headers={'Location': '/file'}))
+    assert 'infinite loop' in refused(target, url)
+
+
+def test_attempts_are_counted(server, target):
+    assert '(tried 3 times)' in refused(target, server.give('file', Reply(status=503)), attempts=3)
+    assert len(server.requests) == 3
+
+
+def slept(monkeypatch, server, target, reply, **options):
+    """Return how long tries wait for each other."""
+    waits = []
+    monkeypatch.setattr(downloads.time, 'sleep', waits.append)
+    refused(target, server.give('file', reply), **options)
+    return waits
+
+
+def test_waits_become_longer(monkeypatch, server, target):
+    assert slept(monkeypatch, server, target, Reply(status=503), attempts=4, backoff=0.5) == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ('asked', 'waits'), [('1', [1.0]), ('9999', [2.0]), ('0', [0.01]), ('²', [0.01]), ('Fri, 20 Nov 2026', [0.01])]
+)
+def test_servers_say_when_to_come_again(monkeypatch, server, target, asked, waits):
+    reply = Reply(status=503, headers={'Retry-After': asked})
+    assert slept(monkeypatch, server, target, reply) == waits
+
+
+def test_a_server_that_comes_up_later_is_reached(target):
+    port = free_port()
+    arguments = target, f'http://127.0.0.1:{port}/file', SHA256
+    thread = threading.Thread(target=config.download_and_verify, args=arguments, kwargs={'backoff': 0.1})
+    thread.start()
+    with serving(port) as late:
+        late.give('file', DATA)
+        thread.join()
+    assert target.read_bytes() == DATA
+
+
+def test_nobody_answers(target):
+    assert '(tried 2 times)' in refused(target, f'http://127.0.0.1:{free_port()}/file')
+
+
+# Downloads that are interrupted.
+
+
+def test_a_connection_that_ends_is_continued(server, target):
+    url = server.give('file', Reply(DATA, cut=70_000), Reply(DATA, cut=130_000, reset=True), DATA)
+    assert verified(target, url) == DATA
+    assert server.starts[:2] == [None, 70_000]
+    assert server.starts[2] > 70_000
+
+
+def test_a_server_without_ranges_gives_all_of_it_again(server, target):
+    url = server.give('file', Reply(DATA, cut=70_000), Reply(DATA, ranges=False))
+    assert verified(target, url) == DATA
+    assert server.starts == [None, 70_000]
+
+
+def test_what_came_is_kept_for_the_next_time(server, target):
+    url = server.give('file', Reply(DATA, cut=70_000), Reply(DATA, status=404), DATA)
+    message = refused(target, url)
+    assert '70,000 bytes of it are kept in file.bin.part' in message
+    assert files_in(target.parent) == ['file.bin.part']
+    assert verified(target, url) == DATA
+    assert server.starts == [None, 70_000, 70_000]
+
+
+def test_without_a_checksum_nothing_is_kept(server, target):
+    url = server.give('file', Reply(DATA, cut=70_000))
+    assert 'the connection ended after 70,000 of 300,000 bytes' in refused(target, url, sha256=None)
+    assert files_in(target.parent) == []
+    assert server.starts == [None, None]
+
+
+def left_behind(target, data):
+    """Leave what an interrupted download has written."""
+    target.parent.mkdir(exist_ok=True)
+    target.with_name('file.bin.part').write_bytes(data)
+
+
+@pytest.mark.parametrize('count', [0, 1, 299_999])
+def test_what_a_process_left_is_continued(server, target, count):
+    left_behind(target, DATA[:count])
+    assert verified(target, server.give('file', DATA)) == DATA
+    assert server.starts == [count or None]
+
+
+def test_a_part_that_is_complete_is_recognised(server, target):
+    left_behind(target, DATA)
+    assert verified(target, server.give('file', DATA)) == DATA
+    assert server.starts == [300_000]
+
+
+@pytest.mark.parametrize(
+    'data', [bytes(100), bytes(300_000), bytes(400_000), DATA + b'more'], ids=['beginning', 'all', 'longer', 'more']
+)
+def test_a_part_of_another_file_is_dropped(server, target, data):
+    left_behind(target, data)
+    assert verified(target, server.give('file', DATA), attempts=1) == DATA
+    assert server.starts == [len(data), None]
+
+
+def test_without_a_checksum_a_part_is_dropped(server, target):
+    left_behind(target, bytes(100))
+    assert verified(target, server.give('file', DATA), None) == DATA
+    assert server.starts == [None]
+
+
+@pytest.mark.parametrize('given', ['bytes 0-299999/300000', 'bytes 200-299999/300000', '', None, 'nonsense'])
+def test_a_part_that_was_not_asked_for_is_not_taken(server, target, given):
+    left_behind(target, DATA[:100])
+    url = server.give('file', Reply(DATA, headers={'Content-Range': given}), DATA)
+    assert verified(target, url, attempts=1) == DATA
+    assert server.starts == [100, None]
+
+
+def test_a_part_that_ends_early_is_continued(server, target):
+    """Some servers give less than they are asked for."""
+    left_behind(target, DATA[:100])
+    less = {'Content-Range': 'bytes 100-999/300000', 'Content-Length': '900'}
+    assert verified(target, server.give('file', Reply(DATA[:1000], headers=less), DATA)) == DATA
+    assert server.starts == [100, 1000]
+
+
+def test_a_length_that_is_too_large_does_no_harm(server, target):
+    url = server.give('file', Reply(DATA, headers={'Content-Length': '300100'}), DATA)
+    assert verified(target, url) == DATA
+
+
+def test_an_answer_without_length_that_was_cut_is_tried_again(server, target):
+    url = server.give('file', Reply(DATA, headers={'Content-Length': None}, cut=100), DATA)
+    assert verified(target, url) == DATA
+
+
+def test_chunks_that_end_early_are_continued(server, target):
+    url = server.give('file', Reply(DATA, chunked=True, cut=2**17), DATA)
+    assert verified(target, url) == DATA
+
+
+# Servers that are slow.
+
+
+def test_a_server_that_stops_sending_is_given_up(server, target):
+    url = server.give('file', Reply(DATA, stall=1000), DATA)
+    assert verified(target, url, timeout=0.2) == DATA
+    assert server.starts == [None, 1000]
+
+
+def test_a_server_that_never_answers_is_given_up(server, target):
+    url = server.give('file', Reply(DATA, stall=0))
+    assert 'no answer within 0.1 seconds' in refused(target, url, timeout=0.1)
+
+
+def test_a_server_that_trickles_is_given_up(server, target):
+    url = server.give('file', Reply(DATA, piece=1, trickle=0.02))
+    assert 'sent less than 256 bytes a second' in refused(target, url, timeout=0.2, attempts=1)
+
+
+def test_a_slow_server_has_its_time(server, target):
+    """It takes many times the timeout altogether."""
+    url = server.give('file', Reply(DATA[:2000], piece=100, trickle=0.05))
+    assert verified(target, url, hashlib.sha256(DATA[:2000]).hexdigest(), timeout=0.2, attempts=1) == DATA[:2000]
+
+
+# Other files than expected.
+
+
+def test_another_file_is_an_error(server, target):
+    message = refused(target, server.give('file', b'wrong'), ChecksumError)
+    assert f'gave another file, with SHA-256 {hashlib.sha256(b"wrong").hexdigest()}' in message
+    assert len(server.requests) == 1
+    assert files_in(target.parent) == []
+
+
+def test_another_file_leaves_what_was_there(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b'before')
+    message = refused(target, server.give('file', DATA), ChecksumError, OTHER)
+    assert f'is another one, with SHA-256 {hashlib.sha256(b"before").hexdigest()}' in message
+    assert (files_in(target.parent), target.read_bytes()) == (['file.bin'], b'before')
+
+
+def test_wrong_files_and_failures_together_are_failures(server, target):
+    urls = [server.give('first', b'wrong'), server.give('second', Reply(status=404))]
+    assert 'gave another file' in refused(target, urls)
+
+
+def test_an_error_of_the_name_service(target):
+    assert 'file.bin' in refused(target, 'http://nowhere.invalid/file.bin')
+
+
+# The disk.
+
+
+def test_a_file_for_which_there_is_no_room_is_not_begun(server, mounted):
+    folder = mounted(200)
+    message = refused(folder / 'file.bin', server.give('file', DATA), StorageError)
+    assert f'cannot download {folder}/file.bin: 300,000 bytes are needed' in message
+    assert files_in(folder) == []
+
+
+@pytest.mark.parametrize('sha256', [SHA256, None])
+def test_a_disk_that_becomes_full(server, mounted, sha256):
+    folder = mounted(200)
+    url = server.give('file', Reply(DATA, headers={'Content-Length': None}))
+    message = refused(folder / 'file.bin', url, StorageError, sha256)
+    assert 'No space left on device' in message
+    assert files_in(folder) == []
+    assert len(server.requests) == 1
+
+
+def test_a_read_only_folder(server, mounted):
+    folder = mounted()
+    make_read_only(folder)
+    message = refused(folder / 'file.bin', server.give('file', DATA), StorageError)
+    assert 'Read-only file system; make the folder writable, or choose another folder' in message
+    assert server.requests == []
+
+
+@pytest.mark.parametrize('sha256', [SHA256, None])
+def test_a_folder_in_the_way(server, target, sha256):
+    target.mkdir(parents=True)
+    assert 'move it away' in refused(target, server.give('file', DATA), StorageError, sha256)
+    assert server.requests == []
+
+
+def test_a_file_in_the_way_of_the_folder(server, target):
+    target.parent.write_text('')
+    assert f'the problem is with {target.parent}' in refused(target, server.give('file', DATA), StorageError)
+
+
+# Several at once.
+
+
+def test_threads_that_ask_at_once_download_once(server, target):
+    url = server.give('file', Reply(DATA, trickle=0.05))
+    threads = [threading.Thread(target=config.download_and_verify, args=(target, url, SHA256)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.requests) == 1
+    assert verified(target, url) == DATA
+
+
+ASK = """
+    import sys
+    from batchup import config
+    print(config.download_and_verify(*sys.argv[1:], timeout=5))
+"""
+
+
+def test_processes_that_ask_at_once_download_once(server, target):
+    url = server.give('file', Reply(DATA, trickle=0.1))
+    processes = [start_script(ASK, target, url, SHA256) for _ in range(2)]
+    assert [finish(process) for process in processes] == [str(target)] * 2
+    assert len(server.requests) == 1
+    assert verified(target, url) == DATA
+
+
+def test_a_killed_download_is_continued(server, target):
+    url = server.give('file', Reply(DATA, stall=200_000), DATA)
+    process = start_script(ASK, target, url, SHA256)
+    part = target.with_name('file.bin.part')
+    until(lambda: part.exists() and part.stat().st_size > 100_000)
+    process.kill()
+    process.communicate()
+    assert 'file.bin.part' in files_in(target.parent)
+    assert verified(target, url) == DATA
+    assert server.starts[1] > 100_000
+
+
+def test_a_lock_keeps_threads_out(target):
+    inside, order = threading.Event(), []
+
+    def second():
+        inside.wait()
+        with locked(target):
+            order.append('second')
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with locked(target):
+        inside.set()
+        time.sleep(0.1)
+        order.append('first')
+    thread.join()
+    assert order == ['first', 'second']
+    assert files_in(target.parent) == []
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize(
+    ('url', 'error', 'says'),
+    [
+        ([], ValueError, 'at least one'),
+        ('ftp://host/file', ValueError, "'ftp://host/file'"),
+        ('file:///etc/passwd', ValueError, 'http:// or https://'),
+        (['http://host/file', 3], TypeError, 'got 3'),
+        (None, TypeError, 'got None'),
+    ],
+)
+def test_wrong_addresses(target, url, error, says):
+    with pytest.raises(error, match=says):
+        config.download_and_verify(target, url, SHA256)
+
+
+@pytest.mark.parametrize(
+    ('options', 'error'),
+    [
+        ({'timeout': 0}, ValueError),
+        ({'timeout': -1.0}, ValueError),
+        ({'timeout': float('nan')}, ValueError),
+        ({'timeout': None}, TypeError),
+        ({'timeout': True}, TypeError),
+        ({'backoff': -1}, ValueError),
+        ({'backoff': '1'}, TypeError),
+        ({'attempts': 0}, ValueError),
+        ({'attempts': 1.5}, TypeError),
+        ({'tries': 3}, TypeError),
+    ],
+)
+def test_wrong_options(target, options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        config.download_and_verify(target, 'http://127.0.0.1/', SHA256, **options)
+
+
+def test_numbers_of_numpy_are_numbers(server, target):
+    options = {'timeout': np.float32(2), 'attempts': np.int64(2), 'backoff': np.int64(0)}
+    assert verified(target, server.give('file', DATA), **options) == DATA
+
+
+# Progress.
+
+
+def test_a_bar_shows_bytes_in_a_terminal(server, target, monkeypatch, capsys):
+    monkeypatch.setattr('sys.stderr.isatty', lambda: True, raising=False)
+    verified(target, server.give('file', Reply(DATA, cut=70_000), DATA))
+    shown = capsys.readouterr().err
+    assert 'file.bin' in shown
+    assert '293k/293k' in shown
+    assert 'B/s' in shown
+
+
+@pytest.mark.parametrize('progress', [True, False])
+def test_nothing_is_shown_elsewhere(server, target, capsys, progress):
+    verified(target, server.give('file', DATA), progress=progress)
+    assert capsys.readouterr() == ('', '')
