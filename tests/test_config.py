@@ -9,25 +9,16 @@ import pytest
 from batchup import config
 from batchup.errors import ChecksumError, StorageError
 
+from .fetched import DATA, OTHER, SHA256
 from .homes import files_in, make_read_only
 
 pytestmark = pytest.mark.usefixtures('home')
 
-DATA = b'some data' * 1000
-SHA256 = hashlib.sha256(DATA).hexdigest()
 MD5 = hashlib.md5(DATA).hexdigest()
-OTHER = '0' * 64
 
 
 def configure(home, text):
     (home / '.batchup.cfg').write_text(text, encoding='utf-8')
-
-
-@pytest.fixture
-def source(tmp_path):
-    path = tmp_path / 'source.bin'
-    path.write_bytes(DATA)
-    return path
 
 
 # The folder.

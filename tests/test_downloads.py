@@ -468,7 +468,7 @@ def test_a_killed_download_is_continued(server, target):
     url = server.give('file', Reply(DATA, stall=200_000), DATA)
     process = start_script(ASK, target, url, SHA256)
     part = target.with_name('file.bin.part')
-    until(lambda: part.exists() and part.stat().st_size > 100_000)
+    assert until(lambda: part.exists() and part.stat().st_size > 100_000)
     process.kill()
     process.communicate()
     assert 'file.bin.part' in files_in(target.parent)

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from .. import config
 from .._files.checksums import Checksum, FilePath, check_file, is_right
 from .._files.downloads import Patience, by_hand, check_urls, download_file
-from .._files.placing import copy_file, locked, partial_of, placing, remove
+from .._files.placing import copy_file, locked, partial_of, placing, remove, writing
 from ..errors import DatasetFormatError, StorageError
 
 __all__ = [
@@ -216,7 +216,9 @@ def _check_name(filename: str) -> str:
 
 def _note(path: Path) -> None:
     """Note that a file was brought here, for whoever finds it after a conversion that did not end."""
-    _note_of(path).write_text(_identity(path), encoding='ascii')
+    note = _note_of(path)
+    with writing(note):
+        note.write_text(_identity(path), encoding='ascii')
 
 
 def _is_noted(path: Path) -> bool:
