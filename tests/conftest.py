@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from . import faults
+from .downloaded import target  # noqa: F401
 from .fetched import data, source  # noqa: F401
 from .homes import home, mounted, server  # noqa: F401
 

@@ -48,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             lock.unlink()
-        os.close(file)
+        _release(file)
 
 
 def _acquire(lock: Path) -> int:
@@ -75,6 +75,9 @@ if sys.platform == 'win32':
                 msvcrt.locking(file, msvcrt.LK_LOCK, 1)
                 return
 
+    def _release(file: int) -> None:
+        os.close(file)
+
 else:
 
     def _wait_for(file: int) -> None:
@@ -84,6 +87,11 @@ else:
             if error.errno not in _NO_LOCKS:
                 raise
             warn_user('this file system has no locks: several processes may download the same file at once')
+
+    def _release(file: int) -> None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough if a process was forked meanwhile
+        os.close(file)
 
 
 @contextmanager
