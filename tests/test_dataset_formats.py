@@ -183,11 +183,14 @@ def test_only_files_are_read(refuse, name, kind):
     assert f'holds no {first}' in refuse(name, archive_of(name, members))
 
 
+TRAPPED = []
+
+
 class Trap:
-    """Unpickling it makes a file."""
+    """Unpickling it is noted."""
 
     def __reduce__(self):
-        return open, ('/tmp/batchup-trap', 'w')
+        return TRAPPED.append, (1,)
 
 
 @pytest.mark.parametrize('name', ARCHIVES)
@@ -196,7 +199,7 @@ def test_what_else_is_in_an_archive_is_ignored(convert, home, tmp_path, name):
     folder = next(iter(members)).partition('/')[0]
     others = {
         '../escaped': b'1',
-        '/tmp/batchup-escaped': b'2',
+        f'{tmp_path}/escaped': b'2',
         f'{folder}/../../escaped': b'3',
         f'{folder}/data_batch_1': pickle.dumps(Trap()),
         f'{folder}/sub/train_X.bin': b'4',
@@ -209,6 +212,7 @@ def test_what_else_is_in_an_archive_is_ignored(convert, home, tmp_path, name):
     added = [file for file in files_in(tmp_path) if file not in before]
     assert all(file.startswith(('home/.batchup/data/', 'files/')) for file in added)
     assert not [file for file in added if not file.endswith(('.npy', '.json', '.gz'))]
+    assert TRAPPED == []
 
 
 @pytest.mark.parametrize('name', ['cifar10', 'cifar100'])

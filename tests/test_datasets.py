@@ -13,7 +13,7 @@ from batchup.work_pool import WorkerProcessPool
 
 from . import dataset_files as files
 from .cases import assert_same_batches
-from .faults import MAY_FORK
+from .faults import MAY_FORK, describe
 from .homes import files_in
 
 pytestmark = pytest.mark.usefixtures('home')
@@ -241,6 +241,13 @@ def test_svhn_without_scipy(monkeypatch, server):
     assert server.requests == []
 
 
+def test_svhn_that_is_converted_needs_no_scipy(monkeypatch, tmp_path):
+    opens, _, _ = placed('svhn', monkeypatch, tmp_path)
+    opens(n_val=4)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    assert len(opens(n_val=4).val_X) == 4
+
+
 # STL-10.
 
 
@@ -315,7 +322,7 @@ def test_an_archive_without_unlabelled_images_in_it(monkeypatch, tmp_path):
 
 @MAY_FORK
 @pytest.mark.parametrize('name', ['mnist', 'stl'])
-def test_worker_processes_open_the_files_by_name(name, method, monkeypatch, tmp_path):
+def test_worker_processes_read_the_same_batches(name, method, monkeypatch, tmp_path):
     opens, _, _ = placed(name, monkeypatch, tmp_path)
     opened = opens(**SMALL[name])
     ds = opened.train_source()
@@ -323,6 +330,22 @@ def test_worker_processes_open_the_files_by_name(name, method, monkeypatch, tmp_
     expected = list(ds.batch_iterator(5, shuffle=3))
     with WorkerProcessPool(2, start_method=method) as pool:
         assert_same_batches(pool.parallel_data_source(ds).batch_iterator(5, shuffle=3), expected)
+
+
+def filename_of(images):
+    """Return the kind of memory that images lie in, and its file."""
+    kind, filename, _ = describe(getattr(images.arr_u8, 'array', images.arr_u8))
+    return kind, str(filename)
+
+
+@MAY_FORK
+@pytest.mark.parametrize('name', ['mnist', 'stl'])
+def test_nothing_is_sent_to_worker_processes(name, monkeypatch, tmp_path):
+    opens, _, _ = placed(name, monkeypatch, tmp_path)
+    images = opens(**SMALL[name]).train_X
+    with WorkerProcessPool(1, start_method='spawn') as pool:
+        found = pool.work_stream([(filename_of, (pool.shared_constant(images),))]).retrieve()
+    assert found == ('memmap', f'{ALL[name][1]()}/train_X.npy')
 
 
 def test_every_failure_is_a_dataset_error(server, monkeypatch):

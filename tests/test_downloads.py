@@ -127,7 +127,7 @@ def test_an_address_where_nobody_answers_is_passed_over(server, target):
 
 def test_an_address_that_hangs_is_passed_over(server, target):
     urls = [server.give('first', Reply(DATA, stall=0)), server.give('second', DATA)]
-    assert verified(target, urls, timeout=0.2) == DATA
+    assert verified(target, urls, timeout=0.5) == DATA
 
 
 def test_the_second_address_goes_on_where_the_first_ended(server, target):
@@ -295,6 +295,18 @@ def test_a_part_that_ends_early_is_continued(server, target):
     less = {'Content-Range': 'bytes 100-999/300000', 'Content-Length': '900'}
     assert verified(target, server.give('file', Reply(DATA[:1000], headers=less), DATA)) == DATA
     assert server.starts == [100, 1000]
+
+
+def test_a_part_that_nobody_asked_for_is_not_the_file(server, target):
+    part = Reply(DATA[:1000], status=206, headers={'Content-Range': 'bytes 0-999/300000'})
+    assert verified(target, server.give('file', part, DATA), None) == DATA
+
+
+def test_a_path_in_the_current_folder(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config.download_and_verify('file', server.give('file', DATA), SHA256) == 'file'
+    assert config.copy_and_verify('copy', 'file', SHA256) == 'copy'
+    assert files_in(tmp_path) == ['copy', 'file']
 
 
 def test_a_length_that_is_too_large_does_no_harm(server, target):

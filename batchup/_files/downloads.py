@@ -243,7 +243,7 @@ def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -
             if not start:
                 raise _FailedError('gave a part of the file, but was asked for all of it', passing=False)
             return _Got(continued=True, total=None)  # of no use: the checksum says so of what is there
-        total = _length(response.headers, start)
+        total = _length(response, start)
         _check_room(part, total, start)
         received = _save(response, part, start, total, timeout, progress)
     if total is not None and received < total:
@@ -251,12 +251,12 @@ def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -
     return _Got(start > 0, total)
 
 
-def _length(headers: http.client.HTTPMessage, start: int) -> int | None:
+def _length(response: Any, start: int) -> int | None:
     """Return how long the whole file is, if the answer from `start` on says so."""
-    whole = headers.get('Content-Range', '').rpartition('/')[2] if start else ''
+    whole = response.headers.get('Content-Range', '').rpartition('/')[2] if response.status == 206 else ''
     if whole.isdecimal():
         return int(whole)
-    length = headers.get('Content-Length', '')
+    length = response.headers.get('Content-Length', '')
     return start + int(length) if length.isdecimal() else None
 
 

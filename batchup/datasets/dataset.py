@@ -304,7 +304,8 @@ class FetchedDataset:
                         self._make(path, arguments)
             except (StorageError, DatasetFormatError) as error:
                 texts = [source_file.by_hand(self.source_folder) for source_file in self.source_files]
-                raise type(error)('\n'.join([str(error), *filter(None, texts)])) from error
+                kind = StorageError if isinstance(error, StorageError) else DatasetFormatError
+                raise kind('\n'.join([str(error), *filter(None, texts)])) from error
         return str(path)
 
     @property
