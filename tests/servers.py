@@ -135,12 +135,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(port: int = 0) -> Iterator[Server]:
-    """Run a server, at a free port if none is named."""
+def serving(port: int = 0, **replies: Reply | bytes) -> Iterator[Server]:
+    """Run a server that gives these from the beginning, at a free port if none is named."""
     handler = type('ScriptedHandler', (Handler,), {})
     with ThreadingHTTPServer(('127.0.0.1', port), handler) as http:
         http.daemon_threads = False
         script = handler.script = Server(http.server_port)
+        for name, reply in replies.items():
+            script.give(name, reply)
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         try:

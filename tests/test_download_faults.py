@@ -172,6 +172,26 @@ def test_a_lock_keeps_threads_out(target):
     assert files_in(target.parent) == []
 
 
+def test_only_one_thread_at_a_time_has_a_lock(target):
+    inside, most = [], []
+
+    def enter():
+        for _ in range(20):
+            with locked(target):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.0005)
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert len(most) == 120
+
+
 @MAY_FORK
 def test_a_process_that_was_forked_meanwhile_keeps_no_lock(target):
     def wait():

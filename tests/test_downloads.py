@@ -205,8 +205,7 @@ def test_a_server_that_comes_up_later_is_reached(target):
     arguments = target, f'http://127.0.0.1:{port}/file', SHA256
     thread = threading.Thread(target=config.download_and_verify, args=arguments, kwargs={'backoff': 0.1})
     thread.start()
-    with serving(port) as late:
-        late.give('file', DATA)
+    with serving(port, file=DATA):
         thread.join()
     assert target.read_bytes() == DATA
 
