@@ -176,3 +176,31 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def note_made(path: Path) -> None:
+    """Note that a file was brought here, for whoever finds it after a conversion that did not end."""
+    note = _note_of(path)
+    with writing(note):
+        note.write_text(_identity(path), encoding='ascii')
+
+
+def is_made(path: Path) -> bool:
+    """Say whether this file was noted; one that a user has put in its place was not."""
+    note = _note_of(path)
+    return note.is_file() and note.read_text(encoding='ascii', errors='replace') == _identity(path)
+
+
+def discard_made(path: Path) -> None:
+    """Delete a file that was noted."""
+    remove(path)
+    remove(_note_of(path))
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f'{path.name}.made')
+
+
+def _identity(path: Path) -> str:
+    facts = path.stat()
+    return f'{facts.st_size} {facts.st_mtime_ns}'

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from .. import config
 from .._files.checksums import Checksum, FilePath, check_file, is_right
 from .._files.downloads import Patience, by_hand, check_urls, download_file
-from .._files.placing import copy_file, locked, partial_of, placing, remove, writing
+from .._files.placing import copy_file, discard_made, is_made, locked, note_made, partial_of, placing, remove
 from ..errors import DatasetFormatError, StorageError
 
 __all__ = [
@@ -128,8 +128,8 @@ class DownloadSourceFile(SourceFile):
         if not is_right(path, self.checksum):
             with locked(path):
                 download_file(path, self.urls, self.checksum, PATIENCE, progress=True)
-            _note(path)
-        return Acquired(path, _is_noted(path), self.checksum is not None)
+            note_made(path)
+        return Acquired(path, is_made(path), self.checksum is not None)
 
     def by_hand(self, folder: Path) -> str:
         return by_hand(folder / self.filename, self.checksum)
@@ -180,8 +180,8 @@ class CopySourceFile(SourceFile):
                 check_file(path, self.checksum)
             else:
                 copy_file(path, source, self.checksum)
-                _note(path)
-        return Acquired(path, _is_noted(path), self.checksum is not None)
+                note_made(path)
+        return Acquired(path, is_made(path), self.checksum is not None)
 
 
 class ExistingSourceFile(SourceFile):
@@ -212,34 +212,6 @@ def _check_name(filename: str) -> str:
     if Path(filename).name != filename or filename in ('', '..'):
         raise ValueError(f'filename must be a name without folders, got {filename!r}')
     return filename
-
-
-def _note(path: Path) -> None:
-    """Note that a file was brought here, for whoever finds it after a conversion that did not end."""
-    note = _note_of(path)
-    with writing(note):
-        note.write_text(_identity(path), encoding='ascii')
-
-
-def _is_noted(path: Path) -> bool:
-    """Say whether this file was brought here; one that a user has put in its place was not."""
-    note = _note_of(path)
-    return note.is_file() and note.read_text(encoding='ascii', errors='replace') == _identity(path)
-
-
-def _note_of(path: Path) -> Path:
-    return path.with_name(f'{path.name}.made')
-
-
-def _identity(path: Path) -> str:
-    facts = path.stat()
-    return f'{facts.st_size} {facts.st_mtime_ns}'
-
-
-def _discard(path: Path) -> None:
-    """Delete a file that was brought here."""
-    remove(path)
-    remove(_note_of(path))
 
 
 Convert = Callable[[list[str], str], Any]
@@ -323,11 +295,11 @@ class FetchedDataset:
             except Exception:
                 for source in acquired:
                     if source.made and not source.verified:
-                        _discard(source.path)  # the file may be the reason
+                        discard_made(source.path)  # the file may be the reason
                 raise
             for source in acquired:
                 if source.made:
-                    _discard(source.path)
+                    discard_made(source.path)
         finally:
             with suppress(OSError):  # files that were placed by hand, or are to be continued, stay
                 folder.rmdir()
