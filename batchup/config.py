@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import configparser
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from ._files import checksums
 from ._files.checksums import Checksum, FilePath
-from ._files.downloads import Patience, check_urls, download_file
-from ._files.placing import locked, placing, writing
+from ._files.downloads import Patience, by_hand, check_urls, download_file
+from ._files.placing import copy_file, locked, writing
+from .errors import StorageError
 
 __all__ = [
     'compute_sha256',
@@ -53,7 +53,7 @@ def _configured(path: Path) -> str | None:
     """Return the folder that a configuration file names, if any."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:  # editors may have put a mark at the beginning
             parser.read_file(file)
     except FileNotFoundError:
         return None
@@ -185,9 +185,12 @@ def _download(
 ) -> str:
     target = Path(path)
     if not (keep and checksums.is_right(target, checksum)):  # which needs no lock, nor a writable folder
-        with locked(target):
-            if not (keep and checksums.is_right(target, checksum)):
-                download_file(target, urls, checksum, patience, progress)
+        try:
+            with locked(target):
+                if not (keep and checksums.is_right(target, checksum)):
+                    download_file(target, urls, checksum, patience, progress)
+        except StorageError as error:
+            raise StorageError(f'{error}\n{by_hand(target, checksum)}') from error
     return os.fspath(path)
 
 
@@ -217,14 +220,9 @@ def copy_and_verify(path: FilePath, source: FilePath, sha256: str | None, *, md5
     ChecksumError
         If it is another file; then what was at `path` stays as it was.
     """
-    target, checksum = Path(path), Checksum.check(sha256, md5)
-    if checksums.is_right(target, checksum):
-        return os.fspath(path)
-    if not os.path.isfile(source):
-        raise FileNotFoundError(f'cannot copy {os.fspath(source)}: there is no such file')
-    with locked(target), placing(target) as copy:
-        shutil.copyfile(source, copy)
-        checksums.check_file(copy, checksum, os.fspath(source))
+    checksum = Checksum.check(sha256, md5)
+    if not checksums.is_right(path, checksum):
+        copy_file(Path(path), source, checksum)
     return os.fspath(path)
 
 

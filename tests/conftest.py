@@ -8,6 +8,9 @@ from hypothesis import settings
 from batchup.work_pool import WorkerProcessPool
 
 from . import faults
+from .downloaded import target  # noqa: F401
+from .fetched import data, source  # noqa: F401
+from .homes import home, mounted, server  # noqa: F401
 
 # Derandomised: a failure in one run is a failure in every run.
 settings.register_profile(

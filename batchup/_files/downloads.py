@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import numbers
 import os
 import re
 import ssl
+import string
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
 from ..arguments import check_integer
 from ..errors import ChecksumError, DatasetError, DownloadError, StorageError
@@ -56,21 +59,39 @@ class Patience:
         if check_integer('attempts', self.attempts) < 1:
             raise ValueError(f'attempts must be at least 1, got {self.attempts}')
         for name in ('timeout', 'backoff'):
-            if not 0 <= getattr(self, name) < float('inf'):
-                raise ValueError(f'{name} must be a number of seconds, got {getattr(self, name)!r}')
+            seconds = getattr(self, name)
+            if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real):
+                raise TypeError(f'{name} must be a number of seconds, got {type(seconds).__name__}')
+            if not 0 <= float(seconds) < float('inf') or (name == 'timeout' and not seconds):
+                raise ValueError(f'{name} must be a number of seconds, got {seconds!r}')
+            object.__setattr__(self, name, float(seconds))  # the system knows no other numbers
 
 
 class _FailedError(Exception):
-    """A try failed. `passing`: another one may help. `wait`: after so many seconds at least."""
+    """A try failed.
 
-    def __init__(self, reason: str, passing: bool = True, wait: float = 0.0) -> None:
+    `passing`: another one may help. `wait`: after so many seconds at least. `wrong`: there
+    was a file, but another one.
+    """
+
+    def __init__(self, reason: str, passing: bool = True, wait: float = 0.0, wrong: bool = False) -> None:
         super().__init__(reason)
         self.passing = passing
         self.wait = wait
+        self.wrong = wrong
+
+
+class _Got(NamedTuple):
+    """What an address gave: whether it went on with what was there, and how long it said the file is."""
+
+    continued: bool
+    total: int | None
 
 
 def check_urls(url: str | Sequence[str]) -> list[str]:
     """Return one or more addresses as a list."""
+    if not isinstance(url, (str, Sequence)):
+        raise TypeError(f'url must be an address or a list of them, got {url!r}')
     urls = [url] if isinstance(url, str) else list(url)
     if not urls:
         raise ValueError('url must name at least one address, got none')
@@ -101,54 +122,71 @@ def download_file(
         If the file cannot be written.
     """
     part = path.with_name(f'{path.name}.part')
-    problems: dict[str, list[_FailedError | ChecksumError]] = {url: [] for url in urls}
-    left = list(problems)
-    if checksum is None:
-        part.unlink(missing_ok=True)  # nothing would tell whether two halves belong together
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, 'a folder is in its place', str(path))
+        if checksum is None:
+            part.unlink(missing_ok=True)  # nothing would tell whether two halves belong together
+        try:
+            problems = _obtain(part, urls, checksum, patience, progress)
+            if problems:
+                raise _give_up(path, part, problems, checksum)
+            os.replace(part, path)
+        finally:
+            if checksum is None:
+                with suppress(OSError):
+                    part.unlink()
+
+
+def _obtain(
+    part: Path, urls: Sequence[str], checksum: Checksum | None, patience: Patience, progress: bool
+) -> dict[str, list[_FailedError]]:
+    """Write the file; if no address gives it, return what went wrong with each."""
+    problems: dict[str, list[_FailedError]] = {url: [] for url in urls}
     for attempt in range(patience.attempts):
-        for url in list(left):
+        for url in [url for url, failures in problems.items() if not failures or failures[-1].passing]:
             try:
-                resumed = _fetch(url, part, patience.timeout, checksum is not None, progress)
-                _verify(part, checksum, resumed)
-            except (_FailedError, ChecksumError) as failed:
+                _try(url, part, checksum, patience.timeout, progress)
+            except _FailedError as failed:
                 problems[url].append(failed)
-                if isinstance(failed, ChecksumError) or not failed.passing:
-                    left.remove(url)
-                continue
-            with writing(path):
-                os.replace(part, path)
-            return
-        if not left:
+            else:
+                return {}
+        waits = [failures[-1].wait for failures in problems.values() if failures[-1].passing]
+        if not waits:
             break
         if attempt + 1 < patience.attempts:
-            asked_for = min(problems[url][-1].wait for url in left)  # type: ignore[union-attr]
-            time.sleep(max(patience.backoff * 2**attempt, min(asked_for, patience.timeout)))
-    if checksum is None:
-        part.unlink(missing_ok=True)
-    raise _give_up(path, part, problems, checksum)
+            time.sleep(max(patience.backoff * 2**attempt, min(*waits, patience.timeout)))
+    return problems
 
 
-def _verify(part: Path, checksum: Checksum | None, resumed: bool) -> None:
-    """Raise an error, and delete the file, unless it is the right one."""
-    if checksum is None:
-        return
-    found = checksum.of(part)
-    if found != checksum:
+def _try(url: str, part: Path, checksum: Checksum | None, timeout: float, progress: bool) -> None:
+    """Write the right file, going on with what is there of it; if that was of another file, all of it."""
+    while True:
+        got = _fetch(url, part, timeout, checksum is not None, progress)
+        if checksum is None:
+            return
+        found = checksum.of(part)
+        if found == checksum:
+            return
         part.unlink()
-        if resumed:
-            raise _FailedError(f'the file that was continued has {found}; it is deleted')
-        raise ChecksumError(f'gave another file, with {found}')
+        if not got.continued:
+            # If it did not say how long the file is, it may have been cut.
+            raise _FailedError(f'gave another file, with {found}', passing=got.total is None, wrong=True)
 
 
-def _give_up(path: Path, part: Path, problems: dict[str, Any], checksum: Checksum | None) -> DatasetError:
+def _give_up(
+    path: Path, part: Path, problems: dict[str, list[_FailedError]], checksum: Checksum | None
+) -> DatasetError:
     lines = [f'cannot download {path.name}:']
     for url, failures in problems.items():
         times = f' (tried {len(failures)} times)' if len(failures) > 1 else ''
         lines.append(f'  {url}: {failures[-1]}{times}')
-    if part.exists():
+    if checksum is not None and part.exists():
         lines.append(f'{part.stat().st_size:,} bytes of it are kept in {part.name}: the next try goes on from there.')
+    if checksum is not None and path.exists():
+        lines.append(f'The file that is at {path} is another one, with {checksum.of(path)}.')
     lines.append(by_hand(path, checksum))
-    wrong = all(isinstance(failures[-1], ChecksumError) for failures in problems.values())
+    wrong = all(failures[-1].wrong for failures in problems.values())
     return (ChecksumError if wrong else DownloadError)('\n'.join(lines))
 
 
@@ -158,22 +196,21 @@ def by_hand(path: Path, checksum: Checksum | None) -> str:
     return f'Or place the file by hand at {path}{known_by}.'
 
 
-def _fetch(url: str, part: Path, timeout: float, resume: bool, progress: bool) -> bool:
-    """Write what an address gives to a file; return whether it went on with one that was there."""
+def _fetch(url: str, part: Path, timeout: float, resume: bool, progress: bool) -> _Got:
+    """Write what an address gives to a file."""
+    start = part.stat().st_size if resume and part.exists() else 0
     try:
-        return _request(url, part, timeout, resume, progress)
+        return _request(url, part, start, timeout, progress)
     except DatasetError:
         raise
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and part.exists():  # the file that is there is longer than theirs, or as long
-            if error.headers.get('Content-Range', '').rpartition('/')[2] == str(part.stat().st_size):
-                return True
-            part.unlink()
-            raise _FailedError('has a shorter file than the part that was here; it is deleted') from error
+        if error.code == 416 and start:  # there is nothing after what is there: its checksum says if it is right
+            return _Got(continued=True, total=start)
         raise _FailedError(f'HTTP {error.code} {error.reason}', error.code in _PASSING, _retry_after(error)) from error
     except urllib.error.URLError as error:
-        raise _FailedError(_reason(error.reason, timeout), passing=isinstance(error.reason, TimeoutError)) from error
+        passing = isinstance(error.reason, (TimeoutError, ConnectionError))
+        raise _FailedError(_reason(error.reason, timeout), passing) from error
     except (OSError, http.client.HTTPException) as error:
         raise _FailedError(_reason(error, timeout)) from error
 
@@ -189,33 +226,38 @@ def _reason(error: object, timeout: float) -> str:
 def _retry_after(error: urllib.error.HTTPError) -> float:
     """Return how many seconds a server asks to wait."""
     text = error.headers.get('Retry-After', '')
-    return float(text) if text.isdigit() else 0.0
+    return float(text) if text.isdecimal() else 0.0
 
 
-def _request(url: str, part: Path, timeout: float, resume: bool, progress: bool) -> bool:
-    start = part.stat().st_size if resume and part.exists() else 0
+def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -> _Got:
     headers = {
         'User-Agent': 'batchup',
         'Accept-Encoding': 'identity',
         **({'Range': f'bytes={start}-'} if start else {}),
     }
-    request = urllib.request.Request(url, headers=headers)
+    request = urllib.request.Request(quote(url, safe=string.punctuation), headers=headers)
     with closing(urllib.request.urlopen(request, timeout=timeout)) as response:
         if response.status != 206:
             start = 0  # the whole file, whatever was asked for
         elif not re.match(rf'bytes {start}-', response.headers.get('Content-Range', '')):
-            part.unlink()
-            raise _FailedError('gave another part of the file than it was asked for')
-        length = response.headers.get('Content-Length')
-        total = start + int(length) if length is not None and length.isdigit() else None
+            if not start:
+                raise _FailedError('gave a part of the file, but was asked for all of it', passing=False)
+            return _Got(continued=True, total=None)  # of no use: the checksum says so of what is there
+        total = _length(response, start)
         _check_room(part, total, start)
-        with writing(part):
-            file = open(part, 'ab' if start else 'wb')  # noqa: SIM115
-        with file:
-            received = _copy(response, file, start, total, timeout, part, progress)
+        received = _save(response, part, start, total, timeout, progress)
     if total is not None and received < total:
         raise _FailedError(f'the connection ended after {received:,} of {total:,} bytes')
-    return start > 0
+    return _Got(start > 0, total)
+
+
+def _length(response: Any, start: int) -> int | None:
+    """Return how long the whole file is, if the answer from `start` on says so."""
+    whole = response.headers.get('Content-Range', '').rpartition('/')[2] if response.status == 206 else ''
+    if whole.isdecimal():
+        return int(whole)
+    length = response.headers.get('Content-Length', '')
+    return start + int(length) if length.isdecimal() else None
 
 
 def _check_room(part: Path, total: int | None, start: int) -> None:
@@ -228,27 +270,35 @@ def _check_room(part: Path, total: int | None, start: int) -> None:
         )
 
 
-def _copy(
-    response: Any, file: BinaryIO, received: int, total: int | None, timeout: float, part: Path, progress: bool
-) -> int:
-    """Write an answer to a file; return how long the file is now, in bytes."""
-    with _bar(part.stem, received, total, progress) as bar:
-        since, due = time.monotonic(), received + LEAST_RATE * timeout
-        while chunk := response.read1(CHUNK_BYTES):
-            try:
-                with writing(part):
-                    file.write(chunk)
-                    file.flush()
-            except StorageError:
-                part.unlink()  # to leave room
-                raise
-            received += len(chunk)
-            bar.update(len(chunk))
-            if received >= due:
-                since, due = time.monotonic(), received + LEAST_RATE * timeout
-            elif time.monotonic() - since > timeout:
-                raise _FailedError(f'sent less than {LEAST_RATE} bytes a second')
-    return received
+def _save(response: Any, part: Path, start: int, total: int | None, timeout: float, progress: bool) -> int:
+    """Write an answer to a file, from `start` on; return how long the file is now, in bytes."""
+    try:
+        with (
+            writing(part),
+            open(part, 'ab' if start else 'wb') as file,
+            _bar(part.stem, start, total, progress) as bar,
+        ):
+            received = start
+            for chunk in _chunks(response, timeout):
+                file.write(chunk)
+                received += len(chunk)
+                bar.update(len(chunk))
+            return received
+    except StorageError:
+        part.unlink(missing_ok=True)  # to leave room
+        raise
+
+
+def _chunks(response: Any, timeout: float) -> Iterator[bytes]:
+    """Read an answer, and give up if it comes too slowly."""
+    since, received = time.monotonic(), 0
+    while chunk := response.read1(CHUNK_BYTES):
+        yield chunk
+        received += len(chunk)
+        if received >= LEAST_RATE * timeout:
+            since, received = time.monotonic(), 0
+        elif time.monotonic() - since > timeout:
+            raise _FailedError(f'sent less than {LEAST_RATE} bytes a second')
 
 
 def _bar(name: str, start: int, total: int | None, progress: bool) -> Any:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DatasetError, StorageError, warn_user
+from .checksums import Checksum, FilePath, check_file
 
 if sys.platform == 'win32':
     import msvcrt
@@ -47,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             lock.unlink()
-        os.close(file)
+        _release(file)
 
 
 def _acquire(lock: Path) -> int:
@@ -74,6 +75,9 @@ if sys.platform == 'win32':
                 msvcrt.locking(file, msvcrt.LK_LOCK, 1)
                 return
 
+    def _release(file: int) -> None:
+        os.close(file)
+
 else:
 
     def _wait_for(file: int) -> None:
@@ -84,6 +88,11 @@ else:
                 raise
             warn_user('this file system has no locks: several processes may download the same file at once')
 
+    def _release(file: int) -> None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough if a process was forked meanwhile
+        os.close(file)
+
 
 @contextmanager
 def placing(path: Path) -> Iterator[Path]:
@@ -92,7 +101,7 @@ def placing(path: Path) -> Iterator[Path]:
     The name is the same, in a folder of its own: its suffix stays. What was at `path` before
     is replaced. Only to be used while `locked`.
     """
-    folder = path.with_name(f'{path.name}.partial')
+    folder = partial_of(path)
     with writing(path):
         remove(folder)  # left by a process that was killed
         folder.mkdir(parents=True)
@@ -106,6 +115,20 @@ def placing(path: Path) -> Iterator[Path]:
         remove(folder)
 
 
+def copy_file(path: Path, source: FilePath, checksum: Checksum | None) -> None:
+    """Copy a file in place of what may be at `path`, if it is the right one."""
+    if not os.path.isfile(source):
+        raise FileNotFoundError(f'cannot copy {os.fspath(source)}: there is no such file')
+    with locked(path), placing(path) as copy:
+        shutil.copyfile(source, copy)
+        check_file(copy, checksum, os.fspath(source))
+
+
+def partial_of(path: Path) -> Path:
+    """Return where `placing` has a file or folder until it is whole."""
+    return path.with_name(f'{path.name}.partial')
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Explain errors of the system that come up while a file is written."""
@@ -114,9 +137,19 @@ def writing(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except OSError as error:
-        if error.errno not in _FULL | _FORBIDDEN | _IN_THE_WAY:
+        if error.errno not in _FULL and not (error.errno in _FORBIDDEN | _IN_THE_WAY and _is_about(path, error)):
             raise
         raise _storage_error(path, error) from error
+
+
+def _is_about(path: Path, error: OSError) -> bool:
+    """Say whether an error is about a file, what is made beside it, or a folder above it.
+
+    Others are about files that are read meanwhile.
+    """
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return True
+    return os.fspath(error.filename).startswith(str(path)) or Path(error.filename) in path.parents
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
@@ -143,3 +176,31 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def note_made(path: Path) -> None:
+    """Note that a file was brought here, for whoever finds it after a conversion that did not end."""
+    note = _note_of(path)
+    with writing(note):
+        note.write_text(_identity(path), encoding='ascii')
+
+
+def is_made(path: Path) -> bool:
+    """Say whether this file was noted; one that a user has put in its place was not."""
+    note = _note_of(path)
+    return note.is_file() and note.read_text(encoding='ascii', errors='replace') == _identity(path)
+
+
+def discard_made(path: Path) -> None:
+    """Delete a file that was noted."""
+    remove(path)
+    remove(_note_of(path))
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f'{path.name}.made')
+
+
+def _identity(path: Path) -> str:
+    facts = path.stat()
+    return f'{facts.st_size} {facts.st_mtime_ns}'

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import math
 import struct
 from typing import IO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DatasetFormatError
 from ._store import FolderWriter, pieces_of, read_exactly, reading
@@ -15,6 +15,7 @@ from .dataset import DownloadSourceFile
 
 # The type of the values, the only one in these files.
 UINT8 = 8
+SHAPE = (28, 28)
 
 
 def source_files(base_url: list[str], sha256: dict[str, str]) -> list[DownloadSourceFile]:
@@ -27,33 +28,46 @@ def convert(source_paths: list[str], target_path: str) -> None:
     folder = FolderWriter(target_path)
     train_images, train_labels, test_images, test_labels = source_paths
     for part, images, labels in (('train', train_images, train_labels), ('test', test_images, test_labels)):
-        n_images = _write(folder, f'{part}_X', images, 3)
-        n_labels = _write(folder, f'{part}_y', labels, 1)
+        n_images = _write(folder, f'{part}_X', images, SHAPE)
+        n_labels = _write(folder, f'{part}_y', labels, ())
         if n_images != n_labels:
             raise DatasetFormatError(f'{images} holds {n_images:,} images, {labels} {n_labels:,} labels')
     folder.finish(class_names=None)
 
 
-def _write(folder: FolderWriter, name: str, path: str, ndim: int) -> int:
-    """Write the values of a file as an array, images with a channel; return the number of samples."""
+def _write(folder: FolderWriter, name: str, path: str, shape: tuple[int, ...]) -> int:
+    """Write the values of a file, of this shape each, as an array; return the number of samples.
+
+    Images get a channel.
+    """
     with reading(path), gzip.open(path) as unzipped:
         file = cast(IO[bytes], unzipped)
-        shape = _read_header(file, ndim)
-        pieces = pieces_of(file, (shape[0], math.prod(shape[1:])))
-        if ndim == 1:
-            folder.write(name, shape, np.int32, (piece[:, 0] for piece in pieces))
+        count = _read_header(file, shape)
+        pieces = pieces_of(file, (count, *shape))
+        if shape:
+            folder.write(name, (count, 1, *shape), np.uint8, (piece[:, np.newaxis] for piece in pieces))
         else:
-            with_channel = (shape[0], 1, *shape[1:])
-            folder.write(name, with_channel, np.uint8, (piece.reshape(-1, *with_channel[1:]) for piece in pieces))
+            folder.write(name, (count,), np.int32, (_check_labels(piece) for piece in pieces))
         if file.read(1):
             raise DatasetFormatError('there is more in it than its header says')
-    return shape[0]
+    return count
 
 
-def _read_header(file: IO[bytes], ndim: int) -> tuple[int, ...]:
+def _check_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if labels.max(initial=0) > 9:
+        raise DatasetFormatError(f'labels should be 0 to 9, got {labels.max()}')
+    return labels
+
+
+def _read_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
+    """Return the number of samples."""
+    ndim = 1 + len(shape)
     zero, type_code, dimensions = struct.unpack('>HBB', read_exactly(file, 4))
     if (zero, type_code, dimensions) != (0, UINT8, ndim):
         raise DatasetFormatError(
             f'it should begin with 0, type {UINT8} and {ndim} dimensions, got {zero}, {type_code} and {dimensions}'
         )
-    return struct.unpack(f'>{ndim}I', read_exactly(file, 4 * ndim))
+    count, *found = struct.unpack(f'>{ndim}I', read_exactly(file, 4 * ndim))
+    if tuple(found) != shape:
+        raise DatasetFormatError(f'it should hold samples of shape {shape}, got {tuple(found)}')
+    return int(count)

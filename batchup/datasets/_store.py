@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .._files.checksums import compute
 from ..errors import DatasetError, DatasetFormatError
 
-# The version of the files; others are converted again.
+# The version of the files; others are refused.
 VERSION = 1
 FACTS = 'dataset.json'
 
@@ -99,6 +99,8 @@ class Folder:
             self.facts: Mapping[str, Any] = json.loads((self._folder / FACTS).read_text(encoding='utf-8'))
         except (OSError, ValueError) as error:
             raise self._damaged(f'{FACTS} cannot be read: {error}') from error
+        if not isinstance(self.facts, dict):
+            raise self._damaged(f'{FACTS} should hold an object')
         if self.facts.get('version') != VERSION:
             raise self._damaged(f'it has version {self.facts.get("version")}, this batchup reads version {VERSION}')
 

@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from .. import config
 from .._files.checksums import Checksum, FilePath, check_file, is_right
-from .._files.downloads import Patience, check_urls, download_file
-from .._files.placing import locked, placing, remove
-from ..errors import DatasetFormatError
+from .._files.downloads import Patience, by_hand, check_urls, download_file
+from .._files.placing import copy_file, discard_made, is_made, locked, note_made, partial_of, placing, remove
+from ..errors import DatasetFormatError, StorageError
 
 __all__ = [
     'CopySourceFile',
@@ -41,11 +42,20 @@ __all__ = [
 ]
 
 
+# How long downloads for data sets go on trying.
+PATIENCE = Patience()
+
+
 class Acquired(NamedTuple):
-    """A file that is there now; `made` says that it was brought here for this conversion."""
+    """A file that is there now.
+
+    `made`: it was brought here by batchup, which deletes it when it is converted. `verified`:
+    it has the expected checksum.
+    """
 
     path: Path
     made: bool
+    verified: bool
 
 
 class SourceFile(abc.ABC):
@@ -65,6 +75,10 @@ class SourceFile(abc.ABC):
         arguments : mapping
             What the user gave the fetching function.
         """
+
+    def by_hand(self, folder: Path) -> str:
+        """Say how a user can place the file, if that is possible."""
+        return ''
 
 
 class DownloadSourceFile(SourceFile):
@@ -103,7 +117,7 @@ class DownloadSourceFile(SourceFile):
         self.filename = _check_name(filename)
         if base_url is not None and url is None:
             bases = [base_url] if isinstance(base_url, str) else base_url
-            url = [f'{base.rstrip("/")}/{filename}' for base in bases]
+            url = [f'{base.rstrip("/")}/{quote(filename)}' for base in bases]
         elif url is None or base_url is not None:
             raise ValueError(f'exactly one of url and base_url is needed for {filename!r}')
         self.urls = check_urls(url)
@@ -111,11 +125,14 @@ class DownloadSourceFile(SourceFile):
 
     def acquire(self, folder: Path, arguments: Mapping[str, Any]) -> Acquired:
         path = folder / self.filename
-        if is_right(path, self.checksum):
-            return Acquired(path, made=False)
-        with locked(path):
-            download_file(path, self.urls, self.checksum, Patience(), progress=True)
-        return Acquired(path, made=True)
+        if not is_right(path, self.checksum):
+            with locked(path):
+                download_file(path, self.urls, self.checksum, PATIENCE, progress=True)
+            note_made(path)
+        return Acquired(path, is_made(path), self.checksum is not None)
+
+    def by_hand(self, folder: Path) -> str:
+        return by_hand(folder / self.filename, self.checksum)
 
 
 class CopySourceFile(SourceFile):
@@ -151,19 +168,20 @@ class CopySourceFile(SourceFile):
             raise ValueError(f'source_path or arg_name is needed for {filename!r}')
         self.source_path = source_path
         self.arg_name = arg_name
-        self.sha256 = sha256
         self.checksum = Checksum.check(sha256)
 
     def acquire(self, folder: Path, arguments: Mapping[str, Any]) -> Acquired:
         path = folder / self.filename
-        if self.checksum is not None and is_right(path, self.checksum):
-            return Acquired(path, made=False)
-        source = arguments.get(self.arg_name, self.source_path) if self.arg_name is not None else self.source_path
-        if source is None:
-            raise TypeError(f'{self.filename} is needed: pass {self.arg_name}=, the path of the file')
-        path.unlink(missing_ok=True)
-        config.copy_and_verify(path, source, self.sha256)
-        return Acquired(path, made=True)
+        if self.checksum is None or not is_right(path, self.checksum):
+            source = arguments.get(self.arg_name, self.source_path) if self.arg_name is not None else self.source_path
+            if source is None:
+                raise TypeError(f'{self.filename} is needed: pass {self.arg_name}=, the path of the file')
+            if path.is_file() and path.samefile(source):
+                check_file(path, self.checksum)
+            else:
+                copy_file(path, source, self.checksum)
+                note_made(path)
+        return Acquired(path, is_made(path), self.checksum is not None)
 
 
 class ExistingSourceFile(SourceFile):
@@ -185,13 +203,13 @@ class ExistingSourceFile(SourceFile):
         if not self.path.is_file():
             raise FileNotFoundError(f'there is no file {self.path}')
         check_file(self.path, self.checksum)
-        return Acquired(self.path, made=False)
+        return Acquired(self.path, made=False, verified=self.checksum is not None)
 
 
 def _check_name(filename: str) -> str:
     if not isinstance(filename, str):
         raise TypeError(f'filename must be a string, got {type(filename).__name__}')
-    if not filename or Path(filename).name != filename:
+    if Path(filename).name != filename or filename in ('', '..'):
         raise ValueError(f'filename must be a name without folders, got {filename!r}')
     return filename
 
@@ -252,9 +270,14 @@ class FetchedDataset:
         if not path.exists():  # which needs no lock, nor a writable folder
             if self._prepare is not None:
                 self._prepare()
-            with locked(path):
-                if not path.exists():
-                    self._make(path, arguments)
+            try:
+                with locked(path):
+                    if not path.exists():
+                        self._make(path, arguments)
+            except (StorageError, DatasetFormatError) as error:
+                texts = [source_file.by_hand(self.source_folder) for source_file in self.source_files]
+                kind = StorageError if isinstance(error, StorageError) else DatasetFormatError
+                raise kind('\n'.join([str(error), *filter(None, texts)])) from error
         return str(path)
 
     @property
@@ -265,16 +288,27 @@ class FetchedDataset:
         folder = self.source_folder
         try:
             acquired = [source_file.acquire(folder, arguments) for source_file in self.source_files]
-            with placing(path) as target:
-                self._convert([str(source.path) for source in acquired], str(target))
-                if not target.exists():
-                    raise DatasetFormatError(f'{self._name} has written nothing at the target path that it was given')
+            try:
+                self._convert_to(path, [str(source.path) for source in acquired])
+            except StorageError:
+                raise
+            except Exception:
+                for source in acquired:
+                    if source.made and not source.verified:
+                        discard_made(source.path)  # the file may be the reason
+                raise
             for source in acquired:
                 if source.made:
-                    remove(source.path)
+                    discard_made(source.path)
         finally:
             with suppress(OSError):  # files that were placed by hand, or are to be continued, stay
                 folder.rmdir()
+
+    def _convert_to(self, path: Path, source_paths: list[str]) -> None:
+        with placing(path) as target:
+            self._convert(source_paths, str(target))
+            if not target.exists():
+                raise DatasetFormatError(f'{self._name} has written nothing at the target path that it was given')
 
     def delete(self) -> None:
         """Delete the converted data set, and what was downloaded for it."""
@@ -322,10 +356,11 @@ def delete_dataset_cache(*filenames: str) -> None:
     for filename in filenames:
         _check_target(filename)
         path = Path(config.get_data_path(filename))
-        if path.exists() or _downloads_of(path).exists():
+        places = path, _downloads_of(path), partial_of(path)
+        if any(os.path.lexists(place) for place in places):
             with locked(path):
-                remove(path)
-                remove(_downloads_of(path))
+                for place in places:
+                    remove(place)
 
 
 def _downloads_of(path: Path) -> Path:

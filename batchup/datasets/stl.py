@@ -6,6 +6,7 @@ and A. Y. Ng, 2011.
 
 from __future__ import annotations
 
+import itertools
 import tarfile
 from collections.abc import Callable
 from typing import IO, Any, ClassVar
@@ -98,9 +99,9 @@ class _Converter:
             if self._counts[f'{part}_X'] != self._counts[f'{part}_y']:
                 counts = self._counts[f'{part}_X'], self._counts[f'{part}_y']
                 raise DatasetFormatError(f'{part}_X.bin holds {counts[0]:,} images, {part}_y.bin {counts[1]:,} labels')
-        highest = max((index for fold in self._facts['folds'] for index in fold), default=-1)
-        if highest >= self._counts['train_y']:
-            raise DatasetFormatError(f'fold_indices.txt names image {highest} of {self._counts["train_y"]:,}')
+        for index in itertools.chain.from_iterable(self._facts['folds']):
+            if not 0 <= index < self._counts['train_y']:
+                raise DatasetFormatError(f'fold_indices.txt names image {index} of {self._counts["train_y"]:,}')
 
 
 def delete_cache() -> None:
@@ -122,8 +123,15 @@ class _Chosen:
         return len(self.indices)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        samples, *others = index if isinstance(index, tuple) else (index,)
-        chosen: NDArray[Any] = self.array[(self.indices[samples], *others)]
+        samples, *others = index if isinstance(index, tuple) and index else (index,)
+        chosen: NDArray[Any]
+        if isinstance(samples, slice):
+            # Apart, since an array of indices would go together with others that there are.
+            chosen = self.array[self.indices[samples]][(slice(None), *others)]
+        elif isinstance(samples, (int, np.integer)) or np.ndim(samples) == 1:
+            chosen = self.array[(self.indices[samples], *others)]
+        else:
+            chosen = self[:][index]
         return chosen
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -78,6 +78,8 @@ def _read(path: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         images, labels = arrays['X'], arrays['y'].reshape(-1)
         if images.dtype != np.uint8 or images.shape != (*SHAPE, len(labels)):
             raise DatasetFormatError(f'X should be uint8 of shape (32, 32, 3, n), got {images.dtype} {images.shape}')
+        if labels.dtype.kind not in 'uif':
+            raise DatasetFormatError(f'labels should be numbers, got {labels.dtype}')
         if len(labels) and not 1 <= labels.min() <= labels.max() <= 10:
             raise DatasetFormatError(f'labels should be 1 to 10, got {labels.min()} to {labels.max()}')
     return images, labels

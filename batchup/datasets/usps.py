@@ -54,6 +54,8 @@ def _read(path: str) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
             rows.append(row)
         if labels and not 0 <= min(labels) <= max(labels) <= 9:
             raise DatasetFormatError(f'labels should be 1 to 10, got {min(labels) + 1} to {max(labels) + 1}')
+        if not np.isfinite(rows).all():
+            raise DatasetFormatError('values should be from -1 to 1, got one that is not finite')
     images: NDArray[np.float32] = (np.array(rows, np.float32).reshape(-1, 1, 16, 16) + np.float32(1)) / np.float32(2)
     return images, np.array(labels, np.int32)
 
