@@ -55,7 +55,10 @@ def write_sheet(path: str, images: Any, labels: Any, class_names: Sequence[str] 
         if labels is not None:
             text = _shortened(class_text(batch[1][number], class_names), lambda part: font.getlength(part) <= TILE)
             draw.text((left, top + TILE + 1), text, fill='black', font=font)
-    sheet.save(path, 'PNG')
+    try:
+        sheet.save(path, 'PNG')
+    except OSError as error:
+        raise CommandError(f'cannot write {path}: {error.strerror or error}') from None
 
 
 def class_text(label: Any, class_names: Sequence[str] | None) -> str:
