@@ -10,6 +10,7 @@ import pytest
 from batchup._cli import main
 from batchup.datasets import cifar10, mnist
 from batchup.datasets._catalogue import CATALOGUE
+from batchup.datasets.dataset import DownloadSourceFile
 
 from . import dataset_files as files
 from .homes import ROOT, files_in
