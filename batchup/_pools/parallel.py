@@ -248,7 +248,7 @@ class PooledFeed(PlannedFeed):
             try:
                 while left > 0:
                     request = self._request(position, left).up_to(left)
-                    requests.append(shard_of(request, *self._shard))
+                    requests.append(shard_of(request, *self.shard))
                     position, left = request.end, left - request.n_batches
             except EndOfPlanError:
                 if requests:
