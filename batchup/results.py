@@ -68,7 +68,7 @@ class Part(tuple[Any, ...]):
         return f'Part({super().__repr__()}, indices={self.indices!r}, shard={self.run.shard})'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
     """The sums of one rank over its samples, and how many samples there were.
 
@@ -206,15 +206,14 @@ def _rows_of(parts: Sequence[Part], samples: int) -> list[IndexArray]:
 
 def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
     """Make arrays for the rows of all parts, of the dtypes that concatenation gives."""
-    for part in parts:
-        if len(part) != len(parts[0]):
+    shapes = [[array.shape[1:] for array in part] for part in parts]
+    for part, own in zip(parts, shapes):
+        if own != shapes[0]:
             raise TypeError(
-                f'the part of rank {_rank(part)} has {len(part)} arrays, that of rank {_rank(parts[0])} {len(parts[0])}'
+                f'the part of rank {_rank(part)} has rows of shapes {own}, that of rank {_rank(parts[0])} {shapes[0]}'
             )
-    columns = [[array[:0] for array in column] for column in zip(*parts)]
-    shapes = [(samples, *column[0].shape[1:]) for column in columns]
-    dtypes = [np.concatenate([empty.reshape(0) for empty in column]).dtype for column in columns]
-    return tuple(np.empty(shape, dtype) for shape, dtype in zip(shapes, dtypes))
+    dtypes = [np.concatenate([array[:0] for array in column]).dtype for column in zip(*parts)]
+    return tuple(np.empty((samples, *shape), dtype) for shape, dtype in zip(shapes[0], dtypes))
 
 
 def check_runs(runs: Sequence[Run]) -> None:
@@ -226,8 +225,7 @@ def check_runs(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.shard[1] != first.shard[1]:
             raise ValueError(f'the parts are of runs with {first.shard[1]} and with {run.shard[1]} ranks')
-        if run != first:
-            _check_facts(first, run)
+        _check_facts(first, run)
     twice = sorted(rank for rank, count in counts.items() if count > 1)
     if twice:
         raise ValueError(f'there are several parts of rank {_listing(twice)}')

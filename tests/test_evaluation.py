@@ -289,14 +289,12 @@ def test_parts_of_different_sources():
         merge([take_part(SOURCE, 0, 2), take_part(SOURCE.subset(np.arange(5)), 1, 2)])
 
 
-def test_different_numbers_of_arrays():
-    with pytest.raises(TypeError, match='the part of rank 1 has 1 arrays, that of rank 0 2'):
-        merge([take_part(SOURCE, 0, 2), take_part(SOURCE, 1, 2, func=lambda x, y: x)])
-
-
-def test_different_shapes():
-    with pytest.raises(ValueError, match=r'the part of rank 1 has rows of shape \(2,\)'):
-        merge([take_part(SOURCE, 0, 2), take_part(SOURCE, 1, 2, func=lambda x, y: (x[:, :2], y))])
+@pytest.mark.parametrize(
+    ('func', 'shapes'), [(lambda x, y: x, r'\[\(3,\)\]'), (lambda x, y: (x[:, :2], y), r'\[\(2,\), \(\)\]')]
+)
+def test_arrays_of_different_numbers_and_shapes(func, shapes):
+    with pytest.raises(TypeError, match=rf'of rank 1 has rows of shapes {shapes}, that of rank 0 \[\(3,\), \(\)\]'):
+        merge([take_part(SOURCE, 0, 2), take_part(SOURCE, 1, 2, func=func)])
 
 
 def test_none_beside_arrays():
