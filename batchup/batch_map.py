@@ -195,8 +195,11 @@ def _write(results: Iterable[Sequence[Any] | None], outputs: Outputs, trail: Tra
         if result is None and (trail is None or len(rows.places)):
             raise TypeError('func must return arrays to write into out, got None')
         if result is not None and len(rows.places):
-            outputs.write(rows.places, rows.of_results(result), 'what func returned')
+            values = rows.of_results(result)
+            outputs.check(values, 'what func returned')
+            outputs.write(rows.places, values)
             written += len(rows.places)
+            del values
         del result
     return outputs.arrays
 

@@ -42,25 +42,28 @@ class Outputs:
             if n_rows is not None and n_rows != math.inf and len(array) != n_rows:
                 raise ValueError(f'{name} must have a row for each of {n_rows} samples, got shape {array.shape}')
 
-    def write(self, rows: Leaf, values: Sequence[Any], origin: str) -> None:
-        """Write values into some rows of the arrays; nothing is written if one of them does not fit.
-
-        `origin` is where the values come from, for errors.
-        """
+    def check(self, values: Sequence[Any], origin: str) -> None:
+        """Raise an error if values do not fit; `origin` is where they come from."""
         if len(values) != len(self.arrays):
             raise ValueError(f'{origin} has {len(values)} arrays of results, but out is for {len(self.arrays)}')
-        last = rows[-1] if isinstance(rows, range) else rows.max()
-        arrays = [np.asarray(value) for value in values]
-        for number, (value, array) in enumerate(zip(arrays, self.arrays)):
+        for number, (value, array) in enumerate(zip(map(np.asarray, values), self.arrays)):
             name = _name(number, self.arrays)
             if value.shape[1:] != array.shape[1:]:
                 raise ValueError(f'{origin} has rows of shape {value.shape[1:]} for {name} of shape {array.shape}')
             if not np.can_cast(value.dtype, array.dtype, 'same_kind'):
                 raise TypeError(f'{origin} has results of dtype {value.dtype} for {name} of dtype {array.dtype}')
+
+    def write(self, rows: Leaf, values: Sequence[Any]) -> None:
+        """Write values that were checked into some rows of the arrays."""
+        if not len(rows):
+            return
+        last = rows[-1] if isinstance(rows, range) else rows.max()
+        for number, array in enumerate(self.arrays):
             if last >= len(array):
-                raise ValueError(f'{origin} has row {last} of the results, but {name} has {len(array)} rows')
-        for value, array in zip(arrays, self.arrays):
-            array[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = value
+                name = _name(number, self.arrays)
+                raise ValueError(f'the results have a row {last}, but {name} has {len(array)} rows')
+        for value, array in zip(values, self.arrays):
+            array[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = np.asarray(value)
 
 
 def _name(number: int, arrays: Sequence[Any]) -> str:

@@ -158,11 +158,8 @@ def _merge_sums(parts: list[Sums]) -> tuple[Any, ...]:
     for part, own in zip(parts, shapes):
         if own != shapes[0]:
             raise TypeError(f'rank {_rank(part)} has sums of shapes {own}, rank {_rank(parts[0])} of {shapes[0]}')
-    return divide([sum(column[1:], column[0]) for column in zip(*(part.totals for part in parts))], _count(parts))
-
-
-def _count(parts: Sequence[Sums]) -> int:
-    return sum(part.count for part in parts)
+    totals = [sum(column[1:], column[0]) for column in zip(*(part.totals for part in parts))]
+    return divide(totals, sum(part.count for part in parts))
 
 
 def _rank(part: Part | Sums) -> int:
@@ -185,9 +182,10 @@ def _merge_rows(given: list[Part | None], out: Any) -> tuple[Any, ...] | None:
         if not out:
             return ()
     outputs = Outputs(out, samples)
+    for part in filled if samples else ():
+        outputs.check(part, f'the part of rank {_rank(part)}')
     for part, own in zip(filled, rows):
-        if len(own):
-            outputs.write(own, part, f'the part of rank {_rank(part)}')
+        outputs.write(own, part)
     return outputs.arrays
 
 

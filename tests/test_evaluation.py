@@ -18,6 +18,7 @@ from batchup.data_source import (
     batch_map_mean,
     merge,
 )
+from batchup.errors import ReplayError
 from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler, WeightedSampler
 
 from .cases import DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, PlainSource, numbers
@@ -196,6 +197,7 @@ def test_dtypes_are_joined_as_in_one_call():
 def test_no_samples():
     parts = take_parts(ArrayDataSource([X[:0], np.arange(0)]), 3)
     assert merge(parts) == ()
+    assert merge(parts, out=np.zeros((0, 3)))[0].shape == (0, 3)
 
 
 def test_nothing_but_none():
@@ -471,6 +473,14 @@ def test_rows_without_a_place_of_their_own_are_written_as_they_come(sampler):
     np.testing.assert_array_equal(out, [0] * 8 + expected[8:].tolist())
 
 
+def test_a_resumed_stream_of_a_generator_cannot_tell_which_rows_are_before_it():
+    source = ArrayDataSource([np.arange(N)], sampler=WeightedSampler(np.ones(N)))
+    stream = source.batch_iterator(4, np.random.RandomState(1))
+    stream.skip(2)
+    with pytest.raises(ReplayError, match='use a seed'):
+        batch_map_concat(first_array, stream, n_batches=3, out=np.zeros(N))
+
+
 @pytest.mark.parametrize('batches', [iter([(X[:5],), (X[5:],)]), [(X[:5],), (X[5:],)]])
 def test_batches_of_an_iterator_are_written_one_after_the_other(batches):
     out = np.zeros((N + 2, 3))
@@ -551,8 +561,16 @@ def test_results_that_do_not_fit_are_not_written(out, error, message, merged):
 
 
 def test_more_rows_than_an_array_has():
-    with pytest.raises(ValueError, match='has row 10 of the results, but out has 9 rows'):
+    with pytest.raises(ValueError, match='the results have a row 10, but out has 9 rows'):
         batch_map_concat(first_array, [(np.arange(6),), (np.arange(5),)], out=np.zeros(9))
+
+
+def test_parts_are_checked_before_any_is_written():
+    out = np.zeros((N, 3))
+    parts = [take_part(SOURCE, 0, 2, func=lambda x, y: x), take_part(SOURCE, 1, 2, func=lambda x, y: x * 1j)]
+    with pytest.raises(TypeError, match='the part of rank 1 has results of dtype complex'):
+        merge(parts, out=out)
+    assert not out.any()
 
 
 def test_none_is_not_written():
@@ -585,6 +603,18 @@ def test_batches_of_pools_are_written_where_they_belong(pool, shuffle):  # noqa:
     parallel.batch_map_concat(double, 2, out=out, **SHUFFLES[shuffle]())
     np.testing.assert_array_equal(out[1], np.tile(np.arange(N), 3))
     np.testing.assert_array_equal(out[0], np.tile(X, (3, 1)) * 2)
+
+
+@on(['threads', 'fork'])
+@pytest.mark.parametrize('shuffle', SHUFFLES)
+def test_a_resumed_stream_of_a_pool_writes_what_is_left(pool, shuffle):  # noqa: F811
+    out, parallel = zeros(), pool.parallel_data_source(SOURCE)
+    saved = parallel.batch_iterator(4, **SHUFFLES[shuffle]())
+    batch_map_concat(double, saved, n_batches=3, out=out)
+    resumed = parallel.batch_iterator(4, **SHUFFLES[shuffle]())
+    resumed.load_state_dict(saved.state_dict())
+    batch_map_concat(double, resumed, out=out)
+    assert_same_results(out, (X * 2, np.arange(N)))
 
 
 @on(['threads', 'fork'])
