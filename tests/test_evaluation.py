@@ -1,80 +1,37 @@
-"""Results over several ranks, and into given arrays, are those of one call in order."""
+"""Results over several ranks are those of one call in order."""
 
 import copy
 import pickle
-import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchup.batch import leaves
-from batchup.data_source import (
-    ArrayDataSource,
-    IteratorDataSource,
-    RandomAccessDataSource,
-    batch_map_concat,
-    batch_map_mean,
-    merge,
-)
-from batchup.errors import ReplayError
-from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler, WeightedSampler
+from batchup.data_source import ArrayDataSource, RandomAccessDataSource, batch_map_concat, merge
+from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler
 
-from .cases import DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, PlainSource, numbers
+from .cases import DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, numbers
 from .pools import on, pool  # noqa: F401
-
-N = 23
-X = np.random.RandomState(0).rand(N, 3).astype(np.float32)
-SOURCE = ArrayDataSource([X, np.arange(N)])
+from .ranks import (
+    SHUFFLE_KINDS,
+    SOURCE,
+    N,
+    X,
+    assert_same_results,
+    double,
+    first_array,
+    first_column,
+    take_part,
+    take_parts,
+    take_sums,
+)
 
 # Sources whose samples have a place of their own, however they are shuffled. The arrays of one
 # of the sources differ in length.
 PLACED = ['array', 'array_exact', 'array_indices', 'repeated', 'repeated_subset', 'sampler', 'plain_random_access']
 PLACED += ['map', 'map_rng', 'empty']
 OTHERS = [name for name in RANDOM_ACCESS if name not in [*PLACED, 'map_of_composite']]
-SHUFFLE_KINDS = {**SHUFFLES, 'computed': lambda: {'shuffle': ComputedShuffle(7)}}
-
-
-def double(x, y):
-    return x * 2, y
-
-
-def first_array(*batch):
-    return batch[0]
-
-
-def first_column(*batch):
-    leaf = next(leaves(batch))
-    return leaf if leaf.ndim == 1 else leaf[:, 0]
-
-
-def take_part(source, rank, count, func=double, batch_size=4, **kwargs):
-    return source.batch_map_concat(func, batch_size, shard=(rank, count), **kwargs)
-
-
-def take_parts(source, count, make_kwargs=dict, **kwargs):
-    return [take_part(source, rank, count, **kwargs, **make_kwargs()) for rank in range(count)]
-
-
-def take_sums(count, source=SOURCE, **kwargs):
-    return [source.batch_map_mean(lambda x, y: x.sum(axis=0), 4, shard=(k, count), **kwargs) for k in range(count)]
-
-
-def assert_same_results(results, expected):
-    """Assert that results are equal to the last bit."""
-    assert type(results) is tuple
-    assert len(results) == len(expected)
-    for result, other in zip(results, expected):
-        assert (result.dtype, result.shape) == (other.dtype, other.shape)
-        assert result.tobytes() == other.tobytes()
-
-
-def zeros():
-    return np.zeros((N, 3), np.float32), np.full(N, -1)
-
-
-# Parts
 
 
 @given(
@@ -240,116 +197,6 @@ def read_ahead(batches, total, leave):
     return iter(list(batches))
 
 
-# What does not fit together
-
-
-def test_no_parts():
-    with pytest.raises(ValueError, match='there are no parts to merge'):
-        merge([])
-
-
-@pytest.mark.parametrize('take', [take_sums, lambda count: take_parts(SOURCE, count)])
-def test_missing_ranks_are_named(take):
-    with pytest.raises(ValueError, match='the part of rank 0, 2, 3 of 4 ranks is missing'):
-        merge(take(4)[1:2])
-
-
-@pytest.mark.parametrize('take', [take_sums, lambda count: take_parts(SOURCE, count)])
-def test_ranks_that_come_twice_are_named(take):
-    parts = take(3)
-    with pytest.raises(ValueError, match='there are several parts of rank 1'):
-        merge([*parts, parts[1]])
-
-
-def test_ranks_of_different_counts():
-    with pytest.raises(ValueError, match='of runs with 2 and with 3 ranks'):
-        merge([take_part(SOURCE, 0, 2), take_part(SOURCE, 1, 3)])
-
-
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
-        ({'batch_size': 5}, 'batch_size of rank 0: 4\n  batch_size of rank 1: 5'),
-        ({'shuffle': 2}, 'shuffle of rank 0: seed 1\n  shuffle of rank 1: seed 2'),
-        ({'shuffle': 1, 'epoch': 2}, 'epoch of rank 0: 0\n  epoch of rank 1: 2'),
-        ({'shuffle': 1, 'n_batches': 3}, 'batches of rank 0: 0 to 5\n  batches of rank 1: 0 to 2'),
-    ],
-)
-def test_parts_of_different_runs(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        merge([take_part(SOURCE, 0, 2, shuffle=1), take_part(SOURCE, 1, 2, **kwargs)])
-
-
-def test_generators_in_different_states():
-    parts = [take_part(SOURCE, k, 2, shuffle=np.random.RandomState(k)) for k in range(2)]
-    with pytest.raises(ValueError, match=r'indices of rank 0: \w{16}\n  indices of rank 1: \w{16}\nGive all ranks'):
-        merge(parts)
-
-
-def test_parts_of_different_sources():
-    with pytest.raises(ValueError, match='23 samples x 1\n  plan of rank 1: 5 chosen samples'):
-        merge([take_part(SOURCE, 0, 2), take_part(SOURCE.subset(np.arange(5)), 1, 2)])
-
-
-@pytest.mark.parametrize(
-    ('func', 'shapes'), [(lambda x, y: x, r'\[\(3,\)\]'), (lambda x, y: (x[:, :2], y), r'\[\(2,\), \(\)\]')]
-)
-def test_arrays_of_different_numbers_and_shapes(func, shapes):
-    with pytest.raises(TypeError, match=rf'of rank 1 has rows of shapes {shapes}, that of rank 0 \[\(3,\), \(\)\]'):
-        merge([take_part(SOURCE, 0, 2), take_part(SOURCE, 1, 2, func=func)])
-
-
-def test_none_beside_arrays():
-    with pytest.raises(TypeError, match='func returned arrays in rank 0, but None in another one'):
-        merge([take_part(SOURCE, 0, 2), None])
-
-
-@pytest.mark.parametrize('wrong', [(X,), X, 3])
-def test_what_is_no_part(wrong):
-    with pytest.raises(TypeError, match=f'part 1 is a {type(wrong).__name__}'):
-        merge([take_part(SOURCE, 0, 2), wrong])
-
-
-def test_parts_and_sums_together():
-    with pytest.raises(TypeError, match='part 1 is a Part'):
-        merge([*take_sums(1), take_part(SOURCE, 1, 2)])
-
-
-@pytest.mark.parametrize('where', [{'shard': (1, 3)}, {'out': np.zeros(N)}])
-def test_a_function_must_return_a_row_for_each_sample(where):
-    with pytest.raises(ValueError, match='func must return a row for each sample, got 1 rows for a batch of'):
-        SOURCE.batch_map_concat(lambda x, y: y[:1], 6, **where)
-
-
-def test_rows_that_are_there_twice():
-    part = take_part(SOURCE, 0, 1)
-    twice = type(part)(part, part.indices // 2, part.run)
-    with pytest.raises(ValueError, match='the row of index 0 is in the parts twice'):
-        merge([twice])
-
-
-def test_rows_that_are_missing():
-    part = take_part(SOURCE, 0, 1)
-    short = type(part)([array[:-1] for array in part], part.indices[:-1], part.run)
-    with pytest.raises(ValueError, match='the parts have 22 rows together, but the run has 23 samples'):
-        merge([short])
-
-
-def test_sources_without_a_plan_give_plain_results():
-    class Sharded(PlainSource):
-        def batch_iterator(self, batch_size, shard=None, **kwargs):
-            return super().batch_iterator(batch_size)
-
-    results = Sharded(10).batch_map_concat(first_array, 4, shard=(0, 2))
-    assert_same_results(results, (np.arange(10),))
-
-
-@pytest.mark.parametrize('gather', [batch_map_concat, batch_map_mean])
-def test_plain_iterators_make_no_parts(gather):
-    with pytest.raises(TypeError, match='needs the stream of a source with random access, got list'):
-        gather(first_array, [(X,)], part=True)
-
-
 # Means
 
 
@@ -411,179 +258,6 @@ def test_sums_go_into_no_array():
         merge(take_sums(2), out=np.zeros(3))
 
 
-# Into given arrays
-
-
-@pytest.mark.parametrize('shuffle', SHUFFLE_KINDS)
-def test_rows_are_written_where_they_belong(shuffle):
-    out = zeros()
-    results = SOURCE.batch_map_concat(double, 4, out=out, **SHUFFLE_KINDS[shuffle]())
-    assert results[0] is out[0]
-    assert_same_results(out, (X * 2, np.arange(N)))
-
-
-def test_one_array_is_written_into():
-    out = np.zeros(N)
-    (result,) = SOURCE.batch_map_concat(lambda x, y: y, 4, out=out, shuffle=1)
-    assert result is out
-    assert out.tolist() == list(range(N))
-
-
-def test_every_rank_writes_its_rows_and_no_others():
-    out = zeros()
-    for rank in range(3):
-        before = out[1].copy()
-        SOURCE.batch_map_concat(double, 4, out=out, shuffle=1, shard=(rank, 3))
-        written = take_part(SOURCE, rank, 3, shuffle=1).indices
-        np.testing.assert_array_equal(np.flatnonzero(before != out[1]), np.sort(written))
-    assert_same_results(out, (X * 2, np.arange(N)))
-
-
-def test_a_memory_map_is_written_into(tmp_path):
-    for rank in range(2):
-        out = np.memmap(tmp_path / 'out', np.float32, 'r+' if rank else 'w+', shape=(N, 3))
-        SOURCE.batch_map_concat(lambda x, y: x * 2, 4, out=out, shuffle=42, shard=(rank, 2))
-        out.flush()
-    np.testing.assert_array_equal(np.fromfile(tmp_path / 'out', np.float32).reshape(N, 3), X * 2)
-
-
-def test_parts_are_merged_into_a_memory_map(tmp_path):
-    out = np.lib.format.open_memmap(tmp_path / 'out.npy', 'w+', np.float32, (N, 3))
-    (result,) = merge(take_parts(SOURCE, 3, func=lambda x, y: x, shuffle=1), out=out)
-    assert result is out
-    np.testing.assert_array_equal(out, X)
-
-
-def test_a_resumed_stream_writes_what_is_left():
-    out = zeros()
-    saved = SOURCE.batch_iterator(4, 42)
-    batch_map_concat(double, saved, n_batches=3, out=out)
-    resumed = SOURCE.batch_iterator(4, 42)
-    resumed.load_state_dict(saved.state_dict())
-    batch_map_concat(double, resumed, out=out)
-    assert_same_results(out, (X * 2, np.arange(N)))
-
-
-@pytest.mark.parametrize('sampler', [WeightedSampler(np.ones(N), n_samples=N), None])
-def test_rows_without_a_place_of_their_own_are_written_as_they_come(sampler):
-    source = ArrayDataSource([np.arange(N)], **({'sampler': sampler} if sampler else {'indices': [3, 3, *range(21)]}))
-    out, stream = np.zeros(N), source.batch_iterator(4, 42)
-    stream.skip(2)
-    batch_map_concat(first_array, stream, out=out)
-    (expected,) = source.batch_map_concat(first_array, 4, shuffle=42)
-    np.testing.assert_array_equal(out, [0] * 8 + expected[8:].tolist())
-
-
-def test_a_resumed_stream_of_a_generator_cannot_tell_which_rows_are_before_it():
-    source = ArrayDataSource([np.arange(N)], sampler=WeightedSampler(np.ones(N)))
-    stream = source.batch_iterator(4, np.random.RandomState(1))
-    stream.skip(2)
-    with pytest.raises(ReplayError, match='use a seed'):
-        batch_map_concat(first_array, stream, n_batches=3, out=np.zeros(N))
-
-
-@pytest.mark.parametrize('batches', [iter([(X[:5],), (X[5:],)]), [(X[:5],), (X[5:],)]])
-def test_batches_of_an_iterator_are_written_one_after_the_other(batches):
-    out = np.zeros((N + 2, 3))
-    batch_map_concat(lambda x: x, batches, out=out)
-    np.testing.assert_array_equal(out, [*X, [0] * 3, [0] * 3])
-
-
-def test_batches_of_a_source_without_plan_are_written_one_after_the_other():
-    out = np.zeros(N)
-    IteratorDataSource(iter([(np.arange(9),), (np.arange(14),)])).batch_map_concat(first_array, 4, out=out)
-    assert out.tolist() == [*range(9), *range(14)]
-
-
-def test_exactly_n_batches_are_pulled():
-    batches = iter([(np.full(2, k),) for k in range(5)])
-    out = np.zeros(6)
-    batch_map_concat(first_array, batches, n_batches=3, out=out)
-    assert (out.tolist(), next(batches)[0].tolist()) == ([0, 0, 1, 1, 2, 2], [3, 3])
-
-
-def test_endless_data_is_written_into_what_holds_it():
-    out = np.zeros(20)
-    numbers(7, repeats=-1).batch_map_concat(first_array, 5, n_batches=4, out=out)
-    assert out.tolist() == [k % 7 for k in range(20)]
-
-
-def test_nothing_is_kept():
-    alive = []
-
-    def remember(x, y):
-        assert all(reference() is None for reference in alive)
-        result = x * 2
-        alive.append(weakref.ref(result))
-        return result
-
-    SOURCE.batch_map_concat(remember, 2, out=zeros()[0], shuffle=1)
-    assert len(alive) == 12
-    assert all(reference() is None for reference in alive)
-
-
-@pytest.mark.parametrize(
-    ('out', 'error', 'message'),
-    [
-        (list(X), ValueError, r'out\[0\] must have a row for each of 23 samples, got shape \(3,\)'),
-        (X.tobytes(), TypeError, 'out must be an array, or a tuple or list of arrays, got bytes'),
-        (np.array(3), TypeError, 'out must be an array'),
-        ((X.copy(), None), TypeError, r'out\[1\] must be an array, or .* got NoneType'),
-        ((), ValueError, 'got none'),
-        (np.broadcast_to(np.zeros(3), (N, 3)), ValueError, 'out is read-only; open a memory map with mode'),
-        (np.zeros((N - 1, 3)), ValueError, r'out must have a row for each of 23 samples, got shape \(22, 3\)'),
-        (np.zeros((N + 1, 3)), ValueError, r'out must have a row for each of 23 samples, got shape \(24, 3\)'),
-    ],
-)
-def test_arrays_that_cannot_be_written_into(out, error, message):
-    with pytest.raises(error, match=message):
-        SOURCE.batch_map_concat(lambda x, y: pytest.fail('called'), 4, out=out)
-
-
-@pytest.mark.parametrize(
-    ('out', 'error', 'message'),
-    [
-        (np.zeros((N, 3), int), TypeError, 'has results of dtype float32 for out of dtype int'),
-        (np.zeros((N, 4)), ValueError, r'has rows of shape \(3,\) for out of shape \(23, 4\)'),
-        (np.zeros(N), ValueError, r'has rows of shape \(3,\) for out of shape \(23,\)'),
-        ([np.zeros((N, 3)), np.zeros(N)], ValueError, 'has 1 arrays of results, but out is for 2'),
-    ],
-)
-@pytest.mark.parametrize('merged', [False, True])
-def test_results_that_do_not_fit_are_not_written(out, error, message, merged):
-    def write():
-        if merged:
-            return merge(take_parts(SOURCE, 2, func=lambda x, y: x + 1), out=out)
-        return SOURCE.batch_map_concat(lambda x, y: x + 1, 4, out=out)
-
-    with pytest.raises(error, match=message):
-        write()
-    assert not np.any(out[0])
-
-
-def test_more_rows_than_an_array_has():
-    with pytest.raises(ValueError, match='the results have a row 10, but out has 9 rows'):
-        batch_map_concat(first_array, [(np.arange(6),), (np.arange(5),)], out=np.zeros(9))
-
-
-def test_parts_are_checked_before_any_is_written():
-    out = np.zeros((N, 3))
-    parts = [take_part(SOURCE, 0, 2, func=lambda x, y: x), take_part(SOURCE, 1, 2, func=lambda x, y: x * 1j)]
-    with pytest.raises(TypeError, match='the part of rank 1 has results of dtype complex'):
-        merge(parts, out=out)
-    assert not out.any()
-
-
-def test_none_is_not_written():
-    with pytest.raises(TypeError, match='func must return arrays to write into out, got None'):
-        SOURCE.batch_map_concat(lambda x, y: None, 4, out=zeros())
-
-
-def test_either_a_part_or_an_array():
-    with pytest.raises(ValueError, match='part=True leaves nothing to return'):
-        batch_map_concat(double, SOURCE.batch_iterator(4), out=zeros(), part=True)
-
-
 # Through pools
 
 
@@ -593,29 +267,6 @@ def test_parts_of_pools_are_merged(pool, shuffle):  # noqa: F811
     parallel = pool.parallel_data_source(SOURCE, batch_buffer_size=7)
     parts = take_parts(parallel, 3, SHUFFLES[shuffle], batch_size=1)
     assert_same_results(merge(parts), (X * 2, np.arange(N)))
-
-
-@on(['threads', 'fork'])
-@pytest.mark.parametrize('shuffle', SHUFFLES)
-def test_batches_of_pools_are_written_where_they_belong(pool, shuffle):  # noqa: F811
-    source = ArrayDataSource([X, np.arange(N)], repeats=3)
-    out = np.zeros((3 * N, 3)), np.zeros(3 * N)
-    parallel = pool.parallel_data_source(source)
-    parallel.batch_map_concat(double, 2, out=out, **SHUFFLES[shuffle]())
-    np.testing.assert_array_equal(out[1], np.tile(np.arange(N), 3))
-    np.testing.assert_array_equal(out[0], np.tile(X, (3, 1)) * 2)
-
-
-@on(['threads', 'fork'])
-@pytest.mark.parametrize('shuffle', SHUFFLES)
-def test_a_resumed_stream_of_a_pool_writes_what_is_left(pool, shuffle):  # noqa: F811
-    out, parallel = zeros(), pool.parallel_data_source(SOURCE)
-    saved = parallel.batch_iterator(4, **SHUFFLES[shuffle]())
-    batch_map_concat(double, saved, n_batches=3, out=out)
-    resumed = parallel.batch_iterator(4, **SHUFFLES[shuffle]())
-    resumed.load_state_dict(saved.state_dict())
-    batch_map_concat(double, resumed, out=out)
-    assert_same_results(out, (X * 2, np.arange(N)))
 
 
 @on(['threads', 'fork'])
