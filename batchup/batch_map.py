@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from .arguments import check_non_negative, is_integer
 from .batch import batch_length
+from .indices import IndexArray, as_array
+from .outputs import Outputs
+from .results import Part, Sums, divide
 from .stream import Stream
+from .trail import Rows, Trail
 
 BatchFunction = Callable[..., Any]
 Progress = Callable[..., Iterable[Any]]
@@ -27,6 +31,8 @@ def batch_map_concat(
     prepend_args: Sequence[Any] | None = None,
     *,
     progress: bool = False,
+    out: Any = None,
+    part: bool = False,
 ) -> tuple[Any, ...] | None:
     """Apply a function to every batch, and concatenate what it returns.
 
@@ -46,32 +52,38 @@ def batch_map_concat(
         Arguments for `func` before those of the batch.
     progress : bool
         Show tqdm's own bar, if in a terminal or a notebook.
+    out : array, or tuple or list of arrays, optional
+        Write the rows into these arrays as the batches come, and keep nothing: an array, in
+        memory or memory-mapped, for each array of the results. Each row goes to the place
+        that `Part.indices` describes, whatever the shuffle and the shard; so there is a row
+        for each sample of the epoch. Rows of batches without a plan go one after the other.
+    part : bool
+        Return a `Part`, for `merge`, from the stream of a source with random access.
 
     Returns
     -------
     tuple of arrays or None
-        The results in the order of the samples, concatenated along the first axis. An
-        empty tuple for no batches, `None` if every call returned `None`.
+        The results in the order of the batches, concatenated along the first axis. An
+        empty tuple for no batches, `None` if every call returned `None`. With `out`, the
+        tuple of its arrays. With `part`, a `Part`.
 
     Raises
     ------
     ValueError
-        If the batches are endless and `n_batches` is not given.
+        If the batches are endless and `n_batches` is not given, or results do not fit into
+        `out`, or there are not as many rows as samples where that matters.
     TypeError
-        If `func` returns anything else.
+        If `func` returns anything else, or `out` cannot hold it.
 
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
     (array([0, 2, 4, 0, 2]),)
     """
-    results = []
-    for batch in _limited(batch_iter, progress_iter_func, n_batches, progress):
-        results.append(_check_arrays(func(*_arguments(prepend_args, batch))))
-    if not results:
-        return ()
-    if all(result is None for result in results):
-        return None
-    _check_counts([0 if result is None else len(result) for result in results])
-    return tuple(np.concatenate(column) for column in zip(*results))
+    trail = _trail(batch_iter, part, out)
+    batches = _limited(batch_iter, progress_iter_func, n_batches, progress, trail)
+    results = (_check_arrays(func(*_arguments(prepend_args, batch))) for batch in batches)
+    if out is not None:
+        return _write(results, Outputs(out, None if trail is None else trail.n_places), trail)
+    return _concatenate(list(results)) if trail is None else _make_part(results, trail)
 
 
 def batch_map_mean(
@@ -83,7 +95,8 @@ def batch_map_mean(
     prepend_args: Sequence[Any] | None = None,
     *,
     progress: bool = False,
-) -> tuple[Any, ...]:
+    part: bool = False,
+) -> Any:
     """Apply a function to every batch, and average what it returns over the samples.
 
     Parameters
@@ -96,11 +109,14 @@ def batch_map_mean(
         The axis of the results to sum over, where `func` returns values for each sample.
     batch_iter, progress_iter_func, n_batches, prepend_args, progress
         As for `batch_map_concat`.
+    part : bool
+        Return `Sums`, for `merge`, from the stream of a source with random access.
 
     Returns
     -------
     tuple
-        The totals divided by the number of samples, accumulated in float64.
+        The totals divided by the number of samples, accumulated in float64. With `part`,
+        `Sums`, even if there are no samples.
 
     Raises
     ------
@@ -113,19 +129,92 @@ def batch_map_mean(
     >>> float(mean)
     0.8
     """
+    trail = _trail(batch_iter, part)
     totals: list[NDArray[Any]] = []
     samples = 0
-    for batch in _limited(batch_iter, progress_iter_func, n_batches, progress):
-        sums = [_as_sum(value, sum_axis) for value in _listed(func(*_arguments(prepend_args, batch)))]
-        totals = [total + part for total, part in zip(totals, sums)] if _fits(totals, sums) else sums
-        samples += batch_length(batch)
-    if samples == 0:
-        raise ValueError('there are no samples to average over')
-    return tuple(total / samples for total in totals)
+    for batch in _limited(batch_iter, progress_iter_func, n_batches, progress, trail):
+        values = _listed(func(*_arguments(prepend_args, batch)))
+        if trail is None:
+            count = batch_length(batch)
+        else:
+            rows = trail.next_rows()
+            count = len(rows.places)
+            if not count:
+                continue  # some functions give no zero for a batch that this rank has no part of
+            values = values if sum_axis is None else [rows.without_padding(value, sum_axis) for value in values]
+        sums = [_as_sum(value, sum_axis) for value in values]
+        totals = [total + term for total, term in zip(totals, sums)] if _fits(totals, sums) else sums
+        samples += count
+    return divide(totals, samples) if trail is None else Sums(tuple(totals), samples, trail.run())
+
+
+def _trail(batches: Iterable[Any], part: bool, out: Any = None) -> Trail | None:
+    """Return what says where the rows of batches belong, if that is wanted and known."""
+    if part and out is not None:
+        raise ValueError('out takes all rows: part=True leaves nothing to return')
+    if not part and out is None:
+        return None
+    if Trail.known(batches):
+        return Trail(batches)
+    if part:
+        raise TypeError(f'part=True needs the stream of a source with random access, got {type(batches).__name__}')
+    return None
+
+
+def _concatenate(results: Sequence[Sequence[Any] | None]) -> tuple[Any, ...] | None:
+    """Put the results of all batches together."""
+    if not results:
+        return ()
+    if all(result is None for result in results):
+        return None
+    _check_counts([0 if result is None else len(result) for result in results])
+    return tuple(np.concatenate(column) for column in zip(*results))
+
+
+def _make_part(results: Iterable[Sequence[Any] | None], trail: Trail) -> Part | None:
+    """Put the results of one rank together.
+
+    What a function makes of batches that have no samples of this rank does not count: its
+    dtype or shape may be another.
+    """
+    kept: list[Sequence[Any] | None] = []
+    empty: list[Sequence[Any]] = []
+    indices: list[IndexArray] = [np.empty(0, np.intp)]
+    for result in results:
+        rows = trail.next_rows()
+        if len(rows.places):
+            kept.append(None if result is None else rows.of_results(result))
+            indices.append(as_array(rows.places))
+        elif result is not None:
+            empty.append([value[:0] for value in result])
+    arrays = _concatenate(kept or empty[:1])
+    return None if arrays is None else Part(arrays, np.concatenate(indices), trail.run())
+
+
+def _write(results: Iterable[Sequence[Any] | None], outputs: Outputs, trail: Trail | None) -> tuple[Any, ...]:
+    """Write the results of all batches into arrays, and let go of each."""
+    written = 0
+    for result in results:
+        n_rows = len(result[0]) if result else 0
+        rows = Rows(range(written, written + n_rows)) if trail is None else trail.next_rows()
+        if result is None and (trail is None or len(rows.places)):
+            raise TypeError('func must return arrays to write into out, got None')
+        if result is not None and len(rows.places):
+            values = rows.of_results(result)
+            outputs.check(values, 'what func returned')
+            outputs.write(rows.places, values)
+            written += len(rows.places)
+            del values
+        del result
+    return outputs.arrays
 
 
 def _limited(
-    batches: Iterable[Any], progress_iter_func: Progress | None, n_batches: int | None, progress: bool
+    batches: Iterable[Any],
+    progress_iter_func: Progress | None,
+    n_batches: int | None,
+    progress: bool,
+    trail: Trail | None = None,
 ) -> Iterable[Any]:
     """Return the batches to go through, at most `n_batches`, with a progress bar if wanted."""
     if n_batches is not None:
@@ -134,7 +223,8 @@ def _limited(
     if n_batches is None and length == math.inf:
         raise ValueError('the batches are endless: say how many to take with n_batches=')
     total = _total(batches, length, n_batches)
-    iterator: Iterator[Any] = itertools.islice(batches, n_batches)
+    followed = batches if trail is None else map(trail.follow, batches)
+    iterator: Iterator[Any] = itertools.islice(followed, n_batches)
     if progress_iter_func is None and progress:
         progress_iter_func = _tqdm
     return iterator if progress_iter_func is None else progress_iter_func(iterator, total=total, leave=False)

@@ -10,6 +10,7 @@ from ._sources.derived import ChoiceDataSource, CompositeDataSource
 from ._sources.iterables import CallableDataSource, IteratorDataSource
 from .batch_map import batch_map_concat, batch_map_mean
 from .indices import ChoiceBatch
+from .results import Part, Sums, merge
 
 __all__ = [
     'AbstractDataSource',
@@ -20,10 +21,13 @@ __all__ = [
     'CompositeDataSource',
     'IteratorDataSource',
     'MapDataSource',
+    'Part',
     'RandomAccessDataSource',
+    'Sums',
     'batch_map_concat',
     'batch_map_mean',
     'coerce_data_source',
+    'merge',
 ]
 
 

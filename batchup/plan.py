@@ -19,7 +19,7 @@ from .arguments import check_integer
 from .errors import EndOfPlanError
 from .gather import Memory
 from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, own_array
-from .orders import ComputedOrders, Orders, passed
+from .orders import ComputedOrders, Orders, Places, passed
 from .rng import Path, Purpose, Shuffle, keyed_generator
 
 # How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
@@ -134,12 +134,15 @@ class Plan(abc.ABC):
     exact : bool
         Whether `length` is certain. What a user's sampler says of itself, where a sequential
         generator is drawn from, is not: such a plan ends with the sampler.
+    places : Places, optional
+        Where the samples of batches stand among all samples, if they have such places.
     """
 
     length: int | float | None
     pure: bool
     shuffle: Shuffle
     exact: bool = True
+    places: Places | None = None
 
     @abc.abstractmethod
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
@@ -229,6 +232,8 @@ class OrderPlan(Plan):
         The number of repetitions; -1 for endless.
     samples : int or math.inf, optional
         The number of samples to end after; by default, those of all repetitions.
+    places : Places, optional
+        Where the samples of batches stand among all samples.
     """
 
     def __init__(
@@ -241,9 +246,11 @@ class OrderPlan(Plan):
         shuffle: Shuffle,
         drop_last: bool,
         samples: float = math.inf,
+        places: Places | None = None,
     ) -> None:
         self._name = name
         self._orders = orders
+        self.places = places
         self._order_length = length
         self._samples = min(samples, total_samples(length, repeats))
         self._batch_size = batch_size

@@ -78,6 +78,10 @@ class Shard:
         indices = request.indices if self.count == 1 else map_leaves(cut, request.indices)
         return request._replace(indices=indices, rank=self.rank, padding=padding)
 
+    def kept(self, size: int) -> int:
+        """Return how many samples of a batch of this size all ranks have together."""
+        return size - size % self.count if self.uneven == 'drop' else size
+
     def _bounds(self, size: int) -> tuple[int, int, int]:
         """Return where the part of a batch begins and ends, and how many samples pad it."""
         if self.uneven == 'drop':

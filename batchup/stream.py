@@ -308,7 +308,7 @@ class PlannedFeed(Feed):
         self.sequential = not plan.pure
         self._fetch = fetch
         self._facts = facts
-        self._shard = shard
+        self.shard = shard
         # The latest windows: a sequential generator cannot make them again.
         self._windows: deque[Request] = deque(maxlen=1)
 
@@ -327,7 +327,7 @@ class PlannedFeed(Feed):
                 request = self._request(position)
             except EndOfPlanError:
                 return
-            yield self._shard.part_of(request)
+            yield self.shard.part_of(request)
             position = request.end
 
     def _request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
@@ -345,6 +345,13 @@ class PlannedFeed(Feed):
             if window.number <= number:
                 return window if number < window.end else None
         return None
+
+    def whole_batch(self, number: int) -> Request:
+        """Return the request for a batch as it is before ranks share it.
+
+        Of a sequential generator, only the latest batch, or the next one, may be asked for.
+        """
+        return self._request(number).batch(number)
 
     def skip(self, position: int, count: int) -> int:
         if self.sequential or not self.exact or self.length is None:
@@ -373,7 +380,7 @@ class PlannedFeed(Feed):
         number = max(position - 1, 0)
         if self.length == 0 or (self.sequential and (position == 0 or self._window(number) is None)):
             return {}
-        return {'digest_of': number, 'digest': digest(self._request(number).batch(number).indices)}
+        return {'digest_of': number, 'digest': digest(self.whole_batch(number).indices)}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
@@ -392,7 +399,7 @@ class PlannedFeed(Feed):
         if number is None:
             return
         try:
-            indices = self._request(number).batch(number).indices
+            indices = self.whole_batch(number).indices
         except (EndOfPlanError, ReplayError) as error:
             raise StateMismatchError(f'the state is at position {position}, but {error}') from error
         if digest(indices) != state.get('digest'):
@@ -402,7 +409,7 @@ class PlannedFeed(Feed):
         window = self._window(position)
         if window is None:
             return super().describe_batch(position)
-        indices = self._shard.part_of(window.batch(position)).indices
+        indices = self.shard.part_of(window.batch(position)).indices
         return f'in batch {position} of epoch {window.epoch}, with indices {indices!r}'
 
 

@@ -1,5 +1,6 @@
 """Samplers, sources, shuffles, shards, states and pools in random combinations, against brute force."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -89,12 +90,10 @@ def cases(draw, kinds=seeds):
 
     def open_stream(pool=None, **kwargs):
         source = make() if pool is None else pool.parallel_data_source(make())
-        try:
+        # What a sequential generator has not drawn yet is not known.
+        with contextlib.suppress(ValueError) if kind in DRAWN else contextlib.nullcontext():
             return source.batch_iterator(batch_size, shuffle=make_shuffle(kind), drop_last=drop_last, **kwargs)
-        except ValueError as error:  # what a sequential generator has not drawn yet is not known
-            assert kind in DRAWN
-            assert 'a stratified choice needs to know' in str(error)
-            reject()
+        return reject()
 
     return make, open_stream
 

@@ -249,7 +249,7 @@ class PooledFeed(PlannedFeed):
             try:
                 while left > 0:
                     request = self._request(position, left).up_to(left)
-                    requests.append(self._shard.part_of(request))
+                    requests.append(self.shard.part_of(request))
                     position, left = request.end, left - request.n_batches
             except EndOfPlanError:
                 if requests:

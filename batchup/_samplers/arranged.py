@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..indices import IndexArray, IndexTree, as_array
-from ..orders import Orders, permutations
+from ..orders import ArrangedPlaces, Orders, permutations
 from ..plan import Plan, total_samples
 from ..rng import Path, Purpose, Shuffle
 
@@ -29,7 +29,7 @@ class ArrangedPlan(Plan):
         Given a permutation of each of the `lengths`, returns the indices of the samples of
         all batches, one batch after the other.
     lengths : sequence of int
-        What to permute.
+        What to permute: first, the samples.
     starts : array of m + 1 integers
         Where each of m batches starts among these indices, and where the last one stops.
     repeats : int
@@ -55,6 +55,7 @@ class ArrangedPlan(Plan):
         ]
         self._turns = permutations(range(len(self._sizes)), shuffle, Purpose.CHOICE, path)
         self._latest: tuple[int, IndexArray, IndexArray] | None = None
+        self.places = ArrangedPlaces(lengths[0], len(self._sizes), repeats)
         self.length = total_samples(len(self._sizes), repeats)
         self.shuffle = shuffle
         self.pure = shuffle.pure

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from ..arguments import check_non_negative, check_repeats
 from ..errors import SampleIndexError
 from ..indices import bounds, check_indices, check_positions, check_range
-from ..orders import sample_orders
+from ..orders import OrderPlaces, sample_orders
 from ..plan import OrderPlan, Plan, total_samples
 from ..rng import Path, Shuffle
 from .base import PlannedSampler
@@ -43,9 +43,11 @@ class StandardSampler(PlannedSampler):
         return SubsetSampler(check_positions(indices, self.length), self.repeats)
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
-        orders = sample_orders(range(self.length), shuffle, path)
+        samples = range(self.length)
+        orders = sample_orders(samples, shuffle, path)
         name = f'{self.length} samples x {self.repeats}'
-        return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last)
+        places = OrderPlaces(samples, batch_size, self.num_indices_generated(), shuffle.in_order)
+        return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last, places=places)
 
     def check_length(self, length: int) -> None:
         if self.length > length:
@@ -85,8 +87,10 @@ class SubsetSampler(PlannedSampler):
 
     def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         orders = sample_orders(self.indices, shuffle, path)
-        name = f'{len(self.indices)} chosen samples x {self.repeats}'
-        return OrderPlan(name, orders, len(self.indices), self.repeats, batch_size, shuffle, drop_last)
+        length = len(self.indices)
+        name = f'{length} chosen samples x {self.repeats}'
+        places = OrderPlaces(self.indices, batch_size, self.num_indices_generated(), shuffle.in_order)
+        return OrderPlan(name, orders, length, self.repeats, batch_size, shuffle, drop_last, places=places)
 
     def check_length(self, length: int) -> None:
         check_range('indices', self._bounds, length)

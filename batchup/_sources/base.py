@@ -23,6 +23,7 @@ from ..plan import Plan, ReplayPlan, Request, count_batches
 from ..rng import Path, SeededShuffle
 from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
+from ..trail import Trail
 
 
 class AbstractDataSource:
@@ -71,15 +72,20 @@ class AbstractDataSource:
         prepend_args: Sequence[Any] | None = None,
         *,
         progress: bool = False,
+        out: Any = None,
         **kwargs: Any,
     ) -> tuple[Any, ...] | None:
         """Apply a function to every batch, and concatenate what it returns.
 
         As the function `batchup.data_source.batch_map_concat`, with the batches of
-        `batch_iterator(batch_size, **kwargs)`.
+        `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
+        random access returns a `Part` for `merge`, unless `out` takes the rows.
         """
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
-            return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, progress=progress)
+            part = out is None and _in_parts(stream, kwargs)
+            return batch_map_concat(
+                func, stream, progress_iter_func, n_batches, prepend_args, progress=progress, out=out, part=part
+            )
 
     def batch_map_mean(
         self,
@@ -92,15 +98,17 @@ class AbstractDataSource:
         *,
         progress: bool = False,
         **kwargs: Any,
-    ) -> tuple[Any, ...]:
+    ) -> Any:
         """Apply a function to every batch, and average what it returns over the samples.
 
         As the function `batchup.data_source.batch_map_mean`, with the batches of
-        `batch_iterator(batch_size, **kwargs)`.
+        `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
+        random access returns `Sums` for `merge`.
         """
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
+            part = _in_parts(stream, kwargs)
             return batch_map_mean(
-                func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress
+                func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress, part=part
             )
 
     # How composed sources, and pools, reach any source. `path` is the place of the source in
@@ -160,6 +168,11 @@ class AbstractDataSource:
         for single in request.split():
             indices = map_leaves(own_array, single.indices)
             yield check_batch(self.samples_by_indices_nomapping(indices), origin)  # type: ignore[attr-defined]
+
+
+def _in_parts(stream: Stream, kwargs: Mapping[str, Any]) -> bool:
+    """Say whether results are those of one rank, to be merged."""
+    return kwargs.get('shard') is not None and Trail.known(stream)
 
 
 class IndexedDataSource(AbstractDataSource):
