@@ -1,13 +1,15 @@
-"""Results of ranks that are programs of their own."""
+"""Ranks that are programs of their own: their shards, and their results."""
 
 import multiprocessing
+import os
 import pickle
 import socket
 
 import numpy as np
 import pytest
 
-from batchup.data_source import ArrayDataSource, merge
+from batchup.data_source import ArrayDataSource, ChoiceDataSource, merge
+from batchup.sampling import WeightedSampler
 
 COUNT = 2
 N = 101
@@ -43,6 +45,30 @@ def gather_with_torch(rank, port, folder):
         dist.destroy_process_group()
 
 
+def mixture():
+    """Make a source whose batches are of one or the other member, and the last ones uneven."""
+    weighted = ArrayDataSource([np.arange(N)], sampler=WeightedSampler(np.arange(N), n_samples=57))
+    return ChoiceDataSource([weighted, ArrayDataSource([np.arange(1000, 1000 + N)])], stratified=True)
+
+
+def train_with_torch(rank, port, folder):
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(COUNT), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group('gloo')
+    try:
+        whole = mixture().batch_iterator(16, shuffle=3)
+        stream = mixture().batch_iterator(16, shuffle=3, shard='env')
+        for (x,), (batch,) in zip(stream, whole, strict=True):
+            total = torch.tensor([int(x.sum()), len(x)])
+            dist.all_reduce(total)  # hangs, or fails, if one rank has another number of steps
+            assert total.tolist() == [int(batch.sum()), len(batch)]
+        (folder / f'{rank}.{stream.position}.done').touch()
+    finally:
+        dist.destroy_process_group()
+
+
 def run_ranks(target, *args):
     """Run a function in a new interpreter for every rank."""
     context = multiprocessing.get_context('spawn')
@@ -72,3 +98,12 @@ def test_parts_travel_with_torch(tmp_path, monkeypatch):
     monkeypatch.setenv('GLOO_SOCKET_IFNAME', 'lo')
     run_ranks(gather_with_torch, free_port(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['0.done', '1.done']
+
+
+@pytest.mark.slow
+def test_ranks_of_torch_share_every_batch(tmp_path, monkeypatch):
+    pytest.importorskip('torch')
+    monkeypatch.setenv('GLOO_SOCKET_IFNAME', 'lo')
+    run_ranks(train_with_torch, free_port(), tmp_path)
+    n_batches = len(mixture().batch_iterator(16, shuffle=3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f'{rank}.{n_batches}.done' for rank in range(COUNT)]
