@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import errors as errors
     from . import image as image
+    from . import padding as padding
     from . import sampling as sampling
     from . import splits as splits
     from . import work_pool as work_pool
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 __version__ = '1.0.0.dev0'
 
-_SUBMODULES = ('config', 'data_source', 'datasets', 'errors', 'image', 'sampling', 'splits', 'work_pool')
+_SUBMODULES = ('config', 'data_source', 'datasets', 'errors', 'image', 'padding', 'sampling', 'splits', 'work_pool')
 
 _HOMES = {
     'AbstractDataSource': 'data_source',
