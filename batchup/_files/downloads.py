@@ -236,7 +236,7 @@ def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -
         **({'Range': f'bytes={start}-'} if start else {}),
     }
     request = urllib.request.Request(quote(url, safe=string.punctuation), headers=headers)
-    with closing(urllib.request.urlopen(request, timeout=timeout)) as response:
+    with closing(urllib.request.build_opener(_Redirects).open(request, timeout=timeout)) as response:
         if response.status != 206:
             start = 0  # the whole file, whatever was asked for
         elif not re.match(rf'bytes {start}-', response.headers.get('Content-Range', '')):
@@ -249,6 +249,15 @@ def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -
     if total is not None and received < total:
         raise _FailedError(f'the connection ended after {received:,} of {total:,} bytes')
     return _Got(start > 0, total)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows code 308 as well, which Python 3.10 does not know."""
+
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
+
+    def redirect_request(self, req: Any, fp: Any, code: int, *others: Any) -> urllib.request.Request | None:
+        return super().redirect_request(req, fp, 307 if code == 308 else code, *others)
 
 
 def _length(response: Any, start: int) -> int | None:

@@ -96,6 +96,17 @@ def _loaded_libraries() -> set[str]:
     return {path for path in paths if any(name in os.path.basename(path) for name in THREAD_LIBRARIES)}
 
 
+class _Unpickler(pickle.Unpickler):
+    """Reads a job, in which numbers stand for constants."""
+
+    def __init__(self, data: bytes, buffers: Any, constant: Callable[[Any], SharedConstant]) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self._constant = constant
+
+    def persistent_load(self, number: Any) -> SharedConstant:
+        return self._constant(number)
+
+
 class Worker:
     """The values and the shared memory that a worker has been sent, and its loop."""
 
@@ -154,9 +165,7 @@ class Worker:
             self._conn.send(_pack(packer, job, result))
 
     def _load(self, data: bytes, buffers: Any) -> Any:
-        unpickler = pickle.Unpickler(io.BytesIO(data), buffers=buffers)
-        unpickler.persistent_load = self._constant  # type: ignore[method-assign]
-        return unpickler.load()
+        return _Unpickler(data, buffers, self._constant).load()
 
     def _constant(self, number: Any) -> SharedConstant:
         constant = self._constants[number]
