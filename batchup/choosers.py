@@ -172,7 +172,7 @@ class KeyedDraws(Choices):
     """Members drawn by weight, by a seed: each draw is independent of the others.
 
     Which batch of its member batch k is takes the number of times that the member was drawn
-    before: all chunks of draws before k are made once, some 15 nanoseconds a batch.
+    before: all chunks of draws before k are made once, about 15 nanoseconds a batch.
     """
 
     pure = True

@@ -276,7 +276,7 @@ class ChoiceDataSource(_JoinedDataSource):
     A member of weight 0 is never chosen, and `stop` does not wait for it.
 
     With weights and a seed, to come to batch k the members of all batches before it are drawn,
-    some 20 nanoseconds each, and once for a stream; so they are to count the batches of an
+    about 15 nanoseconds each, and once for a stream; so they are to count the batches of an
     epoch with `'first'` or `'all'`. A `RandomState` or a `Generator` draws
     `rng.choice(len(datasets), p=weights)` for each batch, before what the member draws.
 
