@@ -92,7 +92,7 @@ def _check_known(what: str, lengths: Mapping[int, int | float | None]) -> None:
         if length is None:
             raise ValueError(
                 f'{what} needs to know the number of batches of every member, but that of data source {number} '
-                'is unknown; give it a number of samples'
+                'is unknown; give it a number of samples, shuffle by a seed, or use another stop'
             )
 
 
