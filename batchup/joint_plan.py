@@ -166,8 +166,6 @@ class RepeatedPlan(Plan):
         `make_round(number)` makes the plan of a round.
     """
 
-    length = math.inf
-
     def __init__(self, first: Plan, make_round: Callable[[int], Plan]) -> None:
         self._make_round = make_round
         self._description = f'repeated {first.describe()}'
@@ -175,6 +173,8 @@ class RepeatedPlan(Plan):
         # The first batch of every round, as far as they are known.
         self._starts = [0]
         self._round = 0
+        # Without batches, it cannot start.
+        self.length = 0 if first.length == 0 else math.inf
         self.pure = first.pure
         self.shuffle = first.shuffle
 

@@ -226,6 +226,15 @@ def test_an_empty_member_cannot_start_again(kind, stop):
         kind([numbers(5), numbers(0)], stop=stop).batch_iterator(5)
 
 
+def test_too_few_samples_for_a_batch_start_again_too():
+    batches = CompositeDataSource([numbers(3), numbers(10)], stop=1).batch_iterator(4, drop_last=True)
+    assert listed(batches) == [[[0, 1, 2, 0], [0, 1, 2, 3]], [[1, 2, 0, 1], [4, 5, 6, 7]]]
+
+
+def test_empty_members_are_an_empty_choice():
+    assert list(ChoiceDataSource([numbers(0), numbers(0)], stop='all').batch_iterator(4)) == []
+
+
 def test_endless_members_have_no_end_but_a_number():
     members = [numbers(5, repeats=-1), numbers(3, repeats=-1)]
     assert ChoiceDataSource(members, weights=[1, 1]).batch_iterator(2, shuffle=1).length == np.inf
@@ -377,6 +386,16 @@ def test_indices_of_parts_of_any_size_read_the_same_batches(shuffle):
     indices = source.batch_indices_iterator((1, (4, 3)), shuffle=shuffle)
     read = map(source.samples_by_indices_nomapping, indices)
     assert_same_batches(read, source.batch_iterator((1, (4, 3)), shuffle=shuffle))
+
+
+def test_overridden_indices_of_parts_of_any_size_are_read():
+    class Reversed(CompositeDataSource):
+        def batch_indices_iterator(self, batch_size, shuffle=None):
+            return reversed(list(super().batch_indices_iterator(batch_size, shuffle)))
+
+    source = Reversed([numbers(4), numbers(12, 100)])
+    assert [tuple(map(len, batch)) for batch in source.batch_iterator((1, 3))] == [(1, 3)] * 4
+    assert next(source.batch_iterator((1, 3)))[0].tolist() == [3]
 
 
 def test_each_part_is_shared_among_the_ranks():

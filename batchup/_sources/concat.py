@@ -130,7 +130,8 @@ class ConcatDataSource(RandomAccessDataSource):
         if split is not None and len(split.parts) == 1 and not self.include_indices:
             # Much of a run in order lies within one member.
             k, indices, _ = split.parts[0]
-            return self.datasets[k]._fetch(request._replace(indices=indices), (*path, k))
+            batches: Iterator[Batch] = self.datasets[k]._fetch(request._replace(indices=indices), (*path, k))
+            return batches
         readers = self._readers()
         if readers is None:
             return (self._read_batch(single, path) for single in request.split())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import batch as nested
@@ -79,10 +80,10 @@ def _repeat_stream(
     return Stream(PlannedFeed(plan, partial(member._fetch, path=path), options.facts(), options.shard))
 
 
-def _check_not_empty(lengths: Mapping[int, int | float | None]) -> None:
-    """Raise `ValueError` if a member that has to start again has no batches; give it no weight, or leave it out."""
-    for number, length in lengths.items():
-        if length == 0:
+def _check_endless(members: Mapping[int, Plan | Stream]) -> None:
+    """Raise `ValueError` if a member that starts again has nothing to start with."""
+    for number, member in members.items():
+        if member.length == 0:
             raise ValueError(f'data source {number} has no batches, and so cannot start again; leave it out')
 
 
@@ -124,6 +125,8 @@ class CompositeDataSource(_JoinedDataSource):
     A member over one sampler starts again as with `repeats=-1`: a batch is filled across the
     end. Any other member, such as a composite, starts again with a new batch and in a new
     order. A function or a user's source is called once more, with the same arguments.
+
+    Parts are not cut if members without random access have members with batch sizes of their own.
 
     With `'longest'`, every member must know its number of batches; the largest number of
     samples for its batch size tells equal ones apart.
@@ -188,8 +191,6 @@ class CompositeDataSource(_JoinedDataSource):
             last = max(numbered, key=lambda number: (numbered[number], filled[number]))
         else:
             last = int(self.stop)
-        if lengths[last] != 0:
-            _check_not_empty(numbered)
         return last
 
     def _join(self, parts: Batch) -> Batch:
@@ -213,8 +214,9 @@ class CompositeDataSource(_JoinedDataSource):
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
         last = self._last([plan.length for plan in plans], options.batch_size, {})
-        if last is not None:
+        if last is not None and plans[last].length != 0:
             plans = self._repeat_plans(plans, last, options, path)
+            _check_endless(dict(enumerate(plans)))
         return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
@@ -227,8 +229,9 @@ class CompositeDataSource(_JoinedDataSource):
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         last = self._last([stream.length for stream in streams], batch_size, kwargs)
-        if last is not None:
+        if last is not None and streams[last].length != 0:
             streams = self._repeat_streams(streams, last, batch_size, kwargs, path)
+            _check_endless(dict(enumerate(streams)))
         join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
         return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
 
@@ -331,19 +334,24 @@ class ChoiceDataSource(_JoinedDataSource):
 
     def _mixture(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Mixture:
         choices = make_choices(len(self._members), self.weights, shuffle, path)
-        chosen = {number: lengths[number] for number in choices.members}
         if self.stop == 'all':
-            _check_known("stop='all'", chosen)
-        if self.stop != 'first' and (self.stop != 'all' or any(chosen.values())):
-            _check_not_empty(chosen)
+            _check_known("stop='all'", {number: lengths[number] for number in choices.members})
         return Mixture(choices, lengths, self.stop)
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
-        chooser = self._chooser([plan.length for plan in plans], options.shuffle, path)
+        lengths = [plan.length for plan in plans]
+        chooser = self._chooser(lengths, options.shuffle, path)
         if self.stop != 'first':
             plans = self._repeat_plans(plans, None, options, path)
+            self._check_repeated(lengths, plans)
         return ChoicePlan(plans, options.shuffle, chooser)
+
+    def _check_repeated(self, lengths: Sequence[int | float | None], members: Sequence[Plan | Stream]) -> None:
+        """Raise `ValueError` if a member that is chosen has no batches, unless none has to be."""
+        chosen = range(len(members)) if self.weights is None else np.flatnonzero(self.weights).tolist()
+        if self.stop != 'all' or any(lengths[number] for number in chosen):
+            _check_endless({number: members[number] for number in chosen})
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         indices, k = request.indices
@@ -353,7 +361,9 @@ class ChoiceDataSource(_JoinedDataSource):
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
-        chooser = self._chooser([stream.length for stream in streams], shuffle, path)
+        lengths = [stream.length for stream in streams]
+        chooser = self._chooser(lengths, shuffle, path)
         if self.stop != 'first':
             streams = self._repeat_streams(streams, None, batch_size, kwargs, path)
+            self._check_repeated(lengths, streams)
         return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))
