@@ -323,7 +323,7 @@ class Mixture:
         self._lengths = {member: lengths[member] for member in choices.members}
         self._stop = stop
         # What is left of every member, and how many batches were counted off.
-        self._left = dict(self._lengths)
+        self._left = {member: length or 0 for member, length in self._lengths.items()}
         self._reached = 0
 
     @cached_property
@@ -346,11 +346,9 @@ class Mixture:
     def _count(self, number: int) -> None:
         """Raise `EndOfPlanError` if all members have given their batches before batch `number`."""
         while self._reached <= number:
-            if all(left is not None and left <= 0 for left in self._left.values()):
+            if max(self._left.values()) <= 0:
                 raise EndOfPlanError(f'there is no batch {number} in a choice of {self._reached} batches')
-            left = self._left[self._choices[self._reached][0]]
-            assert left is not None
-            self._left[self._choices[self._reached][0]] = left - 1
+            self._left[self._choices[self._reached][0]] -= 1
             self._reached += 1
 
     def check_end(self, member: int, number: int) -> None:

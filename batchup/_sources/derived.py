@@ -126,7 +126,7 @@ class CompositeDataSource(_JoinedDataSource):
     end. Any other member, such as a composite, starts again with a new batch and in a new
     order. A function or a user's source is called once more, with the same arguments.
 
-    Parts are not cut if members without random access have members with batch sizes of their own.
+    Without random access, a member with batch sizes for members of its own is not cut.
 
     With `'longest'`, every member must know its number of batches; the largest number of
     samples for its batch size tells equal ones apart.
