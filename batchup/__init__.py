@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .data_source import CallableDataSource as CallableDataSource
     from .data_source import ChoiceDataSource as ChoiceDataSource
     from .data_source import CompositeDataSource as CompositeDataSource
+    from .data_source import ConcatDataSource as ConcatDataSource
     from .data_source import IteratorDataSource as IteratorDataSource
     from .data_source import MapDataSource as MapDataSource
     from .data_source import RandomAccessDataSource as RandomAccessDataSource
@@ -58,6 +59,7 @@ _HOMES = {
     'CallableDataSource': 'data_source',
     'ChoiceDataSource': 'data_source',
     'CompositeDataSource': 'data_source',
+    'ConcatDataSource': 'data_source',
     'IteratorDataSource': 'data_source',
     'MapDataSource': 'data_source',
     'RandomAccessDataSource': 'data_source',

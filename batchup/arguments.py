@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import six
+
+# A number of samples, or a tuple with one for each member of a composed source, which may be tuples.
+BatchSize = int | tuple[Any, ...]
 
 
 def check_integer(name: str, value: Any) -> int:
@@ -41,6 +45,45 @@ def check_non_negative(name: str, value: Any) -> int:
 def check_batch_size(batch_size: Any) -> int:
     """Return a batch size as an `int` of 1 or more."""
     return check_positive('batch_size', batch_size)
+
+
+def check_batch_sizes(batch_size: Any) -> BatchSize:
+    """Return a batch size, or one for each member of a composed source: these may be nested."""
+    if not isinstance(batch_size, (tuple, list)):
+        return check_batch_size(batch_size)
+    if not batch_size:
+        raise ValueError('batch_size must be an integer, or hold one for each data source, got none')
+    return tuple(check_batch_sizes(part) for part in batch_size)
+
+
+def single_size(batch_size: BatchSize, name: str) -> int:
+    """Return the batch size for a source without members; raise `TypeError` if there are several."""
+    if isinstance(batch_size, tuple):
+        raise TypeError(
+            f'batch_size must be an integer for a data source without members ({name}), got {batch_size}; '
+            'only sources made of several sources take a size for each'
+        )
+    return batch_size
+
+
+def first_size(batch_size: BatchSize) -> int:
+    """Return the batch size of the first of all members."""
+    while isinstance(batch_size, tuple):
+        batch_size = batch_size[0]
+    return batch_size
+
+
+def member_sizes(batch_size: BatchSize, count: int) -> Sequence[BatchSize]:
+    """Return the batch sizes of `count` members.
+
+    >>> member_sizes(32, 2), member_sizes((32, (64, 96)), 2)
+    ((32, 32), (32, (64, 96)))
+    """
+    if not isinstance(batch_size, tuple):
+        return (batch_size,) * count
+    if len(batch_size) != count:
+        raise ValueError(f'batch_size must hold a size for each of {count} data sources, got {batch_size}')
+    return batch_size
 
 
 def check_positive(name: str, value: Any) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+
+from .arguments import BatchSize
 
 Batch = tuple[Any, ...]
 
@@ -50,6 +52,41 @@ def trim(batch: Any) -> Any:
     """
     lengths = {len(leaf) for leaf in leaves(batch)}
     return head(batch, min(lengths)) if len(lengths) > 1 else batch
+
+
+def trim_parts(parts: Batch, sizes: Sequence[BatchSize]) -> Batch:
+    """Cut the batches of several members in proportion to their batch sizes.
+
+    A member whose own members have batch sizes is left as it is.
+
+    >>> trim_parts(([1, 2], [3, 4, 5, 6, 7, 8]), (4, 8))
+    ([1, 2], [3, 4, 5, 6])
+    """
+    sized = [
+        (min(map(len, leaves(part)), default=size), size) for part, size in zip(parts, sizes) if isinstance(size, int)
+    ]
+    return tuple(
+        head(part, proportion(size, sized)) if isinstance(size, int) else part for part, size in zip(parts, sizes)
+    )
+
+
+def proportion(size: int, sized: Sequence[tuple[int, int]]) -> int:
+    """Return how much of a batch of a size is left, in proportion to the emptiest of several.
+
+    Rounded up, so that something is left of each.
+
+    Parameters
+    ----------
+    size : int
+        The size to cut.
+    sized : sequence of (length, size)
+        How many samples there are in each batch, and how many there are in a whole one.
+    """
+    emptiest_length, emptiest_size = sized[0]
+    for length, whole in sized:
+        if length * emptiest_size < emptiest_length * whole:
+            emptiest_length, emptiest_size = length, whole
+    return -(-size * emptiest_length // emptiest_size)
 
 
 def head(batch: Any, length: int) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._sources.arrays import ArrayDataSource, RandomAccessDataSource
 from ._sources.base import AbstractDataSource, MapDataSource
+from ._sources.concat import ConcatDataSource
 from ._sources.derived import ChoiceDataSource, CompositeDataSource
 from ._sources.iterables import CallableDataSource, IteratorDataSource
 from .batch_map import batch_map_concat, batch_map_mean
@@ -19,6 +20,7 @@ __all__ = [
     'ChoiceBatch',
     'ChoiceDataSource',
     'CompositeDataSource',
+    'ConcatDataSource',
     'IteratorDataSource',
     'MapDataSource',
     'Part',
@@ -49,7 +51,9 @@ def coerce_data_source(x: Any) -> AbstractDataSource:
         return x
     if isinstance(x, (list, tuple)):
         if any(isinstance(item, AbstractDataSource) for item in x):
-            raise TypeError('several data sources are put together by CompositeDataSource or ChoiceDataSource')
+            raise TypeError(
+                'several data sources are put together by ConcatDataSource, CompositeDataSource or ChoiceDataSource'
+            )
         return ArrayDataSource(x)
     if hasattr(x, '__next__'):
         return IteratorDataSource(x)

@@ -1,4 +1,4 @@
-"""Feeds of streams that have no plan: plain iterators, and streams put together."""
+"""Feeds of streams that have no plan: plain iterators, streams that start again, and streams put together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import Any
 
+from .arguments import BatchSize, is_integer
 from .batch import Batch, check_batch
-from .errors import StateMismatchError, warn_user
-from .joint_plan import Chooser, smallest
+from .choosers import Chooser
+from .errors import EndOfPlanError, StateMismatchError, warn_user
+from .joint_plan import smallest
 from .options import given_facts
 from .rng import understood
 from .stream import STATE_VERSION, Feed, Stream
@@ -109,7 +111,7 @@ class IteratorFeed(Feed):
 
 
 def as_stream(
-    batches: Any, origin: str, batch_size: int, kwargs: Mapping[str, Any], length: int | float | None = None
+    batches: Any, origin: str, batch_size: BatchSize, kwargs: Mapping[str, Any], length: int | float | None = None
 ) -> Stream:
     """Return what a user's code gave for the arguments of `batch_iterator` as a stream."""
     if isinstance(batches, Stream):
@@ -121,6 +123,93 @@ def as_stream(
     shuffle = understood(kwargs.get('shuffle'))
     sequential = shuffle is not None and not shuffle.pure
     return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=given_facts(batch_size, kwargs)))
+
+
+class RepeatedFeed(Feed):
+    """Rounds of streams, one after the other, without end.
+
+    Parameters
+    ----------
+    first : Stream
+        The stream of the first round, round 0.
+    open_round : callable
+        `open_round(number)` opens the stream of a round, when its first batch is needed.
+    """
+
+    exact = True
+
+    def __init__(self, first: Stream, open_round: Callable[[int], Stream]) -> None:
+        # Without batches, it cannot start.
+        self.length = 0 if first.length == 0 else math.inf
+        self._stream = first
+        self._open_round = open_round
+        self._round = 0
+        self._facts = first.feed.facts()
+        self.sequential = first.feed.sequential
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        while True:
+            batch = next(self._stream, None)
+            if batch is None:
+                self._start_again()
+            else:
+                yield batch
+
+    def skip(self, position: int, count: int) -> int:
+        skipped = self._stream.skip(count)
+        while count and not skipped:
+            self._start_again()
+            skipped = self._stream.skip(count)
+        return skipped
+
+    def _start_again(self) -> None:
+        if not self._stream.position:
+            raise ValueError(f'a data source without batches cannot start again: {self._facts["plan"]}')
+        self._go_to(self._round + 1, self._open_round(self._round + 1))
+
+    def _go_to(self, number: int, stream: Stream) -> None:
+        if stream is not self._stream:
+            self._stream.close()
+        self._round, self._stream = number, stream
+
+    def facts(self) -> dict[str, Any]:
+        return {**self._facts, 'plan': f'repeated {self._facts["plan"]}'}
+
+    def state(self, position: int, back: int) -> dict[str, Any]:
+        state = self._stream.state_at(self._stream.position - back)
+        own = self._round_facts()
+        return {'round': self._round, 'in_round': {key: value for key, value in state.items() if own.get(key) != value}}
+
+    def _round_facts(self) -> dict[str, Any]:
+        """Return what is mostly equal in the states of rounds, and then left out of them."""
+        return {'version': STATE_VERSION, **self._facts}
+
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            super().check(here, position, state)
+        number = state.get('round')
+        if not is_integer(number) or number < 0 or not isinstance(state.get('in_round'), Mapping):  # type: ignore[operator]
+            raise StateMismatchError('the state has no round of a data source that starts again')
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            # Its rounds draw from a generator that others may draw from as well.
+            self.announce(here, position)
+            super().restore(here, position, state)
+            return
+        number = state['round']
+        stream = self._stream if number == self._round else self._open_round(number)
+        self._go_to(number, stream)
+        stream.load_state_dict({**self._round_facts(), **state['in_round']})
+
+    def announce(self, here: int, position: int) -> None:
+        self._stream.feed.announce(here, position)
+
+    def describe_batch(self, position: int) -> str:
+        return f'{super().describe_batch(position)}, in round {self._round}'
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class MemberFeed(Feed):
@@ -258,7 +347,7 @@ class ChoiceFeed(MemberFeed):
     """Each batch from one member."""
 
     def __init__(self, members: Sequence[Stream], chooser: Chooser, facts: Mapping[str, Any]) -> None:
-        super().__init__(members, {**facts, 'choice': type(chooser).__name__.lower()})
+        super().__init__(members, {**facts, 'choice': chooser.name})
         self._chooser = chooser
         self.length = chooser.length
         self.sequential = self.sequential or not chooser.pure
@@ -266,7 +355,10 @@ class ChoiceFeed(MemberFeed):
 
     def batches(self, position: int) -> Iterator[Batch]:
         while position < self._end:
-            member = self._chooser[position][0]
+            try:
+                member = self._chooser[position][0]
+            except EndOfPlanError:
+                return
             batch = next(self._members[member], None)
             if batch is None:
                 self._chooser.check_end(member, position)
@@ -283,7 +375,10 @@ class ChoiceFeed(MemberFeed):
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
         if number >= self._end:
             return False
-        member = self._chooser[number][0]
+        try:
+            member = self._chooser[number][0]
+        except EndOfPlanError:
+            return False
         if members[member].skip(1):
             return True
         self._chooser.check_end(member, number)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .indices import Leaf
+from .indices import IndexArray, Leaf, as_array
 
 # Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
@@ -145,13 +145,21 @@ class Rows:
         array of shape (n_batches, batch size, ...)
             New, as far as the user can see.
         """
-        rows = None
-        if memory is not None and not self.array.dtype.hasobject:
-            rows = memory((len(indices), *self.array.shape[1:]), self.array.dtype)
-        rows = self.read(indices) if rows is None else self._read_into(rows, indices)
+        rows = None if memory is None else self._room(len(indices), memory)
+        rows = self.read(indices) if rows is None else self.read_into(rows, indices)
         return rows.reshape(n_batches, len(indices) // n_batches, *rows.shape[1:])
 
-    def _read_into(self, output: NDArray[Any], indices: Leaf) -> NDArray[Any]:
+    def empty(self, count: int, memory: Memory | None = None) -> NDArray[Any]:
+        """Return an uninitialised array for so many rows: in `memory`, if it has room, or else recycled."""
+        rows = None if memory is None else self._room(count, memory)
+        if rows is None:
+            rows = next(self._outputs(count))
+        return np.empty((count, *self.array.shape[1:]), self.array.dtype) if rows is None else rows
+
+    def _room(self, count: int, memory: Memory) -> NDArray[Any] | None:
+        return None if self.array.dtype.hasobject else memory((count, *self.array.shape[1:]), self.array.dtype)
+
+    def read_into(self, output: NDArray[Any], indices: Leaf) -> NDArray[Any]:
         """Copy rows into an array that is given."""
         if isinstance(indices, range):
             return self._copy(slice(indices.start, indices.stop), output)
@@ -160,6 +168,12 @@ class Rows:
         else:
             output[...] = self._plain[indices]
         return output
+
+    def scatter(self, output: NDArray[Any], places: IndexArray, indices: Leaf) -> None:
+        """Copy rows one by one to places in an array; they may be anywhere."""
+        plain = self._plain
+        for place, index in zip(places.tolist(), as_array(indices).tolist()):
+            output[place] = plain[index]
 
     def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[NDArray[Any]]:
         """Read several batches of equal size: small ones in blocks, large ones one by one.

@@ -8,13 +8,14 @@ members' trees, that of a choice a `ChoiceBatch`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import is_integer
+from .arguments import BatchSize, is_integer, member_sizes
 from .errors import SampleIndexError
 
 IndexArray = NDArray[np.intp]
@@ -37,13 +38,37 @@ class ChoiceBatch(NamedTuple):
     ds_index: int
 
 
+class SizedParts(tuple[Any, ...]):
+    """The indices of a composite's batch whose parts have sizes of their own.
+
+    They are not cut to one length when they are read.
+    """
+
+    __slots__ = ()
+
+
 def map_leaves(fn: Callable[[Any], Any], tree: IndexTree) -> IndexTree:
     """Apply a function to every leaf of an index tree."""
     if isinstance(tree, ChoiceBatch):
         return ChoiceBatch(map_leaves(fn, tree.sample_indices), tree.ds_index)
     if isinstance(tree, tuple):
-        return tuple(map_leaves(fn, part) for part in tree)
+        return _like(tree, [map_leaves(fn, part) for part in tree])
     return fn(tree)
+
+
+def map_sized(fn: Callable[[Any, int], Any], tree: IndexTree, sizes: BatchSize) -> IndexTree:
+    """Apply a function to every leaf of an index tree, and the batch size that it belongs to."""
+    if isinstance(tree, ChoiceBatch):
+        size = sizes[tree.ds_index] if isinstance(sizes, tuple) else sizes
+        return ChoiceBatch(map_sized(fn, tree.sample_indices, size), tree.ds_index)
+    if isinstance(tree, tuple):
+        return _like(tree, list(map(map_sized, repeat(fn), tree, member_sizes(sizes, len(tree)))))
+    return fn(tree, sizes)  # type: ignore[arg-type]
+
+
+def _like(tree: tuple[Any, ...], parts: Sequence[Any]) -> tuple[Any, ...]:
+    """Put parts together as they are in a tree."""
+    return SizedParts(parts) if isinstance(tree, SizedParts) else tuple(parts)
 
 
 def first_leaf(tree: IndexTree) -> Leaf:
@@ -80,7 +105,8 @@ def as_tree(indices: Any) -> IndexTree:
     if isinstance(indices, slice):
         return np.array([-1 if part is None else part for part in (indices.start, indices.stop, indices.step)])
     if isinstance(indices, (list, tuple)) and not all(is_integer(index) for index in indices):
-        return tuple(as_tree(part) for part in indices)
+        parts = [as_tree(part) for part in indices]
+        return SizedParts(parts) if isinstance(indices, SizedParts) else tuple(parts)
     return np.asarray(indices)
 
 

@@ -1,19 +1,23 @@
-"""Plans over several members: all side by side, or one of them for each batch."""
+"""Plans over several members: all side by side, or one of them for each batch. Members may start again."""
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
-from functools import cached_property
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
-import numpy as np
-
+from .arguments import BatchSize
+from .batch import proportion
+from .choosers import Chooser
 from .errors import EndOfPlanError
-from .indices import ChoiceBatch, IndexArray, IndexTree, Leaf, as_array, leaf_lengths, map_leaves
-from .orders import FixedOrder, Orders, permutations
-from .plan import Plan, part_of_window
-from .rng import Path, Purpose, Shuffle
+from .indices import ChoiceBatch, IndexTree, Leaf, SizedParts, as_array, leaf_lengths, map_leaves, map_sized
+from .orders import passed
+from .plan import OrderPlan, Plan, part_of_window
+from .rng import Path, Shuffle
+
+# Stands in a path before the number of a round. No member has this number.
+ROUND = 2**32 - 1
 
 
 class JointPlan(Plan):
@@ -49,12 +53,20 @@ class JointPlan(Plan):
 class CompositePlan(JointPlan):
     """A batch of every member, side by side, until the first member ends.
 
-    With `trim`, the parts of a batch are cut to the shortest.
+    With `trim`, the parts of a batch are cut to the shortest, or in proportion to their sizes.
+
+    Parameters
+    ----------
+    members : sequence of Plan
+        The plans of the members.
+    sizes : int or tuple
+        The batch size, or those of the members.
     """
 
-    def __init__(self, members: Sequence[Plan], shuffle: Shuffle, trim: bool) -> None:
+    def __init__(self, members: Sequence[Plan], shuffle: Shuffle, trim: bool, sizes: BatchSize) -> None:
         super().__init__(members, shuffle)
         self._trim = trim
+        self._sizes = sizes
         self.length = smallest([member.length for member in members])
 
     def describe(self) -> str:
@@ -66,7 +78,9 @@ class CompositePlan(JointPlan):
             indices, limit = member.indices(number, limit)
             parts.append((indices, limit))
         joined = tuple(part_of_window(indices, count, 0, limit) for indices, count in parts)
-        return (trim_batches(joined, limit) if self._trim else joined), limit
+        if isinstance(self._sizes, tuple):
+            joined = SizedParts(joined)
+        return (trim_batches(joined, limit, self._sizes) if self._trim else joined), limit
 
 
 def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
@@ -75,32 +89,42 @@ def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
     return min(known) if len(known) == len(lengths) else None
 
 
-def trim_batches(indices: IndexTree, count: int) -> IndexTree:
-    """Cut the parts of each of `count` batches of indices to the length of the shortest."""
-    lengths = leaf_lengths(indices)
-    if len(lengths) == 1:
-        return indices
-    shortest = min(lengths) // count
+def trim_batches(indices: IndexTree, count: int, sizes: BatchSize) -> IndexTree:
+    """Cut the parts of each of `count` batches of indices to the length of the shortest.
 
-    def cut(leaf: Leaf) -> Leaf:
-        if count == 1:
-            return leaf[:shortest]
-        return as_array(leaf).reshape(count, -1)[:, :shortest].reshape(-1)
+    Where members have batch sizes of their own, the parts are cut in proportion to them.
+    """
+    if not isinstance(sizes, tuple):
+        lengths = leaf_lengths(indices)
+        shortest = min(lengths) // count
+        return indices if len(lengths) == 1 else map_leaves(lambda leaf: _cut(leaf, count, shortest), indices)
+    sized: list[tuple[int, int]] = []
+    map_sized(lambda leaf, size: sized.append((len(leaf) // count, size)), indices, sizes)
+    return map_sized(lambda leaf, size: _cut(leaf, count, proportion(size, sized)), indices, sizes)
 
-    return map_leaves(cut, indices)
+
+def _cut(leaf: Leaf, count: int, length: int) -> Leaf:
+    """Cut each of `count` batches of indices to at most a length."""
+    if length * count >= len(leaf):
+        return leaf
+    return leaf[:length] if count == 1 else as_array(leaf).reshape(count, -1)[:, :length].reshape(-1)
 
 
 class ChoicePlan(JointPlan):
-    """Each batch from one member, chosen by a `Turns` or a `Spread`."""
+    """Each batch from one member, chosen by a `Mixture` or a `Spread`."""
 
     def __init__(self, members: Sequence[Plan], shuffle: Shuffle, chooser: Chooser) -> None:
         super().__init__(members, shuffle)
         self._chooser = chooser
-        self.length = chooser.length
         self.exact = self.exact or chooser.counted
 
+    @property
+    def length(self) -> int | float | None:  # type: ignore[override]
+        """The number of batches; members may have to be drawn to count it."""
+        return self._chooser.length
+
     def describe(self) -> str:
-        return self._describe_members(type(self._chooser).__name__.lower())
+        return self._describe_members(self._chooser.name)
 
     def _join(self, number: int, limit: int) -> tuple[IndexTree, int]:
         member, ordinal = self._chooser[number]
@@ -112,91 +136,78 @@ class ChoicePlan(JointPlan):
         return ChoiceBatch(indices, member), count
 
 
-class Turns:
-    """Members in turn, in order or in a new random order each round, until one has ended.
+def round_path(path: Path, number: int) -> Path:
+    """Return the path for the keyed draws of round `number` of a member that starts again."""
+    return (*path, ROUND, number) if number else path
 
-    `turns[k]` is the member of batch k, and the number of the batch within the member.
 
-    >>> turns = Turns([8, 4, 2, 1], Shuffle(), ())
-    >>> [turns[k][0] for k in range(turns.length)]
-    [0, 1, 2, 3, 0, 1, 2]
+def repeat_plan(first: Plan, make_round: Callable[[int], Plan]) -> Plan:
+    """Return a plan that starts again whenever a member's plan has ended.
+
+    A plan over orders goes on with its next repetition, as with `repeats=-1`: batches are filled
+    across the end. Of other plans, each round is a plan of its own.
+    """
+    if first.length == math.inf:
+        return first
+    return first.endless() if isinstance(first, OrderPlan) else RepeatedPlan(first, make_round)
+
+
+class RepeatedPlan(Plan):
+    """Rounds of a plan, one after the other, without end.
+
+    To jump, the rounds before are counted, once. A sequential generator makes each round when
+    it is first needed.
+
+    Parameters
+    ----------
+    first : Plan
+        The plan of the first round, round 0.
+    make_round : callable
+        `make_round(number)` makes the plan of a round.
     """
 
-    # Whether all batches were counted, so that the choice ends with the last of them.
-    counted = False
+    def __init__(self, first: Plan, make_round: Callable[[int], Plan]) -> None:
+        self._make_round = make_round
+        self._description = f'repeated {first.describe()}'
+        self._plan = first
+        # The first batch of every round, as far as they are known.
+        self._starts = [0]
+        self._round = 0
+        # Without batches, it cannot start.
+        self.length = 0 if first.length == 0 else math.inf
+        self.pure = first.pure
+        self.shuffle = first.shuffle
 
-    def __init__(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> None:
-        self._lengths = lengths
-        self.pure = shuffle.pure
-        self._rounds = permutations(range(len(lengths)), shuffle, Purpose.CHOICE, path)
-        self.length = self._count_batches(shuffle)
+    def describe(self) -> str:
+        return self._description
 
-    def __getitem__(self, number: int) -> tuple[int, int]:
-        turn, place = divmod(number, len(self._lengths))
-        return int(self._rounds[turn][place]), turn
+    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        if number < self._starts[self._round] and not self.pure:
+            raise passed(f'batch {number}')
+        self._open(bisect_right(self._starts, number) - 1)
+        while True:
+            try:
+                return self._plan.indices(number - self._starts[self._round], limit)
+            except EndOfPlanError:
+                self._start_again(number)
 
-    def check_end(self, member: int, number: int) -> None:
-        """Accept that a member has ended in place of batch `number`: so do the turns."""
+    def _start_again(self, number: int) -> None:
+        """Go to the next round, since this one has no batch `number`."""
+        if self._round + 1 == len(self._starts):
+            start = self._starts[-1]
+            length = self._count_batches(number - start)
+            if not length:
+                raise ValueError(f'a data source without batches cannot start again: {self._description}')
+            self._starts.append(start + length)
+        self._open(self._round + 1)
 
-    def _count_batches(self, shuffle: Shuffle) -> int | float | None:
-        """Count the batches; unknown if the generator of the last round is yet to be drawn from."""
-        rounds = smallest(self._lengths)
-        if rounds is None or rounds == math.inf:
-            return rounds
-        ended = [member for member, length in enumerate(self._lengths) if length == rounds]
-        whole_rounds = int(rounds) * len(self._lengths)
-        if len(ended) == len(self._lengths):
-            return whole_rounds
-        if not shuffle.pure:
-            return None
-        last_round = np.asarray(self._rounds[int(rounds)])
-        return whole_rounds + int(np.flatnonzero(np.isin(last_round, ended))[0])
+    def _count_batches(self, gone_through: int) -> int:
+        """Count the batches of a round that has ended."""
+        plan = self._plan
+        if plan.exact and plan.length is not None:
+            return int(plan.length)
+        return sum(1 for _ in plan) if plan.pure else gone_through
 
-
-class Spread:
-    """Every batch of every member, spread evenly, or in random order.
-
-    Batch j of a member with n batches stands at the fraction j / n of the epoch; where
-    several stand at the same place, members are in order. Takes 16 bytes a batch.
-
-    >>> spread = Spread([8, 4, 2, 1], Shuffle(), ())
-    >>> [spread[k][0] for k in range(spread.length)]
-    [0, 1, 2, 3, 0, 0, 1, 0, 0, 1, 2, 0, 0, 1, 0]
-    """
-
-    counted = True
-
-    def __init__(self, lengths: Sequence[int], shuffle: Shuffle, path: Path) -> None:
-        members = np.repeat(np.arange(len(lengths)), lengths)
-        self._lengths = lengths
-        self.pure = shuffle.pure
-        if shuffle.in_order:
-            fractions = np.concatenate([np.arange(length) / max(length, 1) for length in lengths])
-            self._orders: Orders = FixedOrder(members[np.argsort(fractions, kind='stable')])
-        else:
-            self._orders = permutations(members, shuffle, Purpose.CHOICE, path)
-        self.length = len(members)
-
-    def __getitem__(self, number: int) -> tuple[int, int]:
-        return int(self._members[number]), int(self._ordinals[number])
-
-    def check_end(self, member: int, number: int) -> None:
-        """Raise an error: a member has ended in place of batch `number`, with fewer batches than it said."""
-        raise ValueError(
-            f'member {member} of a stratified choice ended before batch {number}: '
-            'it has fewer samples than its num_samples() says'
-        )
-
-    @cached_property
-    def _members(self) -> IndexArray:
-        return np.asarray(self._orders[0])
-
-    @cached_property
-    def _ordinals(self) -> IndexArray:
-        """The number of every batch within its member."""
-        ordinals = np.empty(self.length, dtype=np.intp)
-        ordinals[np.argsort(self._members, kind='stable')] = np.concatenate([np.arange(n) for n in self._lengths])
-        return ordinals
-
-
-Chooser = Turns | Spread
+    def _open(self, number: int) -> None:
+        if number != self._round:
+            self._plan, self._round = self._make_round(number), number

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .arguments import check_batch_size, is_integer
+from .arguments import BatchSize, check_batch_sizes, is_integer, member_sizes
 from .rng import Shuffle, understood
 from .shards import Shard
 
@@ -17,8 +17,8 @@ class Options:
 
     Attributes
     ----------
-    batch_size : int
-        The number of samples in a batch.
+    batch_size : int or tuple
+        The number of samples in a batch, or a tuple with one for each member.
     shuffle : Shuffle
         How samples are shuffled, and the epoch.
     drop_last : bool
@@ -27,7 +27,7 @@ class Options:
         Which part of every batch to take.
     """
 
-    batch_size: int
+    batch_size: BatchSize
     shuffle: Shuffle
     drop_last: bool
     shard: Shard
@@ -51,19 +51,29 @@ class Options:
             )
         if not isinstance(drop_last, bool):
             raise TypeError(f'drop_last must be True or False, got {drop_last!r}')
-        return cls(check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last, Shard.check(shard, uneven))
+        shard = Shard.check(shard, uneven)
+        return cls(check_batch_sizes(batch_size), Shuffle.coerce(shuffle, epoch), drop_last, shard)
+
+    def of_members(self, count: int) -> list[Options]:
+        """Return the options of each of `count` members."""
+        return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
 
     def facts(self) -> dict[str, Any]:
         """Return what a saved state must agree with; the shard is free to change."""
         return {
-            'batch_size': self.batch_size,
+            'batch_size': _fact(self.batch_size),
             'drop_last': self.drop_last,
             'shuffle': str(self.shuffle),
             'epoch': self.shuffle.epoch,
         }
 
 
-def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _fact(batch_size: BatchSize) -> int | str:
+    """Return a batch size as JSON keeps it: it has no tuples."""
+    return str(batch_size) if isinstance(batch_size, tuple) else batch_size
+
+
+def given_facts(batch_size: BatchSize, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a saved state must agree with, of keywords that are for users' code.
 
     What they mean there is not known: a `shuffle` may be anything.
@@ -76,7 +86,7 @@ def given_facts(batch_size: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if name not in ('shuffle', 'epoch', 'shard', 'uneven')
     }
     return {
-        'batch_size': batch_size,
+        'batch_size': _fact(batch_size),
         'shuffle': type(given).__name__ if shuffle is None else str(shuffle),
         'epoch': int(epoch) if is_integer(epoch) else str(epoch),
         **({'keywords': str(others)} if others else {}),

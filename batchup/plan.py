@@ -271,6 +271,12 @@ class OrderPlan(Plan):
             return self._orders[repetition][offset : offset + whole * self._batch_size], whole
         return self._across(repetition, offset, min(self._batch_size, left)), 1
 
+    def endless(self) -> OrderPlan:
+        """Return the plan that goes on with more repetitions, as `repeats=-1` does."""
+        name, samples = f'repeated {self._name}', self._order_length
+        size = self._batch_size
+        return OrderPlan(name, self._orders, samples, -1, size, self.shuffle, False)
+
     def _across(self, repetition: int, offset: int, wanted: float) -> Leaf:
         """Put together the indices of a batch that ends with, or beyond, a repetition."""
         parts: list[Leaf] = []

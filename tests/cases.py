@@ -14,6 +14,7 @@ from batchup.data_source import (
     CallableDataSource,
     ChoiceDataSource,
     CompositeDataSource,
+    ConcatDataSource,
     IteratorDataSource,
     RandomAccessDataSource,
 )
@@ -151,6 +152,46 @@ RANDOM_ACCESS: dict[str, Callable[[], AbstractDataSource]] = {
             ArrayDataSource(arrays(6), repeats=9),
         ]
     ),
+    'composite_longest': lambda: CompositeDataSource(
+        [
+            ArrayDataSource(arrays(18)),
+            ArrayDataSource(arrays(7)),
+            CompositeDataSource([PlainRandomAccess(9), ArrayDataSource(arrays(6))]),
+        ],
+        stop='longest',
+    ),
+    'composite_first': lambda: CompositeDataSource(
+        [ArrayDataSource(arrays(13)), ArrayDataSource(arrays(6), sampler=PlainSampler(5)), PlainRandomAccess(40)],
+        stop=0,
+    ),
+    'choice_all': lambda: ChoiceDataSource([ArrayDataSource(arrays(17)), PlainRandomAccess(9)], stop='all'),
+    'choice_counted': lambda: ChoiceDataSource(
+        [ArrayDataSource(arrays(9)), ArrayDataSource(arrays(9), sampler=PlainSampler(5))], stop=13
+    ),
+    'choice_by_weight': lambda: ChoiceDataSource(
+        [ArrayDataSource(arrays(30)), PlainRandomAccess(20), ArrayDataSource(arrays(1))], weights=[3, 2, 0]
+    ),
+    'choice_by_weight_all': lambda: ChoiceDataSource(
+        [ArrayDataSource(arrays(10)), ArrayDataSource(arrays(9), sampler=PlainSampler(5))], weights=[3, 1], stop='all'
+    ),
+    'choice_by_weight_counted': lambda: ChoiceDataSource(
+        [
+            ArrayDataSource(arrays(5)),
+            ChoiceDataSource([ArrayDataSource(arrays(9)), PlainRandomAccess(4)], weights=[1, 1]),
+        ],
+        weights=[1, 2],
+        stop=12,
+    ),
+    'concat': lambda: ConcatDataSource([ArrayDataSource(arrays(5)), ArrayDataSource(arrays(8))]),
+    'concat_indices': lambda: ConcatDataSource(
+        [ArrayDataSource(arrays(5), indices=[4, -2]), ArrayDataSource(arrays(0)), ArrayDataSource(arrays(8))],
+        indices=[9, -1, 0, 1, 5, 5],
+        repeats=2,
+        include_indices=True,
+    ),
+    'concat_plain': lambda: ConcatDataSource(
+        [PlainRandomAccess(7), PlainRandomAccess(3).map(keep), ConcatDataSource([PlainRandomAccess(4)])]
+    ),
     'map': lambda: ArrayDataSource(arrays(10)).map(keep),
     'map_rng': lambda: ArrayDataSource(arrays(10)).map(jitter, rng=True).map(jitter, rng=True),
     'map_of_composite': lambda: CompositeDataSource(
@@ -172,6 +213,12 @@ ENDLESS: dict[str, Callable[[], AbstractDataSource]] = {
             ArrayDataSource(arrays(6), sampler=WeightedSampler(np.ones(6))),
             ArrayDataSource(arrays(3), repeats=-1),
         ]
+    ),
+    'endless_longest': lambda: CompositeDataSource(
+        [ArrayDataSource(arrays(5), repeats=-1), PlainRandomAccess(6), ArrayDataSource(arrays(7))], stop='longest'
+    ),
+    'endless_by_weight': lambda: ChoiceDataSource(
+        [ArrayDataSource(arrays(5), repeats=-1), ArrayDataSource(arrays(6), repeats=-1)], weights=[1, 2]
     ),
     'endless_choice': lambda: ChoiceDataSource(
         [ArrayDataSource(arrays(5), repeats=-1), ArrayDataSource(arrays(3), repeats=-1)], stratified=True
@@ -203,6 +250,15 @@ STREAMED: dict[str, Callable[[], AbstractDataSource]] = {
         [CallableDataSource(call_batches, 11), ArrayDataSource(arrays(5)).map(jitter, rng=True)], stratified=True
     ),
     'turns_of_callable': lambda: ChoiceDataSource([CallableDataSource(call_batches, 11), ArrayDataSource(arrays(20))]),
+    'longest_of_callable': lambda: CompositeDataSource(
+        [CallableDataSource(call_batches, 11), ArrayDataSource(arrays(30)), ArrayDataSource(arrays(6))], stop='longest'
+    ),
+    'counted_of_callable': lambda: ChoiceDataSource(
+        [CallableDataSource(call_batches), PlainSource(5), PlainRandomAccess(7)], stop=13
+    ),
+    'by_weight_of_callable': lambda: ChoiceDataSource(
+        [CallableDataSource(call_batches, 11), PlainRandomAccess(7), PlainSource(5)], weights=[2, 1, 1], stop='all'
+    ),
 }
 
 # Every kind of shuffle, made anew for every use: a sequential generator is used up.

@@ -30,7 +30,7 @@ from .ranks import (
 # Sources whose samples have a place of their own, however they are shuffled. The arrays of one
 # of the sources differ in length.
 PLACED = ['array', 'array_exact', 'array_indices', 'repeated', 'repeated_subset', 'sampler', 'plain_random_access']
-PLACED += ['map', 'map_rng', 'empty']
+PLACED += ['map', 'map_rng', 'empty', 'concat', 'concat_plain']
 OTHERS = [name for name in RANDOM_ACCESS if name not in [*PLACED, 'map_of_composite']]
 
 

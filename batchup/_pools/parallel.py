@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from .._sources.base import AbstractDataSource, read_batches
-from ..arguments import check_integer
+from ..arguments import BatchSize, check_integer
 from ..batch import Batch
 from ..errors import EndOfPlanError
 from ..options import Options
@@ -57,7 +57,7 @@ class ParallelDataSource(AbstractDataSource):
         self._constant = pool._share(ds)
         # Channels of streams that have ended, with the memory that they have. For batches of
         # another size, others are made.
-        self._idle: dict[int, list[Channel[Any]]] = {}
+        self._idle: dict[BatchSize, list[Channel[Any]]] = {}
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of the source."""
@@ -65,7 +65,7 @@ class ParallelDataSource(AbstractDataSource):
 
     def batch_iterator(  # type: ignore[override]
         self,
-        batch_size: int,
+        batch_size: BatchSize,
         shuffle: Any = None,
         *,
         epoch: int = 0,
@@ -81,7 +81,7 @@ class ParallelDataSource(AbstractDataSource):
         kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
         return self._open(batch_size, kwargs, ())
 
-    def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
         self.pool._check_open()
         if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes:

@@ -148,8 +148,8 @@ def exponentials(rng: SequentialRng, count: int) -> NDArray[np.float64]:
     return drawn
 
 
-def normalise_weights(name: str, weights: ArrayLike) -> NDArray[np.float64]:
-    """Return weights as float64 that sum to 1.
+def normalise_weights(name: str, weights: ArrayLike, of: str = 'sample') -> NDArray[np.float64]:
+    """Return weights, `of` samples or of something else, as float64 that sum to 1.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def normalise_weights(name: str, weights: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f'{name} must have one dimension, got shape {array.shape}')
     wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))
     if wrong.size:
-        raise ValueError(f'{name} must be finite and 0 or more, got {array[wrong[0]]} for sample {wrong[0]}')
+        raise ValueError(f'{name} must be finite and 0 or more, got {array[wrong[0]]} for {of} {wrong[0]}')
     if not array.size:
         raise ValueError(f'{name} must hold at least one number, got none')
     largest = array.max()

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
 from .._samplers.standard import StandardSampler, SubsetSampler
 from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import check_non_negative, check_repeats, overridden
+from ..arguments import BatchSize, check_non_negative, check_repeats, overridden, single_size
 from ..batch import Batch, Columns
 from ..gather import Rows, is_plain, row_bytes
 from ..indices import IndexTree, Leaf, check_batch_indices, own_array
@@ -165,7 +165,8 @@ class RandomAccessDataSource(IndexedDataSource):
         return self._open_own(batch_size, kwargs, ())
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        return make_plan(self.sampler, options.batch_size, options.shuffle, options.drop_last, path, self._length)
+        batch_size = single_size(options.batch_size, type(self).__name__)
+        return make_plan(self.sampler, batch_size, options.shuffle, options.drop_last, path, self._length)
 
     def _check_indices(self, name: str, indices: Any) -> IndexTree:
         return check_batch_indices(name, indices, self._length)
@@ -234,11 +235,12 @@ class ArrayDataSource(RandomAccessDataSource):
             columns.insert(0, own_array(request.indices).reshape(count, -1))
         return Columns(tuple(columns))
 
-    def _copied_bytes(self, batch_size: int) -> float:
+    def _copied_bytes(self, batch_size: BatchSize) -> float:
+        size = single_size(batch_size, type(self).__name__)
         own = isinstance(self.sampler, PlannedSampler) and not overridden(self, 'samples_by_indices_nomapping')
         if not own or not all(_in_memory(array) for array in self.data):
             return math.inf
-        return batch_size * sum(row_bytes(array) for array in self.data)
+        return size * sum(row_bytes(array) for array in self.data)
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         for number in range(len(self.data)):

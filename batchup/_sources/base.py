@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..arguments import check_batch_size, function_name, is_integer, overridden
+from ..arguments import (
+    BatchSize,
+    check_batch_sizes,
+    first_size,
+    function_name,
+    is_integer,
+    overridden,
+    single_size,
+)
 from ..batch import Batch, Columns, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
@@ -118,11 +126,11 @@ class AbstractDataSource:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
         return self.is_random_access and not overridden(self, 'batch_iterator')
 
-    def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
-        return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)
+        return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)  # type: ignore[arg-type]
 
-    def _as_stream(self, batches: Any, batch_size: int, kwargs: Mapping[str, Any]) -> Stream:
+    def _as_stream(self, batches: Any, batch_size: BatchSize, kwargs: Mapping[str, Any]) -> Stream:
         """Return what `batch_iterator` gave as a stream, with the length that `num_samples` implies."""
         if isinstance(batches, Stream):
             return batches
@@ -130,7 +138,8 @@ class AbstractDataSource:
             samples = self.num_samples(**kwargs)
         except (NotImplementedError, TypeError):  # not told, or not for these keywords
             samples = None
-        length = count_batches(samples, batch_size, bool(kwargs.get('drop_last')))
+        size = single_size(batch_size, type(self).__name__)
+        length = count_batches(samples, size, bool(kwargs.get('drop_last')))
         return as_stream(batches, type(self).__name__, batch_size, kwargs, length)
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
@@ -142,12 +151,12 @@ class AbstractDataSource:
             batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
             return batches
 
-        samples = self.num_samples()
-        name = f'{type(self).__name__} of {samples} samples'
-        check = self._check_indices
-        return ReplayPlan(name, make_iterator, samples, options.batch_size, shuffle, options.drop_last, check)
+        # With several batch sizes, the number of samples does not tell that of batches.
+        samples = None if isinstance(options.batch_size, tuple) else self.num_samples()
+        name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
+        return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
 
-    def _copied_bytes(self, batch_size: int) -> float:
+    def _copied_bytes(self, batch_size: BatchSize) -> float:
         """Return how many bytes of memory a batch copies; infinite if more is done than that."""
         return math.inf
 
@@ -182,7 +191,7 @@ class IndexedDataSource(AbstractDataSource):
     methods go them directly, so that an override may call `super()`.
     """
 
-    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+    def plan(self, batch_size: BatchSize, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
         """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
 
         Raises `TypeError` if the source is not random access.
@@ -191,7 +200,7 @@ class IndexedDataSource(AbstractDataSource):
         return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
 
     def batch_indices_iterator(
-        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
+        self, batch_size: BatchSize, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
     ) -> Iterator[Any]:
         """Return an iterator over the sample indices of every batch.
 
@@ -204,11 +213,11 @@ class IndexedDataSource(AbstractDataSource):
     def _check_random_access(self, method: str) -> None:
         """Raise `TypeError` if a method needs random access that there is not."""
 
-    def _open(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         own = not overridden(self, 'batch_iterator')
         return self._open_own(batch_size, kwargs, path) if own else super()._open(batch_size, kwargs, path)
 
-    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
         fetch = partial(read_batches, self, path=path)
         return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
@@ -268,8 +277,11 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     def is_random_access(self) -> bool:
         return all(member.is_random_access for member in self._members)
 
-    def batch_iterator(self, batch_size: int, shuffle: Any = NOT_GIVEN, **kwargs: Any) -> Stream:
+    def batch_iterator(self, batch_size: BatchSize, shuffle: Any = NOT_GIVEN, **kwargs: Any) -> Stream:
         """Return a stream over the batches of an epoch.
+
+        `batch_size` may be a tuple with a size for each data source of a composite or a choice:
+        `(32, 96)`. Where these are made of others, it may be nested: `(32, (64, 96))`.
 
         If all members are random access, the keywords are those of
         `RandomAccessDataSource.batch_iterator`. If not, each member gets the keywords as
@@ -277,7 +289,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         """
         if shuffle is not NOT_GIVEN:
             kwargs['shuffle'] = shuffle
-        return self._open_own(check_batch_size(batch_size), kwargs, ())
+        return self._open_own(check_batch_sizes(batch_size), kwargs, ())
 
     def samples_by_indices(self, indices: Any) -> Batch:
         """Read samples by indices that go through the members' samplers.
@@ -302,7 +314,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         """Read samples with the given method of the members."""
 
     @abc.abstractmethod
-    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Put together the streams of members that have no plan."""
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
@@ -312,7 +324,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     def _has_plan(self) -> bool:
         return super()._has_plan() and all(member._has_plan() for member in self._members)
 
-    def _open_own(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         if all(member._has_plan() for member in self._members):
             return super()._open_own(batch_size, kwargs, path)
         return self._join_streams(batch_size, kwargs, path)
@@ -374,7 +386,7 @@ class MapDataSource(DerivedDataSource):
             for single, batch in zip(request.split(), batches):
                 yield self._apply(single, batch, path)
 
-    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         seed, epoch, shard = (_key_part(kwargs.get(name)) for name in ('shuffle', 'epoch', 'shard'))
 
         def apply(number: int, batch: Batch) -> Batch:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from .. import batch as nested
-from ..arguments import check_integer
+from ..arguments import BatchSize, check_integer, member_sizes
 from ..batch import Batch
-from ..feeds import ChoiceFeed, CompositeFeed
-from ..indices import ChoiceBatch
-from ..joint_plan import ChoicePlan, Chooser, CompositePlan, Spread, Turns, smallest
+from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
+from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
+from ..indices import ChoiceBatch, SizedParts
+from ..joint_plan import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
 from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
-from ..stream import Stream
+from ..stream import PlannedFeed, Stream
 from .base import AbstractDataSource, DerivedDataSource
 
 
@@ -30,18 +35,70 @@ class _JoinedDataSource(DerivedDataSource):
         super().__init__(datasets)
         self.datasets = datasets
 
-    def _copied_bytes(self, batch_size: int) -> float:
-        return sum(member._copied_bytes(batch_size) for member in self._members)
+    def _copied_bytes(self, batch_size: BatchSize) -> float:
+        sizes = member_sizes(batch_size, len(self._members))
+        return sum(member._copied_bytes(size) for member, size in zip(self._members, sizes))
 
     def _member_plans(self, options: Options, path: Path) -> list[Plan]:
-        return [member._make_plan(options, (*path, k)) for k, member in enumerate(self._members)]
+        parts = options.of_members(len(self._members))
+        return [member._make_plan(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
 
-    def _member_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
-        return [member._open(batch_size, kwargs, (*path, k)) for k, member in enumerate(self._members)]
+    def _repeat_plans(self, plans: list[Plan], but: int | None, options: Options, path: Path) -> list[Plan]:
+        """Return plans of the members that start again when they have ended, but for one of them."""
+        parts = options.of_members(len(plans))
+
+        def repeated(k: int) -> Plan:
+            return repeat_plan(plans[k], lambda r: self._members[k]._make_plan(parts[k], round_path((*path, k), r)))
+
+        return [plan if k == but else repeated(k) for k, plan in enumerate(plans)]
+
+    def _member_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
+        sizes = member_sizes(batch_size, len(self._members))
+        return [member._open(size, kwargs, (*path, k)) for k, (member, size) in enumerate(zip(self._members, sizes))]
+
+    def _repeat_streams(
+        self, streams: list[Stream], but: int | None, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
+    ) -> list[Stream]:
+        """Return streams of the members that start again when they have ended, but for one of them."""
+        sizes = member_sizes(batch_size, len(streams))
+        return [
+            stream if k == but else _repeat_stream(member, stream, size, kwargs, (*path, k))
+            for k, (member, stream, size) in enumerate(zip(self._members, streams, sizes))
+        ]
+
+
+def _repeat_stream(
+    member: AbstractDataSource, first: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
+) -> Stream:
+    """Return a stream that starts again whenever that of a member has ended."""
+    if first.length == math.inf:
+        return first
+    if not member._has_plan():
+        return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
+    options = Options.check(batch_size, **kwargs)
+    plan = repeat_plan(member._make_plan(options, path), lambda r: member._make_plan(options, round_path(path, r)))
+    return Stream(PlannedFeed(plan, partial(member._fetch, path=path), options.facts(), options.shard))
+
+
+def _check_endless(members: Mapping[int, Plan | Stream]) -> None:
+    """Raise `ValueError` if a member that starts again has nothing to start with."""
+    for number, member in members.items():
+        if member.length == 0:
+            raise ValueError(f'data source {number} has no batches, and so cannot start again; leave it out')
+
+
+def _check_known(what: str, lengths: Mapping[int, int | float | None]) -> None:
+    """Raise `ValueError` if the number of batches of a member is not known."""
+    for number, length in lengths.items():
+        if length is None:
+            raise ValueError(
+                f'{what} needs to know the number of batches of every member, but that of data source {number} '
+                'is unknown; give it a number of samples, shuffle by a seed, or use another stop'
+            )
 
 
 class CompositeDataSource(_JoinedDataSource):
-    """A batch from every member, side by side, until the first member ends.
+    """A batch from every member, side by side.
 
     Parameters
     ----------
@@ -50,42 +107,142 @@ class CompositeDataSource(_JoinedDataSource):
     flatten : bool
         Whether batches are flat tuples; otherwise they are nested as the members are.
     trim : bool
-        Whether the parts of a batch are cut to the length of the shortest.
+        Whether the parts of a batch are cut to the length of the shortest. Where members have
+        batch sizes of their own, they are cut in proportion to these, rounded up.
+    stop : 'shortest', 'longest' or int
+        The member that ends the epoch: the shortest, the longest, or the one of this number.
+        Members that end before it start again.
+
+    Raises
+    ------
+    TypeError
+        If a member is no data source, or `stop` neither a string nor an integer.
+    ValueError
+        If there is no member, or `stop` names none.
+
+    Notes
+    -----
+    A member over one sampler starts again as with `repeats=-1`: a batch is filled across the
+    end. Any other member, such as a composite, starts again with a new batch and in a new
+    order. A function or a user's source is called once more, with the same arguments.
+
+    Without random access, a member with batch sizes for members of its own is not cut.
+
+    With `'longest'`, every member must know its number of batches; the largest number of
+    samples for its batch size tells equal ones apart.
+
+    >>> import numpy as np
+    >>> from batchup.data_source import ArrayDataSource
+    >>> few, many = ArrayDataSource([np.arange(2)]), ArrayDataSource([np.arange(10, 17)])
+    >>> for batch in CompositeDataSource([few, many], stop='longest').batch_iterator((1, 3)):
+    ...     print(*batch)
+    [0] [10 11 12]
+    [1] [13 14 15]
+    [0] [16]
     """
 
-    def __init__(self, datasets: Sequence[AbstractDataSource], flatten: bool = True, trim: bool = True) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[AbstractDataSource],
+        flatten: bool = True,
+        trim: bool = True,
+        *,
+        stop: int | str = 'shortest',
+    ) -> None:
         super().__init__(datasets)
         self.flatten = flatten
         self.trim = trim
+        self.stop = self._check_stop(stop)
+
+    def _check_stop(self, stop: int | str) -> int | str:
+        expected = f"stop must be 'shortest', 'longest' or the number of one of {len(self._members)} data sources"
+        if isinstance(stop, str):
+            if stop not in ('shortest', 'longest'):
+                raise ValueError(f'{expected}, got {stop!r}')
+            return stop
+        number = check_integer(f'{expected}: it', stop)
+        if not -len(self._members) <= number < len(self._members):
+            raise ValueError(f'{expected}, got {number}')
+        return number % len(self._members)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
-        """Return the smallest number of samples of a member; `None` if one is unknown."""
-        return smallest([member.num_samples(**kwargs) for member in self._members])
+        """Return the number of samples of the member that ends the epoch; `None` if unknown.
+
+        The shortest or the longest is the one with the fewest or the most samples.
+        """
+        if isinstance(self.stop, int):
+            return self._members[self.stop].num_samples(**kwargs)
+        samples = [member.num_samples(**kwargs) for member in self._members]
+        if self.stop == 'shortest':
+            return smallest(samples)
+        return max((n for n in samples if n is not None), default=None) if None not in samples else None
+
+    def _last(
+        self, lengths: Sequence[int | float | None], batch_size: BatchSize, kwargs: Mapping[str, Any]
+    ) -> int | None:
+        """Return the number of the member that ends the epoch, if others start again until then."""
+        if self.stop == 'shortest':
+            return None
+        numbered = dict(enumerate(lengths))
+        if self.stop == 'longest':
+            _check_known("stop='longest'", numbered)
+            sizes = member_sizes(batch_size, len(self._members))
+            filled = [_filled_batches(member, size, kwargs) for member, size in zip(self._members, sizes)]
+            last = max(numbered, key=lambda number: (numbered[number], filled[number]))
+        else:
+            last = int(self.stop)
+        return last
 
     def _join(self, parts: Batch) -> Batch:
         """Make a batch of the members' batches."""
-        batch: Batch = nested.trim(parts) if self.trim else parts
+        return self._flatten(nested.trim(parts) if self.trim else parts)
+
+    def _join_sized(self, sizes: Sequence[BatchSize], parts: Batch) -> Batch:
+        """Make a batch of the batches of members with sizes of their own."""
+        return self._flatten(nested.trim_parts(parts, sizes) if self.trim else parts)
+
+    def _flatten(self, batch: Batch) -> Batch:
         return nested.flatten(batch) if self.flatten else batch
 
     def _samples(self, method: str, indices: Any) -> Batch:
         if not isinstance(indices, (list, tuple)) or len(indices) != len(self._members):
             got = f'{len(indices)} parts' if isinstance(indices, (list, tuple)) else type(indices).__name__
             raise ValueError(f'indices must be a list with a part for each of {len(self._members)} members, got {got}')
-        return self._join(tuple(getattr(member, method)(part) for member, part in zip(self._members, indices)))
+        join = self._flatten if isinstance(indices, SizedParts) else self._join
+        return join(tuple(getattr(member, method)(part) for member, part in zip(self._members, indices)))
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        return CompositePlan(self._member_plans(options, path), options.shuffle, self.trim)
+        plans = self._member_plans(options, path)
+        last = self._last([plan.length for plan in plans], options.batch_size, {})
+        if last is not None and plans[last].length != 0:
+            plans = self._repeat_plans(plans, last, options, path)
+            _check_endless(dict(enumerate(plans)))
+        return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         parts = [
             member._fetch(request._replace(indices=indices), (*path, k))
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
-        return map(self._join, zip(*parts))
+        return map(self._flatten if isinstance(request.indices, SizedParts) else self._join, zip(*parts))
 
-    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
-        return Stream(CompositeFeed(streams, self._join, given_facts(batch_size, kwargs)))
+        last = self._last([stream.length for stream in streams], batch_size, kwargs)
+        if last is not None and streams[last].length != 0:
+            streams = self._repeat_streams(streams, last, batch_size, kwargs, path)
+            _check_endless(dict(enumerate(streams)))
+        join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
+        return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
+
+
+def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: Mapping[str, Any]) -> float:
+    """Return how many whole batches a member fills, and which part of one more; 0 if that is not known."""
+    try:
+        samples = member.num_samples(**kwargs)
+    except (NotImplementedError, TypeError):  # not told, or not for these keywords
+        samples = None
+    return 0 if samples is None or isinstance(batch_size, tuple) else samples / batch_size
 
 
 class ChoiceDataSource(_JoinedDataSource):
@@ -98,13 +255,57 @@ class ChoiceDataSource(_JoinedDataSource):
     stratified : bool
         Whether every batch of every member is used: spread evenly over the epoch in order,
         in random order if shuffled. Otherwise members take turns, in order, or shuffled in a
-        new random order every round, until one has ended. Members that are all endless take
-        turns in any case.
+        new random order every round. Members that are all endless take turns in any case.
+    weights : 1-D array-like of numbers, optional
+        How often each member is chosen, in place of turns; they need not sum to 1. Shuffled,
+        the member of each batch is drawn by weight, whatever was drawn before. In order,
+        members are spread evenly by weight.
+    stop : 'first', 'all' or int
+        When the epoch ends: in place of a batch of a member that has ended; when every member
+        has given as many batches as it has; or after so many batches. Except for `'first'`,
+        members that have ended start again, as in a `CompositeDataSource`.
+
+    Raises
+    ------
+    TypeError
+        If a member is no data source, or `stop` neither a string nor an integer.
+    ValueError
+        If there is no member; if weights are negative, NaN or infinite, sum to 0 or are not as
+        many as members; if `stop` is another string or below 1; if `weights` or `stop` is given
+        with `stratified=True`.
+
+    Notes
+    -----
+    A member of weight 0 is never chosen, and `stop` does not wait for it.
+
+    With weights and a seed, to come to batch k the members of all batches before it are drawn,
+    about 15 nanoseconds each, and once for a stream; so they are to count the batches of an
+    epoch with `'first'` or `'all'`. A `RandomState` or a `Generator` draws
+    `rng.choice(len(datasets), p=weights)` for each batch, before what the member draws.
+
+    >>> import numpy as np
+    >>> from batchup.data_source import ArrayDataSource
+    >>> often, rarely = ArrayDataSource([np.arange(4)]), ArrayDataSource([np.arange(10, 12)])
+    >>> mixed = ChoiceDataSource([often, rarely], weights=[3, 1], stop=6)
+    >>> [int(x[0]) for x, in mixed.batch_iterator(1)]
+    [0, 10, 1, 2, 3, 11]
     """
 
-    def __init__(self, datasets: Sequence[AbstractDataSource], stratified: bool = False) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[AbstractDataSource],
+        stratified: bool = False,
+        *,
+        weights: ArrayLike | None = None,
+        stop: int | str = 'first',
+    ) -> None:
         super().__init__(datasets)
         self.stratified = stratified
+        self.weights = check_weights(weights, len(self._members))
+        self.stop = check_stop(stop)
+        if stratified and (weights is not None or self.stop != 'first'):
+            given = 'weights' if weights is not None else f'stop={stop!r}'
+            raise ValueError(f'give either stratified=True, which uses every batch of every member once, or {given}')
 
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
@@ -120,7 +321,7 @@ class ChoiceDataSource(_JoinedDataSource):
 
     def _chooser(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Chooser:
         if not self.stratified or all(length == math.inf for length in lengths):
-            return Turns(lengths, shuffle, path)
+            return self._mixture(lengths, shuffle, path)
         counts: list[int] = []
         for number, length in enumerate(lengths):
             if length is None or length == math.inf:
@@ -131,18 +332,38 @@ class ChoiceDataSource(_JoinedDataSource):
             counts.append(int(length))
         return Spread(counts, shuffle, path)
 
+    def _mixture(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Mixture:
+        choices = make_choices(len(self._members), self.weights, shuffle, path)
+        if self.stop == 'all':
+            _check_known("stop='all'", {number: lengths[number] for number in choices.members})
+        return Mixture(choices, lengths, self.stop)
+
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
-        chooser = self._chooser([plan.length for plan in plans], options.shuffle, path)
+        lengths = [plan.length for plan in plans]
+        chooser = self._chooser(lengths, options.shuffle, path)
+        if self.stop != 'first':
+            plans = self._repeat_plans(plans, None, options, path)
+            self._check_repeated(lengths, plans)
         return ChoicePlan(plans, options.shuffle, chooser)
+
+    def _check_repeated(self, lengths: Sequence[int | float | None], members: Sequence[Plan | Stream]) -> None:
+        """Raise `ValueError` if a member that is chosen has no batches, unless none has to be."""
+        chosen = range(len(members)) if self.weights is None else np.flatnonzero(self.weights).tolist()
+        if self.stop != 'all' or any(lengths[number] for number in chosen):
+            _check_endless({number: members[number] for number in chosen})
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         indices, k = request.indices
         batches: Iterator[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k))
         return batches
 
-    def _join_streams(self, batch_size: int, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
-        chooser = self._chooser([stream.length for stream in streams], shuffle, path)
+        lengths = [stream.length for stream in streams]
+        chooser = self._chooser(lengths, shuffle, path)
+        if self.stop != 'first':
+            streams = self._repeat_streams(streams, None, batch_size, kwargs, path)
+            self._check_repeated(lengths, streams)
         return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))
