@@ -77,9 +77,9 @@ class ConcatDataSource(RandomAccessDataSource):
     Parameters
     ----------
     datasets : list or tuple of data sources
-        The members: `RandomAccessDataSource`s, or functions mapped over them. All give batches
-        of as many arrays, of the same dtypes and shapes of a sample. Of a member with `indices`,
-        only these samples are used, in this order.
+        The members, each a `RandomAccessDataSource`, or a function mapped over one. All give
+        batches of as many arrays, of the same dtypes and shapes of a sample. Of a member with
+        `indices`, only these samples are used, in this order.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`, for samples that are counted through all members.
 
