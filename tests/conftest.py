@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from batchup.work_pool import WorkerProcessPool
+from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
 from . import faults
 from .downloaded import target  # noqa: F401
@@ -21,9 +21,10 @@ settings.load_profile('default')
 
 @pytest.fixture(autouse=True)
 def small_batches_are_handed_over(request, monkeypatch):
-    """Have processes make batches that are so small that the caller would."""
+    """Have workers make batches that are so small that the caller would."""
     if 'as_for_users' not in request.fixturenames:
-        monkeypatch.setattr(WorkerProcessPool, '_least_bytes', 0)
+        for kind in (WorkerThreadPool, WorkerProcessPool):
+            monkeypatch.setattr(kind, '_least_bytes', 0)
 
 
 @pytest.fixture

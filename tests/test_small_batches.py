@@ -1,7 +1,8 @@
-"""Small batches that are plain copies of memory: with processes, the caller makes them."""
+"""Small batches that are plain copies of memory: the caller makes them, and no worker."""
 
 import os
 import signal
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from batchup.data_source import ArrayDataSource
 from batchup.errors import WorkerTimeoutError
+from batchup.work_pool import WorkerThreadPool
 
 from .cases import RANDOM_ACCESS, SHUFFLES, PlainSampler, assert_same_batches, keep, numbers
 from .faults import MAY_FORK, children, pids_of, started, until, warned
@@ -108,3 +110,28 @@ def test_a_killed_worker_is_told_of_when_the_next_stream_is_opened(as_for_users,
     parallel = forked.parallel_data_source(numbers(20))
     with warned('SIGKILL'):
         parallel.batch_iterator(4)
+
+
+# Threads.
+
+
+@pytest.fixture
+def busy_thread(as_for_users):
+    """A pool whose only thread does something else."""
+    release = threading.Event()
+    with WorkerThreadPool(1, timeout=0.3) as pool:
+        blocked = pool.work_stream(iter([(release.wait,)]))
+        yield pool
+        release.set()
+        blocked.retrieve()
+
+
+def test_no_thread_is_waited_for(busy_thread):
+    stream = busy_thread.parallel_data_source(numbers(23)).batch_iterator(4, shuffle=3)
+    assert_same_batches(stream, numbers(23).batch_iterator(4, shuffle=3))
+
+
+def test_threads_make_batches_of_some_size(busy_thread):
+    rows = np.zeros((8, 2**14), np.uint8)
+    with pytest.raises(WorkerTimeoutError):
+        list(busy_thread.parallel_data_source(ArrayDataSource([rows])).batch_iterator(4))

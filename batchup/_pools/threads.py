@@ -125,8 +125,9 @@ class WorkerThreadPool(WorkerPool):
     [1]
     """
 
-    # Threads are handed tasks quickly.
+    # Threads are handed tasks quickly, and hand over no memory.
     _task_seconds = 8e-4
+    _least_bytes = 2**16
 
     def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
         super().__init__(processes, timeout)
