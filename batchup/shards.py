@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import check_integer
-from .indices import Leaf, as_array, first_leaf, map_leaves
+from .indices import Leaf, as_array, first_leaf, leaf_lengths, map_leaves
 from .plan import Request
 
 # What to do with the samples of a batch that the ranks cannot share evenly.
@@ -60,7 +60,10 @@ class Shard:
             return request
         padding = None
         if self.uneven == 'pad':
-            padding = self._bounds(len(first_leaf(request.indices)) // request.n_batches)[2]
+            lengths = leaf_lengths(request.indices)
+            if len(lengths) > 1:
+                raise ValueError("uneven='pad' needs batches whose parts are equally long: one array tells of all padding")
+            padding = self._bounds(lengths.pop() // request.n_batches)[2]
 
         def cut(leaf: Leaf) -> Leaf:
             size = len(leaf) // request.n_batches
