@@ -62,7 +62,9 @@ class Shard:
         if self.uneven == 'pad':
             lengths = leaf_lengths(request.indices)
             if len(lengths) > 1:
-                raise ValueError("uneven='pad' needs batches whose parts are equally long: one array tells of all padding")
+                raise ValueError(
+                    "uneven='pad' needs batches whose parts are equally long: one array tells of all padding"
+                )
             padding = self._bounds(lengths.pop() // request.n_batches)[2]
 
         def cut(leaf: Leaf) -> Leaf:

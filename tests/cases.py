@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,18 @@ DRAWN: dict[str, Callable[[], AbstractDataSource]] = {
 
 # Those that have no order.
 UNORDERED = [name for name in {**ENDLESS, **DRAWN} if name != 'endless']
+
+# Composites, choices and concatenations that differ from others in their plans. They have tests of
+# their own, random trees among them; the tests of all sources leave them to the slow run.
+VARIANTS = [
+    name for name in {**RANDOM_ACCESS, **ENDLESS} if re.search('_longest|_first|_all|_counted|_by_weight|concat_', name)
+]
+
+
+def named(names: Iterable[str]) -> list[Any]:
+    """Return names as parameters of a test, the variants for the slow run."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIANTS)) for name in names]
+
 
 # Sources without random access: resuming them reads and drops batches, with a warning.
 STREAMED: dict[str, Callable[[], AbstractDataSource]] = {

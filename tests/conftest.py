@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import os
 
 import pytest
@@ -17,6 +18,12 @@ settings.register_profile(
     'default', deadline=None, derandomize=True, max_examples=int(os.environ.get('EXAMPLES', '100'))
 )
 settings.load_profile('default')
+
+
+def pytest_collection_finish(session):
+    """Spare the garbage collector, which tests of leftovers call, the objects of thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ MAY_FORK = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
 METHODS = ['fork', 'forkserver', 'spawn']
 
 # The same, without those that differ little by default.
-SOME_METHODS = ['fork', pytest.param('forkserver', marks=pytest.mark.slow), 'spawn']
+SOME_METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in ('fork', 'forkserver')] + ['spawn']
 
 # How long processes may take to be gone, in seconds.
 PATIENCE = 20.0

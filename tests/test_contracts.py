@@ -22,6 +22,7 @@ from .cases import (
     STREAMED,
     UNORDERED,
     assert_same_batches,
+    named,
 )
 
 # More batches than any finite case has, and enough to pass several repetitions of endless ones.
@@ -31,8 +32,8 @@ FINITE = {**RANDOM_ACCESS, **STREAMED, **DRAWN}
 ALL = {**FINITE, **ENDLESS}
 PLANNED = {**RANDOM_ACCESS, **DRAWN, **ENDLESS}
 
-finite = pytest.mark.parametrize('name', FINITE)
-every = pytest.mark.parametrize('name', ALL)
+finite = pytest.mark.parametrize('name', named(FINITE))
+every = pytest.mark.parametrize('name', named(ALL))
 ALL_SHUFFLES = {**SHUFFLES, **OBJECT_SHUFFLES}
 shuffled = pytest.mark.parametrize('shuffle', ALL_SHUFFLES)
 
@@ -97,7 +98,7 @@ def test_a_state_restores_every_position(name, shuffle, position):
     assert_same_batches(received, expected)
 
 
-@pytest.mark.parametrize('name', PLANNED)
+@pytest.mark.parametrize('name', named(PLANNED))
 @shuffled
 @pytest.mark.parametrize('position', [0, 1, 2, 5])
 def test_skipping_equals_iterating(name, shuffle, position):
@@ -126,13 +127,13 @@ def test_a_closed_stream_ends(name, shuffle):
     assert list(stream) == []
 
 
-@pytest.mark.parametrize('name', PLANNED)
+@pytest.mark.parametrize('name', named(PLANNED))
 def test_an_unknown_keyword_is_named_at_the_call(name):
     with pytest.raises(TypeError, match='shufle'):
         ALL[name]().batch_iterator(BATCH_SIZE, shufle=True)
 
 
-@pytest.mark.parametrize('name', [name for name in ALL if name != 'iterator'])
+@pytest.mark.parametrize('name', named(name for name in ALL if name != 'iterator'))
 @pytest.mark.parametrize(
     ('batch_size', 'error'), [(0, ValueError), (-3, ValueError), (2.0, TypeError), (True, TypeError)]
 )
@@ -141,7 +142,7 @@ def test_a_wrong_batch_size_is_an_error_at_the_call(name, batch_size, error):
         ALL[name]().batch_iterator(batch_size, shuffle=1)
 
 
-@pytest.mark.parametrize('name', PLANNED)
+@pytest.mark.parametrize('name', named(PLANNED))
 def test_numpy_integers_are_batch_sizes(name):
     source = ALL[name]()
     assert_same_batches(
@@ -150,7 +151,7 @@ def test_numpy_integers_are_batch_sizes(name):
     )
 
 
-@pytest.mark.parametrize('name', PLANNED)
+@pytest.mark.parametrize('name', named(PLANNED))
 @pytest.mark.parametrize('shuffle', DRAWN_SHUFFLES)
 def test_a_generator_is_first_drawn_from_at_the_first_next(name, shuffle):
     rng = DRAWN_SHUFFLES[shuffle]()['shuffle']
@@ -165,7 +166,7 @@ def state_of(rng):
     return rng.get_state(legacy=False) if isinstance(rng, np.random.RandomState) else rng.bit_generator.state
 
 
-@pytest.mark.parametrize('name', PLANNED)
+@pytest.mark.parametrize('name', named(PLANNED))
 @pytest.mark.parametrize('shuffle', DRAWN_SHUFFLES)
 def test_a_generator_is_drawn_from_only_as_far_as_batches_need(name, shuffle):
     """What is drawn for k batches does not depend on how far the stream looks ahead."""
@@ -185,7 +186,7 @@ def test_states_are_small(name, shuffle):
     assert len(json.dumps(stream.state_dict())) < 4096
 
 
-@pytest.mark.parametrize('name', PLANNED)
+@pytest.mark.parametrize('name', named(PLANNED))
 @pytest.mark.parametrize(
     ('change', 'shown'),
     [
@@ -202,7 +203,7 @@ def test_a_state_that_does_not_fit_is_refused(name, change, shown):
         ALL[name]().batch_iterator(**{**arguments, **change}).load_state_dict(state)
 
 
-@pytest.mark.parametrize('name', [name for name in PLANNED if name != 'empty'])
+@pytest.mark.parametrize('name', named(name for name in PLANNED if name != 'empty'))
 def test_epochs_and_seeds_differ(name):
     def indices(**kwargs):
         source = ALL[name]()

@@ -342,7 +342,9 @@ STARTING = """
 
 
 # Workers of Python's forkserver are reached by a Ctrl-C that comes before they can ignore it.
-@pytest.mark.parametrize('after', [0.0, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize(
+    'after', [0.0, pytest.param(0.05, marks=pytest.mark.slow), 0.1, pytest.param(0.2, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('start_method', ['fork', 'spawn'])
 def test_ctrl_c_while_workers_start_is_clean(start_method, after, tmp_path):
     script = Script(tmp_path, STARTING, start_method)

@@ -100,6 +100,7 @@ def pids_of_running(pool):
     return [worker.process.pid for worker in pool._supervisor._workers]
 
 
+@pytest.mark.slow
 def test_slow_batches_are_no_timeout():
     ds = numbers(8).map(Fails([], seconds=0.3))
     with started(1, 'fork', timeout=1) as pool:
@@ -150,6 +151,7 @@ def test_closing_a_pool_with_a_hanging_thread_warns():
     assert stream.retrieve() is None
 
 
+@pytest.mark.slow
 def test_a_script_with_a_hanging_thread_ends(tmp_path):
     text = """
         import time
@@ -220,7 +222,7 @@ def dask_epoch_with_kills(client, pids):
 
 @ignore_dask
 @pytest.mark.filterwarnings('ignore:the executor lost a job')
-@pytest.mark.parametrize('count', [1, 2])
+@pytest.mark.parametrize('count', [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_dask_workers_lose_nothing(cluster, count):
     pids = [pid for _, pid in sorted(cluster.run(os.getpid).items())]
     dask_epoch_with_kills(cluster, pids[:count])

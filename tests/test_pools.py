@@ -23,13 +23,15 @@ from .cases import (
     assert_same_batches,
     jitter,
     keep,
+    named,
     numbers,
 )
 from .pools import BACKENDS, CLUSTERS, LOCAL, SLOW, Log, Logged, by_worker, nap, on, open_pool, this_worker, wait_until
 
 pool = pools.pool
 
-finite = pytest.mark.parametrize('name', RANDOM_ACCESS)
+finite = pytest.mark.parametrize('name', named(RANDOM_ACCESS))
+either = pytest.mark.parametrize('name', named({**RANDOM_ACCESS, **ENDLESS}))
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
 
 EITHER = {**RANDOM_ACCESS, **ENDLESS}
@@ -186,7 +188,7 @@ def test_the_length_is_that_of_the_serial_stream(pool, name, shuffle):
 
 
 @on(BACKENDS, slow=MOST)
-@pytest.mark.parametrize('name', EITHER)
+@either
 @shuffled
 def test_states_and_statistics_equal_the_serial_ones_at_every_position(pool, name, shuffle):
     serial, pooled = streams(pool, name, shuffle)
@@ -203,7 +205,7 @@ def rests(name, shuffle):
 
 
 @on(LOCAL, slow=MOST)
-@pytest.mark.parametrize('name', EITHER)
+@either
 @shuffled
 def test_a_serial_state_loads_into_a_pooled_stream(pool, name, shuffle):
     for position, rest in rests(name, shuffle):
@@ -215,7 +217,7 @@ def test_a_serial_state_loads_into_a_pooled_stream(pool, name, shuffle):
 
 
 @on(LOCAL, slow=MOST)
-@pytest.mark.parametrize('name', EITHER)
+@either
 @shuffled
 def test_a_pooled_state_loads_into_a_serial_stream(pool, name, shuffle):
     for position, rest in rests(name, shuffle):
@@ -235,7 +237,7 @@ def test_a_state_that_does_not_fit_is_refused(pool):
 
 
 @on(LOCAL, slow=MOST)
-@pytest.mark.parametrize('name', EITHER)
+@either
 @shuffled
 @pytest.mark.parametrize(('first', 'skipped'), [(0, 1), (0, 3), (1, 2), (2, 0), (1, 4)])
 def test_skipping_equals_iterating(pool, name, shuffle, first, skipped):

@@ -248,8 +248,8 @@ def test_a_window_of_a_computed_order_holds_one_batch_at_least():
 
 
 @every
-@pytest.mark.parametrize('position', range(17))
-def test_a_state_restores_every_position(shuffle, position):
+@pytest.mark.parametrize('position', [0, 1, 7, 8, 15, 16])
+def test_a_state_restores_any_position(shuffle, position):
     source = numbers(70_000, repeats=2)
     saved = source.batch_iterator(9000, shuffle=shuffle, epoch=1)
     list(itertools.islice(saved, position))
