@@ -171,7 +171,8 @@ def memory(row: str) -> None:
         source = ArrayDataSource([np.ones((250_000, 1000), np.float32)])
         nbytes = source.data[0].nbytes
         parallel = pool.parallel_data_source(source, BUFFER)
-        for _batch in parallel.batch_iterator(BATCH_SIZE, shuffle=1):
+        # Two megabytes: smaller ones would be made by the caller, and no worker would touch the array.
+        for _batch in parallel.batch_iterator(512, shuffle=1):
             pass
         ratio = (total() - before) / nbytes
     report(row, '1 GB array, spawn: memory against the array', ratio, 1.15)

@@ -31,7 +31,7 @@ def small_batches_are_handed_over(request, monkeypatch):
     """Have workers make batches that are so small that the caller would."""
     if 'as_for_users' not in request.fixturenames:
         for kind in (WorkerThreadPool, WorkerProcessPool):
-            monkeypatch.setattr(kind, '_least_bytes', 0)
+            monkeypatch.setattr(kind, '_least_bytes', lambda pool: 0)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -115,23 +115,30 @@ def test_a_killed_worker_is_told_of_when_the_next_stream_is_opened(as_for_users,
 # Threads.
 
 
-@pytest.fixture
-def busy_thread(as_for_users):
-    """A pool whose only thread does something else."""
+@contextmanager
+def busy_threads(count):
+    """Make a pool whose threads do something else."""
     release = threading.Event()
-    with WorkerThreadPool(1, timeout=0.3) as pool:
-        blocked = pool.work_stream(iter([(release.wait,)]))
+    with WorkerThreadPool(count, timeout=0.3) as pool:
+        blocked = pool.work_stream(iter([(release.wait,)] * count))
         yield pool
         release.set()
-        blocked.retrieve()
+        list(blocked.retrieve_iter())
 
 
-def test_no_thread_is_waited_for(busy_thread):
-    stream = busy_thread.parallel_data_source(numbers(23)).batch_iterator(4, shuffle=3)
-    assert_same_batches(stream, numbers(23).batch_iterator(4, shuffle=3))
+threads = pytest.mark.parametrize(('count', 'least'), [(1, 2**20), (2, 2**16)])
 
 
-def test_threads_make_batches_of_some_size(busy_thread):
-    rows = np.zeros((8, 2**14), np.uint8)
-    with pytest.raises(WorkerTimeoutError):
-        list(busy_thread.parallel_data_source(ArrayDataSource([rows])).batch_iterator(4))
+@threads
+def test_no_thread_is_waited_for(as_for_users, count, least):
+    source = ArrayDataSource([np.random.default_rng(0).integers(0, 9, (9, least // 4 - 1), np.uint8)])
+    with busy_threads(count) as pool:
+        stream = pool.parallel_data_source(source).batch_iterator(4, shuffle=3)
+        assert_same_batches(stream, source.batch_iterator(4, shuffle=3))
+
+
+@threads
+def test_threads_make_larger_batches(as_for_users, count, least):
+    source = ArrayDataSource([np.zeros((9, least // 4), np.uint8)])
+    with busy_threads(count) as pool, pytest.raises(WorkerTimeoutError):
+        list(pool.parallel_data_source(source).batch_iterator(4))

@@ -80,9 +80,12 @@ class Backend(abc.ABC):
     # work to hand over tasks. Smaller: results arrive sooner.
     _task_seconds = 1e-3
 
-    # Batches of fewer bytes that are plain copies of memory are made by the caller: to take
-    # them over from a worker costs more.
-    _least_bytes = 0
+    def _least_bytes(self) -> int:
+        """Return how large batches must be for workers to make them, if they are plain copies of memory.
+
+        To take over smaller ones costs the caller more than to make them.
+        """
+        return 0
 
     @abc.abstractmethod
     def _check_open(self) -> None:

@@ -84,7 +84,7 @@ class ParallelDataSource(AbstractDataSource):
     def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
         self.pool._check_open()
-        if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes:
+        if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes():
             return Stream(self._feed_of_caller(options, path))
         idle = self._idle.setdefault(options.batch_size, [])
         channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
