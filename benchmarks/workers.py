@@ -170,9 +170,9 @@ def memory(row: str) -> None:
         before = total()
         source = ArrayDataSource([np.ones((250_000, 1000), np.float32)])
         nbytes = source.data[0].nbytes
-        parallel = pool.parallel_data_source(source, BUFFER)
-        # Two megabytes: smaller ones would be made by the caller, and no worker would touch the array.
-        for _batch in parallel.batch_iterator(512, shuffle=1):
+        parallel = pool.parallel_data_source(source)
+        # More than a megabyte: the caller would make smaller ones, and no worker would touch the array.
+        for _batch in parallel.batch_iterator(300, shuffle=1):
             pass
         ratio = (total() - before) / nbytes
     report(row, '1 GB array, spawn: memory against the array', ratio, 1.15)
