@@ -1,5 +1,7 @@
 """Splits that scikit-learn has too are the same ones."""
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -42,6 +44,10 @@ def test_stratified_k_fold(y, n_splits, seed):
     assert_same_folds(stratified_k_fold(y, n_splits, shuffle=random_state(seed)), expected)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version('scikit-learn').split('.')[:2])) < (1, 9),
+    reason='scikit-learn left it to an unstable sort which of two equally large groups comes first',
+)
 @given(st.lists(st.integers(0, 15), min_size=2, max_size=60), N_SPLITS, SEEDS)
 def test_group_k_fold(groups, n_splits, seed):
     assume(len(set(groups)) >= n_splits)

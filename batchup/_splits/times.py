@@ -94,12 +94,15 @@ def _check_gap(gap: Any, times: NDArray[Any]) -> Any:
     is_difference = isinstance(gap, (np.timedelta64, datetime.timedelta))
     if times.dtype.kind in 'iuf' and not is_difference and (is_integer(gap) or is_fraction(gap)):
         given: Any = int(gap) if is_integer(gap) else float(gap)
-    elif times.dtype.kind in 'mM' and (is_difference or (is_integer(gap) and gap == 0)):
+    elif times.dtype.kind in 'mM' and is_difference:
         given = np.timedelta64(gap)
+    elif times.dtype.kind in 'mM' and is_integer(gap) and gap == 0:
+        unit: Any = np.datetime_data(times.dtype)[0]
+        given = np.timedelta64(0, unit)
     else:
         kind = 'a number' if times.dtype.kind in 'iuf' else 'a timedelta64 or datetime.timedelta'
         raise TypeError(f'gap must be {kind} for times of dtype {times.dtype}, got {gap!r}')
-    if not given >= type(given)(0):
+    if not given >= given * 0:
         raise ValueError(f'gap must be 0 or more, got {gap}')
     return given
 
