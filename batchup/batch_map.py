@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import check_non_negative, is_integer
+from .bars import make_bar
 from .batch import batch_length
 from .indices import IndexArray, as_array
 from .outputs import Outputs
@@ -226,7 +226,7 @@ def _limited(
     followed = batches if trail is None else map(trail.follow, batches)
     iterator: Iterator[Any] = itertools.islice(followed, n_batches)
     if progress_iter_func is None and progress:
-        progress_iter_func = _tqdm
+        progress_iter_func = make_bar
     return iterator if progress_iter_func is None else progress_iter_func(iterator, total=total, leave=False)
 
 
@@ -239,15 +239,6 @@ def _total(batches: Iterable[Any], length: float | None, n_batches: int | None) 
         left = len(batches)
     left = min(left, math.inf if n_batches is None else n_batches)
     return None if left == math.inf else int(left)
-
-
-def _tqdm(iterator: Iterator[Any], **kwargs: Any) -> Iterable[Any]:
-    from tqdm.auto import tqdm  # noqa: PLC0415 - imported when a bar is first shown
-
-    # A notebook is no terminal, but shows bars.
-    disable = False if 'ipykernel' in sys.modules else None
-    bar: Iterable[Any] = tqdm(iterator, disable=disable, **kwargs)
-    return bar
 
 
 def _arguments(prepend_args: Sequence[Any] | None, batch: Any) -> tuple[Any, ...]:

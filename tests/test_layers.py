@@ -42,6 +42,7 @@ LAYERS = {
         'adapters',
         'gather',
         'padding',
+        'bars',
         'image',
         'config',
         '_files',

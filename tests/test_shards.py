@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchup.batch import leaves
-from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
+from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
@@ -115,6 +115,13 @@ def test_parts_of_different_lengths_cannot_be_padded(batch_size):
     source = CompositeDataSource([numbers(9), numbers(30)], trim=False)
     with pytest.raises(ValueError, match='parts are equally long'):
         next(source.batch_iterator(batch_size, shard=(0, 2), uneven='pad'))
+
+
+def test_a_member_that_starts_again_beside_a_function_tells_of_its_padding():
+    function = CallableDataSource(lambda batch_size, **_: iter([(np.zeros(2),)] * 3), 6)
+    source = CompositeDataSource([numbers(3), function], stop=1)
+    masks = [batch[1].tolist() for batch in source.batch_iterator(3, shard=(0, 2), uneven='pad')]
+    assert masks == [[True, False]] * 3
 
 
 def test_a_single_rank_is_told_of_no_padding():

@@ -11,9 +11,14 @@ from ..errors import DatasetError
 from .base import CommandError
 
 
+def look_up(name: str) -> Entry | None:
+    """Return the data set of a name, if there is one; capitals and hyphens are up to the user."""
+    return CATALOGUE.get(name.lower().replace('-', '_'))
+
+
 def find(name: str) -> Entry:
-    """Return the data set of a name, whose writing in capitals and with hyphens is up to the user."""
-    entry = CATALOGUE.get(name.lower().replace('-', '_'))
+    """Return the data set of a name."""
+    entry = look_up(name)
     if entry is None:
         raise CommandError(f'there is no data set {name!r}; there are: {", ".join(CATALOGUE)}')
     return entry

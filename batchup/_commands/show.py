@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets._catalogue import CATALOGUE
 from .base import CommandError
-from .datasets import find
+from .datasets import find, look_up
 from .npz import read_arrays
 from .sheet import class_text, write_sheet
 
@@ -50,7 +49,7 @@ def show(name: str, png: str | None, count: int, seed: int) -> None:
 
 def _open(name: str) -> tuple[dict[str, Any], Sequence[str] | None]:
     """Return arrays by name, and the names of the classes if they are known."""
-    if name.endswith('.npz') or (name.lower().replace('-', '_') not in CATALOGUE and Path(name).exists()):
+    if name.endswith('.npz') or (look_up(name) is None and Path(name).exists()):
         arrays: dict[str, Any] = dict(read_arrays(name))
         names = arrays.pop('class_names', None)
         return arrays, None if names is None else [str(one) for one in names]

@@ -9,7 +9,6 @@ import os
 import re
 import ssl
 import string
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ..arguments import check_integer
+from ..bars import make_bar
 from ..errors import ChecksumError, DatasetError, DownloadError, StorageError
 from .checksums import Checksum
 from .placing import OTHER_FOLDER, free_bytes, writing
@@ -311,8 +311,4 @@ def _chunks(response: Any, timeout: float) -> Iterator[bytes]:
 
 
 def _bar(name: str, start: int, total: int | None, progress: bool) -> Any:
-    from tqdm.auto import tqdm  # noqa: PLC0415 - imported when a bar is first shown
-
-    # None: only in a terminal. A notebook is no terminal, but shows bars.
-    disable = not progress or (False if 'ipykernel' in sys.modules else None)
-    return tqdm(total=total, initial=start, desc=name, unit='B', unit_scale=True, unit_divisor=1024, disable=disable)
+    return make_bar(total=total, initial=start, desc=name, unit='B', unit_scale=True, unit_divisor=1024, shown=progress)

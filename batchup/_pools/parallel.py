@@ -7,11 +7,10 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .._sources.base import AbstractDataSource, read_batches
+from .._sources.base import AbstractDataSource, planned_feed
 from ..arguments import BatchSize, check_integer
 from ..batch import Batch
 from ..errors import EndOfPlanError
@@ -95,8 +94,7 @@ class ParallelDataSource(AbstractDataSource):
     def _feed_of_caller(self, options: Options, path: Path) -> PlannedFeed:
         """Return a feed whose batches no worker makes."""
         self.pool._warn()
-        plan = self.source._make_plan(options, path)
-        feed = PlannedFeed(plan, partial(read_batches, self.source, path=path), options.facts(), options.shard)
+        feed = planned_feed(self.source, self.source._make_plan(options, path), options, path)
         if feed.sequential:
             with suppress(Exception):  # which arrives at the first batch
                 feed.prepare()

@@ -219,8 +219,7 @@ class IndexedDataSource(AbstractDataSource):
 
     def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
-        fetch = partial(read_batches, self, path=path)
-        return Stream(PlannedFeed(self._make_plan(options, path), fetch, options.facts(), options.shard))
+        return Stream(planned_feed(self, self._make_plan(options, path), options, path))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
         own = not overridden(self, 'batch_indices_iterator')
@@ -237,6 +236,11 @@ class IndexedDataSource(AbstractDataSource):
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         """Read the batches of a request as `samples_by_indices_nomapping` does."""
         return super()._fetch(request, path)
+
+
+def planned_feed(source: AbstractDataSource, plan: Plan, options: Options, path: Path) -> PlannedFeed:
+    """Return the feed of a plan whose batches are read from a source by the caller."""
+    return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard)
 
 
 def read_batches(source: AbstractDataSource, request: Request, path: Path) -> Iterator[Batch]:

@@ -20,8 +20,8 @@ from ..joint_plan import ChoicePlan, CompositePlan, repeat_plan, round_path, sma
 from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
-from ..stream import PlannedFeed, Stream
-from .base import AbstractDataSource, DerivedDataSource
+from ..stream import Stream
+from .base import AbstractDataSource, DerivedDataSource, planned_feed
 
 
 class _JoinedDataSource(DerivedDataSource):
@@ -77,7 +77,7 @@ def _repeat_stream(
         return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
     options = Options.check(batch_size, **kwargs)
     plan = repeat_plan(member._make_plan(options, path), lambda r: member._make_plan(options, round_path(path, r)))
-    return Stream(PlannedFeed(plan, partial(member._fetch, path=path), options.facts(), options.shard))
+    return Stream(planned_feed(member, plan, options, path))
 
 
 def _check_endless(members: Mapping[int, Plan | Stream]) -> None:
