@@ -154,13 +154,6 @@ def test_an_empty_group_sampler_ends_at_once():
     assert listed(sampler.plan(3, 1)) == []
 
 
-def test_wrong_groups():
-    with pytest.raises(TypeError, match=r'groups must hold labels .* got dtype float64'):
-        GroupSampler([0.5, 1.0])
-    with pytest.raises(ValueError, match='groups must have one dimension'):
-        GroupSampler([[1], [2]])
-
-
 def test_a_map_of_pk_batches():
     source = ArrayDataSource([Y], sampler=PKSampler(Y, 2, 2)).map(lambda y: (y.reshape(2, 2),))
     assert all((labels[:, 0] == labels[:, 1]).all() for (labels,) in source.batch_iterator(4, 3))

@@ -189,9 +189,9 @@ def test_class_balancing_of_a_subset():
     ('y', 'n_classes', 'error', 'message'),
     [
         ([0, 3], 3, ValueError, 'n_classes is 3, but y holds the label 3'),
-        ([0, -1], None, ValueError, 'got -1'),
-        ([0.0, 1.0], None, TypeError, 'float64'),
-        ([[0], [1]], None, ValueError, 'one dimension'),
+        ([0, -1], 3, ValueError, 'y holds the label -1; labels are from 0 to 2'),
+        (['cat', 'dog', 'owl'], 2, ValueError, 'n_classes is 2, but y holds 3 different labels'),
+        (['cat', 'dog'], 2.0, TypeError, 'n_classes must be an integer, got 2.0'),
         ([], None, ValueError, 'at least one'),
     ],
 )

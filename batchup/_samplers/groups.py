@@ -30,15 +30,15 @@ class GroupSampler(PlannedSampler):
 
     Parameters
     ----------
-    groups : 1-D array-like of n integers, booleans or strings
-        The group of every sample.
+    groups : 1-D array-like of n labels
+        The group of every sample: integers, strings, or other values that can be sorted.
     repeats : int
         How often to go through all samples; -1 for endless.
 
     Raises
     ------
     TypeError, ValueError
-        If the groups are no labels, or do not form one dimension.
+        If the groups cannot be sorted, do not form one dimension, or one is missing.
 
     >>> for indices in GroupSampler(['a', 'a', 'b', 'b', 'c']).in_order_indices_batch_iterator(2):
     ...     print(indices)
@@ -48,8 +48,7 @@ class GroupSampler(PlannedSampler):
     """
 
     def __init__(self, groups: ArrayLike, *, repeats: int = 1) -> None:
-        labels, self._numbers = number_labels('groups', groups)
-        self._sizes = np.bincount(self._numbers, minlength=len(labels))
+        _, self._numbers, self._sizes = number_labels('groups', groups)
         self.repeats = check_repeats(repeats)
 
     def num_indices_generated(self) -> int | float:

@@ -16,7 +16,7 @@ from ..orders import KeyedOrders, Orders, distinct_permutations, permutations
 from ..plan import OrderPlan, Plan
 from ..rng import Path, Purpose, Shuffle
 from .base import PlannedSampler
-from .labels import number_labels, samples_by_number
+from .labels import Labels, number_labels
 
 # The places of samples in their batches are drawn for as many batches at a time as have this
 # many samples. Larger: fewer keys (20 microseconds each). Smaller: less to draw after a jump.
@@ -78,11 +78,12 @@ class QuotaSampler(ClassSampler):
 
     Parameters
     ----------
-    y : 1-D array-like of n integers, booleans or strings
-        The class of every sample.
+    y : 1-D array-like of n labels
+        The class of every sample: integers, strings, or other values that can be sorted.
     quotas : dict, or sequence of int
-        The number of samples in a batch for each class; a sequence is for classes 0, 1, 2, ...
-        Every class in `y` must have one; 0 leaves a class out.
+        The number of samples in a batch for each class. Every class in `y` must have one; 0
+        leaves a class out. A sequence is for classes 0, 1, 2, ... if the labels are numbers,
+        and else for the sorted labels.
     n_batches : int, optional
         The number of batches of an epoch, in place of `repeats`.
     repeats : int
@@ -102,7 +103,7 @@ class QuotaSampler(ClassSampler):
     ValueError
         If a class has no quota, or fewer samples than its quota.
 
-    >>> sampler = QuotaSampler([0, 1, 1, 0, 1, 1, 1], {0: 1, 1: 2})
+    >>> sampler = QuotaSampler(['cat', 'dog', 'dog', 'cat', 'dog', 'dog', 'dog'], {'cat': 1, 'dog': 2})
     >>> for indices in sampler.in_order_indices_batch_iterator(3):
     ...     print(indices)
     [0 1 2]
@@ -118,13 +119,13 @@ class QuotaSampler(ClassSampler):
         n_batches: int | None = None,
         repeats: int = 1,
     ) -> None:
-        labels, numbers = number_labels('y', y)
+        labels = number_labels('y', y)
         self.quotas = check_quotas(labels, quotas)
-        members = samples_by_number(numbers, len(labels))
-        self._length = len(numbers)
-        self._counts = {number: self.quotas[label] for number, label in enumerate(labels) if label in self.quotas}
+        check_class_sizes(self.quotas, labels)
+        members = labels.members()
+        self._length = len(labels.codes)
+        self._counts = {k: self.quotas[label] for k, label in enumerate(labels.values) if label in self.quotas}
         self._members = {number: members[number] for number in self._counts}
-        check_class_sizes(self.quotas, {labels[number]: len(part) for number, part in self._members.items()})
         self.batch_size = sum(self.quotas.values())
         self.n_batches = epoch_length(n_batches, repeats, self._count_batches)
 
@@ -188,8 +189,8 @@ class PKSampler(ClassSampler):
 
     Parameters
     ----------
-    y : 1-D array-like of n integers, booleans or strings
-        The class of every sample.
+    y : 1-D array-like of n labels
+        The class of every sample: integers, strings, or other values that can be sorted.
     p : int
         The number of classes in a batch.
     k : int
@@ -231,15 +232,14 @@ class PKSampler(ClassSampler):
         repeats: int = 1,
         small_classes: Literal['error', 'skip'] = 'error',
     ) -> None:
-        labels, numbers = number_labels('y', y)
+        labels = number_labels('y', y)
         self.p, self.k = check_positive('p', p), check_positive('k', k)
         if small_classes not in ('error', 'skip'):
             raise ValueError(f"small_classes must be 'error' or 'skip', got {small_classes!r}")
-        members = dict(enumerate(samples_by_number(numbers, len(labels))))
         if small_classes == 'error':
-            check_class_sizes(dict.fromkeys(labels, self.k), {labels[c]: len(part) for c, part in members.items()})
-        self._length = len(numbers)
-        self._members = {number: part for number, part in members.items() if len(part) >= self.k}
+            check_class_sizes(dict.fromkeys(labels.values, self.k), labels)
+        self._length = len(labels.codes)
+        self._members = {number: part for number, part in enumerate(labels.members()) if len(part) >= self.k}
         if len(self._members) < self.p:
             raise ValueError(f'p is {self.p}, but y has only {len(self._members)} classes with k={self.k} samples')
         self.batch_size = self.p * self.k
@@ -275,13 +275,11 @@ class PKPlan(JointPlan):
         return np.concatenate(parts), 1
 
 
-def check_quotas(labels: Sequence[Any], quotas: Any) -> dict[Any, int]:
+def check_quotas(labels: Labels, quotas: Any) -> dict[Any, int]:
     """Return the quotas that are not 0 as a dict, or raise an error unless every label has one."""
-    if not isinstance(quotas, (Mapping, list, tuple, np.ndarray)):
-        raise TypeError(f'quotas must be a dict or a sequence of counts, got {type(quotas).__name__}')
-    given = quotas.items() if isinstance(quotas, Mapping) else enumerate(quotas)
+    given = name_quotas(labels, quotas).items()
     counts = {label: check_non_negative(f'the quota of class {label!r}', count) for label, count in given}
-    for label in labels:
+    for label in labels.values:
         if label not in counts:
             raise ValueError(f'class {label!r} in y has no quota; give it one, or 0 to leave it out')
     if not any(counts.values()):
@@ -289,8 +287,25 @@ def check_quotas(labels: Sequence[Any], quotas: Any) -> dict[Any, int]:
     return {label: count for label, count in counts.items() if count}
 
 
-def check_class_sizes(quotas: Mapping[Any, int], sizes: Mapping[Any, int]) -> None:
+def name_quotas(labels: Labels, quotas: Any) -> Mapping[Any, Any]:
+    """Return quotas by label, without a check of what they are."""
+    if isinstance(quotas, Mapping):
+        return quotas
+    if not isinstance(quotas, (list, tuple, np.ndarray)):
+        raise TypeError(f'quotas must be a dict or a sequence of counts, got {type(quotas).__name__}')
+    if labels.numeric:
+        return dict(enumerate(quotas))
+    if len(quotas) != len(labels.values):
+        raise ValueError(
+            f'quotas must hold a count for each of the {len(labels.values)} classes in y, got {len(quotas)}; '
+            f'name them: {{{labels.values[0]!r}: ..., ...}}'
+        )
+    return dict(zip(labels.values, quotas))
+
+
+def check_class_sizes(quotas: Mapping[Any, int], labels: Labels) -> None:
     """Raise `ValueError` unless every class has as many samples as a batch takes of it."""
+    sizes = dict(zip(labels.values, labels.counts))
     for label, quota in quotas.items():
         if sizes.get(label, 0) < quota:
             raise ValueError(

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_integer, check_non_negative
+from ..arguments import check_non_negative
 from ..indices import IndexArray, bounds, check_indices, check_positions, check_range
 from ..orders import DrawnOrders, KeyedOrders, Orders
 from ..plan import OrderPlan, Plan, ReplayPlan
 from ..rng import Path, Purpose, SequentialRng, Shuffle
 from .base import PlannedSampler
 from .draws import WeightTable, normalise_weights
+from .labels import Labels, number_labels
 
 # Weighted draws by a seed are made this many at a time, each time with a new key. Larger:
 # fewer keys (20 microseconds each). Smaller: less to draw again after a jump.
@@ -167,22 +168,30 @@ class WeightedSampler(_DrawingSampler):
 
         Parameters
         ----------
-        y : 1-D array-like of n integers
-            The class of every sample, 0 or more.
+        y : 1-D array-like of n labels
+            The class of every sample: integers, strings, or other values that can be sorted.
         n_classes : int, optional
-            The number of classes, if labels are to be checked against it.
+            The number of classes, if labels are to be checked against it: numbers must be from
+            0 to `n_classes - 1`, and there may be up to `n_classes` different labels of other
+            kinds.
 
         Returns
         -------
         array of shape (n,), float64
             The weights; they sum to 1.
 
+        Raises
+        ------
+        TypeError, ValueError
+            If the labels cannot be sorted, do not form one dimension, one is missing, or they
+            do not fit `n_classes`.
+
         >>> WeightedSampler.class_balancing_sample_weights([0, 0, 0, 2])
         array([0.16666667, 0.16666667, 0.16666667, 0.5       ])
         """
-        labels = check_labels(y, n_classes)
-        counts = np.bincount(labels)
-        weights: NDArray[np.float64] = 1.0 / (counts[labels] * np.count_nonzero(counts))
+        labels = number_labels('y', y)
+        check_n_classes(labels, n_classes)
+        weights: NDArray[np.float64] = 1.0 / (labels.counts[labels.codes] * len(labels.values))
         return weights
 
     @classmethod
@@ -268,30 +277,30 @@ class WeightedSubsetSampler(_DrawingSampler):
 
         Parameters
         ----------
-        y : 1-D array-like of integers
-            The class of every sample of the data, 0 or more.
+        y : 1-D array-like of labels
+            The class of every sample of the data, not only of the chosen ones.
         indices : 1-D array-like of integers
             The indices of the chosen samples.
         n_classes : int, optional
-            The number of classes, if labels are to be checked against it.
+            As for `WeightedSampler.class_balancing_sample_weights`.
         n_samples, replace
             As for `WeightedSampler`.
         """
-        labels, chosen = check_labels(y, n_classes), check_indices('indices', indices)
-        check_range('indices', bounds(chosen), len(labels))
-        weights = WeightedSampler.class_balancing_sample_weights(labels[chosen], n_classes)
+        labels, chosen = number_labels('y', y), check_indices('indices', indices)
+        check_n_classes(labels, n_classes)
+        check_range('indices', bounds(chosen), len(labels.codes))
+        weights = WeightedSampler.class_balancing_sample_weights(labels.codes[chosen])
         return cls(weights, chosen, n_samples=n_samples, replace=replace)
 
 
-def check_labels(y: ArrayLike, n_classes: int | None) -> IndexArray:
-    """Return class labels as a 1-D array of integers of 0 or more, and below `n_classes`."""
-    labels = np.asarray(y)
-    if labels.ndim != 1:
-        raise ValueError(f'y must have one dimension, a class label for each sample, got shape {labels.shape}')
-    if labels.dtype.kind not in 'iub' and labels.size:
-        raise TypeError(f'y must hold integer class labels, got dtype {labels.dtype}')
-    if labels.size and labels.min() < 0:
-        raise ValueError(f'class labels in y must be 0 or more, got {labels.min()}')
-    if n_classes is not None and labels.size and labels.max() >= check_integer('n_classes', n_classes):
-        raise ValueError(f'n_classes is {n_classes}, but y holds the label {labels.max()}')
-    return labels.astype(np.intp)
+def check_n_classes(labels: Labels, n_classes: int | None) -> None:
+    """Raise `ValueError` if labels are too many, or too large, for a number of classes."""
+    if n_classes is None:
+        return
+    number = check_non_negative('n_classes', n_classes)
+    if not labels.numeric and len(labels.values) > number:
+        raise ValueError(f'n_classes is {number}, but y holds {len(labels.values)} different labels')
+    if labels.numeric and labels.values:
+        wrong = labels.values[-1] if labels.values[-1] >= number else labels.values[0]
+        if not 0 <= wrong < number:
+            raise ValueError(f'n_classes is {number}, but y holds the label {wrong}; labels are from 0 to {number - 1}')

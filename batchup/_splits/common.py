@@ -1,12 +1,11 @@
-"""What all splits need: a generator, and labels as numbers."""
+"""What all splits need: checked arguments, a generator, and pieces of an order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import check_integer, check_non_negative
 from ..indices import IndexArray
@@ -32,61 +31,6 @@ def check_folds(n_splits: Any) -> int:
     if number < 2:
         raise ValueError(f'n_splits must be at least 2, got {number}')
     return number
-
-
-class Labels(NamedTuple):
-    """The labels of samples, as numbers.
-
-    Attributes
-    ----------
-    values : array of shape (c,)
-        The different labels, sorted.
-    codes : array of shape (n,), intp
-        The place of every sample's label in `values`.
-    counts : array of shape (c,), intp
-        How many samples have each label.
-    """
-
-    values: NDArray[Any]
-    codes: IndexArray
-    counts: IndexArray
-
-    def name(self, number: int) -> str:
-        """Return a label as users write it."""
-        return repr(self.values[number : number + 1].tolist()[0])
-
-    def by_appearance(self) -> IndexArray:
-        """Return the numbers of the labels in the order in which they first appear."""
-        return np.argsort(np.unique(self.codes, return_index=True)[1])
-
-    def members(self) -> list[IndexArray]:
-        """Return the samples of each label, in order."""
-        return cut(np.argsort(self.codes, kind='stable'), self.counts)
-
-
-def check_labels(name: str, labels: ArrayLike, n: int | None = None) -> Labels:
-    """Number the labels of samples: integers, strings, booleans, or other values that sort.
-
-    Raises
-    ------
-    TypeError
-        If the labels cannot be sorted.
-    ValueError
-        If they do not form one dimension, are not `n`, or one is NaN.
-    """
-    array = np.asarray(labels)
-    if array.ndim != 1:
-        raise ValueError(f'{name} must have one dimension, a label for each sample, got shape {array.shape}')
-    if n is not None and len(array) != n:
-        raise ValueError(f'{name} must hold a label for each of the {n} samples, got {len(array)}')
-    missing = np.flatnonzero(array != array)  # noqa: PLR0124  NaN and NaT differ from themselves
-    if missing.size:
-        raise ValueError(f'{name} must not hold {array[missing[0]]}, got it for sample {missing[0]}')
-    try:
-        values, codes, counts = np.unique(array, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        raise TypeError(f'{name} must hold labels of one kind, which can be sorted: {error}') from error
-    return Labels(values, codes, counts)
 
 
 def cut(order: IndexArray, sizes: Iterable[int]) -> list[IndexArray]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._samplers.labels import Labels, number_labels
 from ..arguments import check_integer, check_non_negative
 from ..indices import IndexArray
-from .common import Labels, check_folds, check_labels, check_samples, generator
+from .common import check_folds, check_samples, generator
 from .grouped import check_groups
 from .stratified import check_counts
 
@@ -92,7 +93,7 @@ def stratified_k_fold(y: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -
     [2 4] [0 1 3]
     [0 1 3] [2 4]
     """
-    labels, n_splits = check_labels('y', y), check_folds(n_splits)
+    labels, n_splits = number_labels('y', y), check_folds(n_splits)
     _check_any('y', labels)
     check_counts('y', labels, n_splits, 'folds')
     rng = generator(shuffle)
@@ -140,7 +141,7 @@ def group_k_fold(groups: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -
     [2 3] [0 1]
     [0 1] [2 3]
     """
-    labels, n_splits = check_labels('groups', groups), check_folds(n_splits)
+    labels, n_splits = number_labels('groups', groups), check_folds(n_splits)
     n_groups = len(labels.values)
     check_groups(n_groups, n_splits, 'folds')
     rng = generator(shuffle)

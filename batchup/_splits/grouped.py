@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .._samplers.labels import Labels
 from ..indices import IndexArray
 from ..rng import SequentialRng
-from .common import Labels
 
 # The last of the groups that a part chooses from are chosen by looking ahead. Larger: sizes
 # are met exactly more often. Smaller: faster, and less memory.

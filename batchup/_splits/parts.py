@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._samplers.labels import number_labels
 from ..indices import IndexArray
 from ..rng import SequentialRng
-from .common import check_labels, check_samples, cut, generator
+from .common import check_samples, cut, generator
 from .grouped import grouped_parts
 from .sizes import part_sizes, train_test_sizes
 from .stratified import stratified_parts
@@ -139,9 +140,9 @@ def _parts(
     if stratify is not None and groups is not None:
         raise ValueError('give either stratify or groups: no split is both')
     if stratify is not None:
-        return stratified_parts(check_labels('stratify', stratify, n), sizes, rng)
+        return stratified_parts(number_labels('stratify', stratify, n), sizes, rng)
     if groups is not None:
-        return grouped_parts(check_labels('groups', groups, n), sizes, rng)
+        return grouped_parts(number_labels('groups', groups, n), sizes, rng)
     return _draw(n, sizes[:-1], rng)
 
 

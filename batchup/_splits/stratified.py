@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .._samplers.labels import Labels
 from ..indices import IndexArray
 from ..rng import SequentialRng
-from .common import Labels, cut
+from .common import cut
 
 
 def stratified_parts(labels: Labels, sizes: Sequence[int], rng: SequentialRng | None) -> tuple[IndexArray, ...]:
@@ -34,8 +35,9 @@ def check_counts(name: str, labels: Labels, number: int, what: str) -> None:
     """Raise an error, with the first label that is too rare, unless every part can have all."""
     rare = np.flatnonzero(labels.counts < number)
     if rare.size:
+        label, count = labels.values[rare[0]], labels.counts[rare[0]]
         raise ValueError(
-            f'{name}: class {labels.name(rare[0])} has too few samples, {labels.counts[rare[0]]}, for {number} {what}, '
+            f'{name}: class {label!r} has too few samples, {count}, for {number} {what}, '
             'which need one each; leave it out or join it with another class'
         )
 
