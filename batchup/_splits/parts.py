@@ -39,7 +39,8 @@ def split(
         An integer is a seed: the same parts on every machine. A generator is drawn from,
         `True` stands for NumPy's global one. `None` or `False` takes samples in order.
     stratify : 1-D array-like of n labels, optional
-        Give every part its share of the samples of each label, and at least one.
+        Give every part its share of the samples of each label, and at least one. Labels are
+        integers, strings, or other values that can be sorted.
     groups : 1-D array-like of n labels, optional
         Keep all samples of a label in one part. Sizes are met as nearly as whole groups
         allow: smaller parts choose first, the largest part gets what is left.
