@@ -45,6 +45,47 @@ def test_a_slow_server_has_its_time(server, target):
     assert verified(target, url, hashlib.sha256(DATA[:2000]).hexdigest(), timeout=0.5, attempts=1) == DATA[:2000]
 
 
+# Servers that claim what cannot be.
+
+ABSURD = ['9' * 17, '1' + '0' * 18, '9' * 5000, '-5', 'many', '1.5', '10\r\nContent-Length: 300000']
+
+
+@pytest.mark.parametrize('sha256', [SHA256, None])
+@pytest.mark.parametrize('length', ABSURD)
+def test_an_absurd_length_gives_way_to_the_next_address(server, target, length, sha256):
+    liar = server.give('liar', Reply(DATA, headers={'Content-Length': length}))
+    assert verified(target, [liar, server.give('file', DATA)], sha256) == DATA
+    assert [asked.path for asked in server.requests] == ['/liar', '/file']
+
+
+@pytest.mark.parametrize('whole', ['9' * 17, '9' * 5000, 'many', '', '-5', '500', '2000'])
+def test_an_absurd_range_gives_way_and_what_is_there_is_kept(server, target, whole):
+    target.parent.mkdir()
+    target.with_name('file.bin.part').write_bytes(DATA[:1000])
+    liar = server.give('liar', Reply(DATA, headers={'Content-Range': f'bytes 1000-299999/{whole}'}))
+    assert verified(target, [liar, server.give('file', DATA)]) == DATA
+    assert server.starts == [1000, 1000]
+
+
+def test_of_a_redirection_nothing_but_the_address_is_read(server, target):
+    headers = {'Location': server.give('file', DATA), 'Content-Length': '1' + '0' * 18}
+    assert verified(target, server.give('moved', Reply(DATA, status=302, headers=headers))) == DATA
+
+
+@pytest.mark.parametrize('address', ['http://[', 'http://127.0.0.1:99999/file', f'http://{"a" * 70}/file'])
+def test_a_redirection_to_an_address_that_cannot_be(server, target, address):
+    moved = server.give('moved', Reply(status=302, headers={'Location': address}))
+    assert verified(target, [moved, server.give('file', DATA)]) == DATA
+
+
+def test_claims_are_named_if_no_address_gives_the_file(server, target):
+    lengths = {'many': '9' * 15, 'none': '-5'}
+    urls = [server.give(name, Reply(headers={'Content-Length': length})) for name, length in lengths.items()]
+    message = refused(target, urls)
+    assert f'{urls[0]}: 999,999,999,999,999 bytes are needed' in message
+    assert f"{urls[1]}: says that the file has '-5' bytes" in message
+
+
 # Other files than expected.
 
 
@@ -80,6 +121,11 @@ def test_a_file_for_which_there_is_no_room_is_not_begun(server, mounted):
     message = refused(folder / 'file.bin', server.give('file', DATA), StorageError)
     assert f'cannot download {folder}/file.bin: 300,000 bytes are needed' in message
     assert files_in(folder) == []
+
+
+def test_there_is_no_room_if_all_addresses_say_so(server, mounted):
+    urls = [server.give('liar', Reply(headers={'Content-Length': '9' * 17})), server.give('file', DATA)]
+    assert ' 300,000 bytes are needed' in refused(mounted(200) / 'file.bin', urls, StorageError)
 
 
 @pytest.mark.parametrize('sha256', [SHA256, None])

@@ -71,14 +71,17 @@ class _FailedError(Exception):
     """A try failed.
 
     `passing`: another one may help. `wait`: after so many seconds at least. `wrong`: there
-    was a file, but another one.
+    was a file, but another one. `needed`: so many bytes, for which there is no room.
     """
 
-    def __init__(self, reason: str, passing: bool = True, wait: float = 0.0, wrong: bool = False) -> None:
+    def __init__(
+        self, reason: str, passing: bool = True, wait: float = 0.0, wrong: bool = False, needed: int = 0
+    ) -> None:
         super().__init__(reason)
         self.passing = passing
         self.wait = wait
         self.wrong = wrong
+        self.needed = needed
 
 
 class _Got(NamedTuple):
@@ -119,7 +122,7 @@ def download_file(
     ChecksumError
         If what all of them give is another file.
     StorageError
-        If the file cannot be written.
+        If the file cannot be written, or all of them say that it has more bytes than are free.
     """
     part = path.with_name(f'{path.name}.part')
     with writing(path):
@@ -177,6 +180,9 @@ def _try(url: str, part: Path, checksum: Checksum | None, timeout: float, progre
 def _give_up(
     path: Path, part: Path, problems: dict[str, list[_FailedError]], checksum: Checksum | None
 ) -> DatasetError:
+    last = [failures[-1] for failures in problems.values()]
+    if all(failed.needed for failed in last):
+        return StorageError(f'cannot download {path}: {min(last, key=lambda failed: failed.needed)}')
     lines = [f'cannot download {path.name}:']
     for url, failures in problems.items():
         times = f' (tried {len(failures)} times)' if len(failures) > 1 else ''
@@ -186,7 +192,7 @@ def _give_up(
     if checksum is not None and path.exists():
         lines.append(f'The file that is at {path} is another one, with {checksum.of(path)}.')
     lines.append(by_hand(path, checksum))
-    wrong = all(failures[-1].wrong for failures in problems.values())
+    wrong = all(failed.wrong for failed in last)
     return (ChecksumError if wrong else DownloadError)('\n'.join(lines))
 
 
@@ -213,6 +219,8 @@ def _fetch(url: str, part: Path, timeout: float, resume: bool, progress: bool) -
         raise _FailedError(_reason(error.reason, timeout), passing) from error
     except (OSError, http.client.HTTPException) as error:
         raise _FailedError(_reason(error, timeout)) from error
+    except (ValueError, OverflowError) as error:  # as for a redirection to an address that cannot be
+        raise _FailedError(_reason(error, timeout), passing=False) from error
 
 
 def _reason(error: object, timeout: float) -> str:
@@ -252,9 +260,13 @@ def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows code 308 as well, which Python 3.10 does not know."""
+    """Follows code 308 as well, which Python 3.10 does not know, and reads nothing but the new address."""
 
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.close()  # what else is said would be read into memory
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(self, req: Any, fp: Any, code: int, *others: Any) -> urllib.request.Request | None:
         return super().redirect_request(req, fp, 307 if code == 308 else code, *others)
@@ -262,21 +274,29 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _length(response: Any, start: int) -> int | None:
     """Return how long the whole file is, if the answer from `start` on says so."""
-    whole = response.headers.get('Content-Range', '').rpartition('/')[2] if response.status == 206 else ''
-    if whole.isdecimal():
-        return int(whole)
-    length = response.headers.get('Content-Length', '')
-    return start + int(length) if length.isdecimal() else None
+    ends = {start + _claimed(text) for text in response.headers.get_all('Content-Length', [])}
+    whole = response.headers['Content-Range'].rpartition('/')[2] if response.status == 206 else '*'
+    total = max(ends, default=None) if whole == '*' else _claimed(whole)
+    if total is not None and (total < start or len(ends) > 1 or max(ends, default=0) > total):
+        claims = ' and of '.join(f'{claim:,}' for claim in sorted({*ends, total}))
+        raise _FailedError(f'contradicts itself: it speaks of {claims} bytes', passing=False)
+    return total
+
+
+def _claimed(text: str) -> int:
+    """Return a number of bytes that a server has written; refuse what no file can have."""
+    if not re.fullmatch(r'[0-9]{1,18}', text.strip()):
+        raise _FailedError(f'says that the file has {text[:40]!r} bytes', passing=False)
+    return int(text)
 
 
 def _check_room(part: Path, total: int | None, start: int) -> None:
-    """Raise an error if the rest of the file would fill the disk."""
+    """Give an address up if the rest of the file would fill the disk; others may know better."""
     free = free_bytes(part)
     if total is not None and total - start > free:
-        raise StorageError(
-            f'cannot download {part.with_suffix("")}: {total - start:,} bytes are needed, {free:,} are free there; '
-            f'make room, {OTHER_FOLDER}'
-        )
+        needed = total - start
+        reason = f'{needed:,} bytes are needed, {free:,} are free there; make room, {OTHER_FOLDER}'
+        raise _FailedError(reason, passing=False, needed=needed)
 
 
 def _save(response: Any, part: Path, start: int, total: int | None, timeout: float, progress: bool) -> int:
