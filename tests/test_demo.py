@@ -15,6 +15,8 @@ import batchup
 from batchup._demo.batches import augment, shift_images, training_source
 from batchup._demo.checkpoint import load_checkpoint, save_checkpoint
 
+from .homes import files_in, start_script
+
 ROOT = Path(batchup.__file__).parents[1]
 DEMO = [sys.executable, '-W', 'error', '-m', 'batchup', 'demo']
 ACCURACY = re.compile(r'test accuracy (\S+) % \((\d+) of (\d+)\)')
@@ -180,6 +182,44 @@ def test_killed_run_continues(long_run, tmp_path):
     assert resumed[0] == expected[0]
     assert re.fullmatch(r'continuing from \S+run.npz, at epoch [12], batch [1-9]\d*', resumed[1])
     assert resumed[2:] == expected[-len(resumed) + 2 :]
+
+
+# Saves a checkpoint, and sends itself a signal while it writes the next one.
+STOPPED_WHILE_WRITING = """
+    import os, sys
+    import numpy as np
+    from batchup._demo.checkpoint import save_checkpoint
+    save_checkpoint(sys.argv[1], {'number': np.array(1)}, {})
+    os.fsync = lambda file: os.kill(os.getpid(), int(sys.argv[2]))
+    save_checkpoint(sys.argv[1], {'number': np.array(2)}, {})
+"""
+
+
+def nameless_files(folder):
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs signals')
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_whatever_stops_a_run_leaves_its_last_checkpoint_and_nothing_else(tmp_path, number):
+    if number != signal.SIGINT and not nameless_files(tmp_path):
+        pytest.skip('needs files without a name')
+    process = start_script(STOPPED_WHILE_WRITING, tmp_path / 'run.npz', int(number))
+    process.communicate(timeout=60)
+    assert process.returncode == -number
+    assert files_in(tmp_path) == ['run.npz']
+    assert load_checkpoint(str(tmp_path / 'run.npz'))[0]['number'] == 1
+
+
+def test_the_next_run_removes_what_others_could_not(tmp_path):
+    (tmp_path / '.[run].npz.123.tmp').write_bytes(b'half')
+    (tmp_path / '.other.npz.123.tmp').write_bytes(b'half')
+    lines(run('--epochs', 1, '--resume', tmp_path / '[run].npz'))
+    assert files_in(tmp_path) == ['.other.npz.123.tmp', '[run].npz']
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='needs SIGINT')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +48,44 @@ def save_checkpoint(path: str, arrays: Mapping[str, NDArray[Any]], facts: Mappin
 
 def _write_whole(path: str, content: bytes) -> None:
     """Write a file under another name, and give it its name when all of it is on the disk."""
-    folder, name = os.path.split(path)
-    unfinished = os.path.join(folder, f'.{name}.{os.getpid()}.tmp')
+    unfinished = _unfinished(path, str(os.getpid()))
     try:
-        with open(unfinished, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(unfinished, content)
         os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):
             os.remove(unfinished)
         raise
+
+
+def _write(path: str, content: bytes) -> None:
+    """Write a new file. Where the system can do so, it has no name until it is whole: a kill leaves nothing."""
+    if hasattr(os, 'O_TMPFILE'):
+        with suppress(OSError):  # of a file system that cannot; those of a full disk come up again below
+            with open(os.open(os.path.dirname(path), os.O_TMPFILE | os.O_WRONLY, 0o666), 'wb') as file:
+                _write_out(file, content)
+                os.link(f'/proc/self/fd/{file.fileno()}', path, src_dir_fd=file.fileno())
+            return
+    with open(path, 'wb') as file:
+        _write_out(file, content)
+
+
+def _write_out(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _unfinished(path: str, process: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f'.{name}.{process}.tmp')
+
+
+def remove_unfinished(path: str) -> None:
+    """Delete what runs have left that were killed while they wrote a checkpoint."""
+    for left in glob.glob(_unfinished(glob.escape(os.path.realpath(path)), '*')):
+        with suppress(OSError):
+            os.remove(left)
 
 
 def load_checkpoint(path: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

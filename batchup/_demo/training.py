@@ -24,7 +24,7 @@ from ..arguments import check_non_negative
 from ..data_source import ArrayDataSource
 from ..stream import Stream
 from .batches import Floats, Standardise, training_source
-from .checkpoint import load_checkpoint, not_a_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, not_a_checkpoint, remove_unfinished, save_checkpoint
 from .data import Data, load_digits, load_file
 from .model import Network
 
@@ -63,8 +63,10 @@ def run(options: Options) -> None:
     data = load_digits() if options.data is None else load_file(options.data, options.seed)
     _print(data)
     training = Training(data, options)
-    if options.resume is not None and os.path.exists(options.resume):
-        training.load(options.resume)
+    if options.resume is not None:
+        remove_unfinished(options.resume)
+        if os.path.exists(options.resume):
+            training.load(options.resume)
     with hold_back_interrupt() as interrupted:
         training.run(interrupted)
     predictions, labels = training.predict_test(), data.test[1]
