@@ -74,6 +74,11 @@ def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMis
     return StateMismatchError('\n'.join(lines))
 
 
+def installed_by(extra: str) -> str:
+    """Say how to install what an extra needs; by the name of batchup alone, pip would find another package."""
+    return f"pip install '.[{extra}]' in a copy of batchup's repository"
+
+
 def warn_user(message: str) -> None:
     """Warn at the line outside the package from which the user came."""
     package = __name__.partition('.')[0]

@@ -314,7 +314,9 @@ def test_a_picture_that_cannot_be_written(run, tmp_path):
 
 def test_without_pillow_the_error_says_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'PIL', None)
-    assert "pip install 'batchup[plot]'" in run('show', 'digits', '--png', tmp_path / 'sheet.png')
+    assert "pip install '.[plot]' in a copy of batchup's repository" in run(
+        'show', 'digits', '--png', tmp_path / 'sheet.png'
+    )
 
 
 # As users run it.

@@ -236,7 +236,7 @@ def test_svhn_extra(monkeypatch, tmp_path):
 def test_svhn_without_scipy(monkeypatch, server):
     files.serve(monkeypatch, svhn.fetch_svhn, {'train_32x32.mat': b''}, server)
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'batchup\[svhn\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[svhn\]' in a copy"):
         svhn.SVHN()
     assert server.requests == []
 

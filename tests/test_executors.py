@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -183,6 +184,12 @@ def test_an_executor_that_was_shut_down_is_an_error():
     executor.shutdown()
     with WorkerExecutorPool(executor) as pool, pytest.raises(RuntimeError):
         list(pool.parallel_data_source(numbers(10).map(nap)).batch_iterator(3))
+
+
+def test_without_ray_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(ImportError, match=r"RayExecutor needs Ray: pip install '\.\[ray\]' in a copy of batchup's"):
+        RayExecutor()
 
 
 def test_ray_must_be_running(tmp_path):

@@ -21,6 +21,15 @@ def test_run_time_dependencies():
     assert sorted(requirements) == ['numpy', 'six', 'tqdm']
 
 
+def test_extras_are_installed_from_a_copy_of_the_repository():
+    """Package indexes know another package by the name of this one."""
+    paths = [ROOT / 'README.md', *(ROOT / 'docs').rglob('*.md'), *(ROOT / 'batchup').rglob('*.py')]
+    text = '\n'.join(path.read_text() for path in paths)
+    assert not re.search(r'pip install \S*batchup', text)
+    named = re.findall(r"pip install '\.\[(\w+)\]'|installed_by\([\"'](\w+)[\"']\)", text)
+    assert {''.join(names) for names in named} <= set(metadata.metadata('batchup').get_all('Provides-Extra'))
+
+
 def test_versions():
     assert metadata.version('batchup') == batchup.__version__ == '1.0.0.dev0'
     assert f'## {batchup.__version__}' in (ROOT / 'CHANGELOG.md').read_text()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data_source import ArrayDataSource
+from ..errors import installed_by
 from .base import CommandError
 
 # The size of an image in the picture, of the space between two, and of the line below, in pixels.
@@ -36,7 +37,7 @@ def write_sheet(path: str, images: Any, labels: Any, class_names: Sequence[str] 
     try:
         from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 - an extra
     except ImportError:
-        raise CommandError("to draw pictures, Pillow is needed: pip install 'batchup[plot]'") from None
+        raise CommandError(f'to draw pictures, Pillow is needed: {installed_by("plot")}') from None
     source = ArrayDataSource([images] if labels is None else [images, labels])
     batch = next(source.batch_iterator(min(count, len(images)), shuffle=seed))
     tiles = _as_pixels(np.asarray(batch[0]))

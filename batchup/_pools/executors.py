@@ -23,7 +23,7 @@ import numpy as np
 from .._sources.base import AbstractDataSource
 from ..arguments import check_non_negative
 from ..batch import Columns
-from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, warn_user
+from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, installed_by, warn_user
 from .base import WorkerPool
 from .channel import Channel
 from .jobs import Job, Result, SharedConstant
@@ -356,7 +356,7 @@ class RayExecutor:
         try:
             import ray  # noqa: PLC0415
         except ImportError as error:
-            raise ImportError("RayExecutor needs Ray: pip install 'batchup[ray]'") from error
+            raise ImportError(f'RayExecutor needs Ray: {installed_by("ray")}') from error
         if not ray.is_initialized():
             raise WorkerPoolError('Ray is not running; call ray.init() first')
         self._ray = ray

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data_source import ArrayDataSource
-from ..errors import DatasetFormatError, MissingExtraError
+from ..errors import DatasetFormatError, MissingExtraError, installed_by
 from ..image.utils import ImageArrayUInt8ToFloat32
 from ._images import ImageDataset
 from ._store import Folder, FolderWriter, reading
@@ -33,7 +33,7 @@ STEP = 2048
 
 def _check_scipy() -> None:
     if importlib.util.find_spec('scipy') is None:
-        raise MissingExtraError("SVHN comes in MATLAB files, which scipy reads: pip install 'batchup[svhn]'")
+        raise MissingExtraError(f'SVHN comes in MATLAB files, which scipy reads: {installed_by("svhn")}')
 
 
 def _files(*names: str) -> list[DownloadSourceFile]:
