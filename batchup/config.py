@@ -135,7 +135,7 @@ def download(
     DownloadError
         If no address gives the file; the message says why for each.
     StorageError
-        If the file cannot be written.
+        If the file cannot be written, or every address says that it has more bytes than are free.
     """
     return _download(path, check_urls(url), None, Patience(timeout, attempts, backoff), progress)
 
