@@ -108,7 +108,7 @@ def test_a_missing_label_is_refused_with_its_sample(name):
 
 WRONG = {
     'a column': (CODES[:, np.newaxis], ValueError, r'one dimension, .* got shape \(10, 1\); write np.ravel\('),
-    'columns': (np.eye(10), ValueError, r'must have one dimension, .* got shape \(10, 10\)$'),
+    'one-hot rows': (np.eye(10), ValueError, r'got shape \(10, 10\); for one-hot rows, write np.argmax\(.*, axis=1\)'),
     'a set': ({1, 2}, ValueError, 'must have one dimension, .* got set'),
     'numbers among strings': (['a', 1] * 5, TypeError, "labels of one kind, which can be sorted: '<' not supported"),
     'several each': ([[0, 1], [2]] * 5, TypeError, "labels of one kind, .*: unhashable type: 'list'"),
@@ -126,6 +126,8 @@ def test_all_refuse_the_same_labels(take):
 def test_quotas_are_given_by_the_users_labels():
     sampler = QuotaSampler(pandas().Series(['cat', 'dog', 'dog', 'cat'], dtype='category'), {'dog': 2, 'cat': 1})
     assert listed(sampler.plan(3)) == [[0, 1, 2], [3, 1, 2]]
+    by_class = pandas().Series(['cat', 'dog', 'dog', 'cat']).value_counts()
+    assert QuotaSampler(['cat', 'dog', 'dog', 'cat'], by_class).quotas == {'cat': 2, 'dog': 2}
     monday, tuesday = (np.datetime64(f'2024-01-0{day}') for day in (1, 2))
     assert listed(QuotaSampler([monday, tuesday, monday], {monday: 2, tuesday: 1}).plan(3)) == [[0, 2, 1]]
     assert listed(QuotaSampler(np.array([monday, tuesday, monday]), {monday: 2, tuesday: 1}).plan(3)) == [[0, 2, 1]]

@@ -161,7 +161,8 @@ def test_the_batch_size_is_that_of_the_sampler(sampler, batch_size):
     ('y', 'quotas', 'error', 'message'),
     [
         (Y, [1, 1], ValueError, 'class 2 in y has no quota; give it one, or 0'),
-        (NAMES, {'a': 1}, ValueError, "class 'b' in y has no quota"),
+        (NAMES, {'a': 1, 'B': 1}, ValueError, r"class 'b' in y has no quota; .*; got quotas for \['a', 'B'\]"),
+        (Y, {'0': 1, '1': 1, '2': 1}, ValueError, r"class 0 in y has no quota; .* got quotas for \['0', '1', '2'\]"),
         (Y, [1, 3, 1], ValueError, 'class 1 has 2 samples in y, but a batch takes 3'),
         (Y, [1, 1, 1, 1], ValueError, 'class 3 has 0 samples in y'),
         (Y, [0, 0, 0], ValueError, 'the quotas sum to 0'),

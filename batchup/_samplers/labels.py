@@ -82,8 +82,10 @@ def _as_array(name: str, labels: Any) -> NDArray[Any]:
     array = np.asarray(labels) if hasattr(labels, '__array__') else np.array(labels, dtype=object)
     if array.ndim != 1:
         got = f'shape {array.shape}' if array.ndim else type(labels).__name__
-        advice = f'; write np.ravel({name})' if array.ndim == 2 and array.shape[-1] == 1 else ''
-        raise ValueError(f'{name} must have one dimension, a label for each sample, got {got}{advice}')
+        if array.ndim == 2:
+            one_column = array.shape[-1] == 1
+            got += f'; write np.ravel({name})' if one_column else f'; for one-hot rows, write np.argmax({name}, axis=1)'
+        raise ValueError(f'{name} must have one dimension, a label for each sample, got {got}')
     if isinstance(labels, np.ma.MaskedArray) and labels.mask.any():
         raise _missing(name, 'a masked value', int(labels.mask.argmax()))
     return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -80,7 +81,7 @@ class QuotaSampler(ClassSampler):
     ----------
     y : 1-D array-like of n labels
         The class of every sample: integers, strings, or other values that can be sorted.
-    quotas : dict, or sequence of int
+    quotas : dict or pandas Series by class, or sequence of int
         The number of samples in a batch for each class. Every class in `y` must have one; 0
         leaves a class out. A sequence is for classes 0, 1, 2, ... if the labels are numbers,
         and else for the sorted labels.
@@ -281,16 +282,19 @@ def check_quotas(labels: Labels, quotas: Any) -> dict[Any, int]:
     counts = {label: check_non_negative(f'the quota of class {label!r}', count) for label, count in given}
     for label in labels.values:
         if label not in counts:
-            raise ValueError(f'class {label!r} in y has no quota; give it one, or 0 to leave it out')
+            raise ValueError(
+                f'class {label!r} in y has no quota; give it one, or 0 to leave it out; '
+                f'got quotas for {reprlib.repr(list(counts))}'
+            )
     if not any(counts.values()):
         raise ValueError('the quotas sum to 0: at least one class must have samples in a batch')
     return {label: count for label, count in counts.items() if count}
 
 
-def name_quotas(labels: Labels, quotas: Any) -> Mapping[Any, Any]:
+def name_quotas(labels: Labels, quotas: Any) -> dict[Any, Any]:
     """Return quotas by label, without a check of what they are."""
-    if isinstance(quotas, Mapping):
-        return quotas
+    if hasattr(quotas, 'items'):
+        return dict(quotas.items())
     if not isinstance(quotas, (list, tuple, np.ndarray)):
         raise TypeError(f'quotas must be a dict or a sequence of counts, got {type(quotas).__name__}')
     if labels.numeric:
