@@ -57,8 +57,6 @@ LABELS = {
     'a column of categories': lambda: pandas().DataFrame({'y': named(['cat', 'dog', 'owl'])}).y.astype('category'),
     'Index': lambda: pandas().Index(named(['cat', 'dog', 'owl'])),
     'times of pandas': lambda: pandas().Series(pandas().to_datetime(CODES, unit='D', utc=True)),
-    'a tensor': lambda: pytest.importorskip('torch').tensor(CODES),
-    'a list of tensors': lambda: list(pytest.importorskip('torch').tensor(CODES * 1.0)),
     'an HDF5 data set': lambda: hdf5(named([b'cat', b'dog', b'owl'], object)),
 }
 
@@ -72,19 +70,28 @@ def hdf5(values):
     return h5py.File('labels.h5', 'w', driver='core', backing_store=False).create_dataset('y', data=values)
 
 
+def assert_taken_alike(labels, takers=tuple(TAKERS), codes=CODES):
+    for take in map(TAKERS.get, takers):
+        for result, expected in zip(take(labels), take(codes)):
+            np.testing.assert_array_equal(result, expected)
+
+
 @pytest.mark.parametrize('name', LABELS)
 def test_all_take_the_same_labels_alike(name):
-    for take in TAKERS.values():
-        for result, expected in zip(take(LABELS[name]()), take(CODES)):
-            np.testing.assert_array_equal(result, expected)
+    assert_taken_alike(LABELS[name]())
+
+
+@pytest.mark.slow  # to import torch takes seconds
+def test_labels_may_be_tensors():
+    tensor = pytest.importorskip('torch').tensor(CODES)
+    for labels in (tensor, list(tensor * 1.0)):
+        assert_taken_alike(labels)
 
 
 def test_two_classes_may_be_booleans_or_signs():
     two = np.minimum(CODES, 1)
-    for take in (TAKERS['stratify'], TAKERS['groups'], TAKERS['pk'], TAKERS['weights']):
-        for labels in (two == 1, (two == 1).tolist(), two * 2 - 1):
-            for result, expected in zip(take(labels), take(two)):
-                np.testing.assert_array_equal(result, expected)
+    for labels in (two == 1, (two == 1).tolist(), two * 2 - 1):
+        assert_taken_alike(labels, ['stratify', 'groups', 'pk', 'weights'], two)
 
 
 MISSING = {
@@ -146,6 +153,10 @@ def test_errors_show_the_users_label():
 def test_large_integers_stay_apart():
     assert number_labels('y', [2**63 + 2, 1, 2**63 + 1]).values == [1, 2**63 + 1, 2**63 + 2]
     assert number_labels('y', np.array([2**64 - 1, 2**64 - 2], np.uint64)).codes.tolist() == [1, 0]
+
+
+def test_labels_far_apart_take_no_memory():
+    assert WeightedSampler.class_balancing_sample_weights([2**60, 1, 1]).tolist() == [0.5, 0.25, 0.25]
 
 
 def test_no_labels():
