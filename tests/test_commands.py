@@ -142,6 +142,14 @@ def test_clearing_leaves_nothing(run, small_mnist, home):
     assert files_in(home) == []
 
 
+def test_what_a_killed_conversion_has_left_is_counted_and_cleared(run, home):
+    left = home / '.batchup' / 'data' / 'usps.partial'
+    left.mkdir(parents=True)
+    (left / 'usps').write_bytes(bytes(1500))
+    assert run('datasets', 'clear', 'usps') == ['usps: 1.5 kB deleted']
+    assert files_in(home) == []
+
+
 def test_what_is_not_there_can_be_cleared(run):
     assert run('datasets', 'clear', 'usps') == ['usps: 0 B deleted']
 

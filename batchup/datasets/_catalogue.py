@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._files.placing import partial_of
 from ..errors import DatasetError
 from . import cifar10, cifar100, digits, fashion_mnist, mnist, stl, svhn, usps
 from ._store import Folder
@@ -48,10 +49,10 @@ class Entry(NamedTuple):
         return 'ready'
 
     def size(self) -> int:
-        """Return how many bytes it takes on the disk, with what was downloaded for it."""
+        """Return how many bytes it takes on the disk, with what was downloaded for it, or left by a killed process."""
         if self.fetch is None:
             return Path(digits.__file__).with_name('digits.npz').stat().st_size
-        folders = (self.fetch.path, self.fetch.source_folder)
+        folders = (self.fetch.path, self.fetch.source_folder, partial_of(self.fetch.path))
         return sum(path.stat().st_size for folder in folders for path in folder.rglob('*') if path.is_file())
 
 
