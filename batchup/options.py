@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .arguments import BatchSize, check_batch_sizes, is_integer, member_sizes
-from .rng import Shuffle, understood
+from .rng import SeededShuffle, Shuffle, understood
 from .shards import Shard
 
 
@@ -91,3 +91,28 @@ def given_facts(batch_size: BatchSize, kwargs: Mapping[str, Any]) -> dict[str, A
         'epoch': int(epoch) if is_integer(epoch) else str(epoch),
         **({'keywords': str(others)} if others else {}),
     }
+
+
+def given_key(kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the seed, the epoch and the rank of keywords that are for users' code, to key draws by."""
+    return _key_part(kwargs.get('shuffle')), _key_part(kwargs.get('epoch')), _rank(kwargs.get('shard'))
+
+
+def _key_part(value: Any) -> int:
+    """Return what a keyword adds to a key: a number, or the first one of a pair.
+
+    What else it may be is up to the members that understand it.
+    """
+    if isinstance(value, SeededShuffle):
+        value = value.seed
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return abs(int(value)) if is_integer(value) else 0
+
+
+def _rank(shard: Any) -> int:
+    """Return the rank of a shard; of another kind of value, what that adds to a key."""
+    try:
+        return Shard.check(shard).rank
+    except (TypeError, ValueError):
+        return _key_part(shard)

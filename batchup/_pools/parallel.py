@@ -80,6 +80,9 @@ class ParallelDataSource(AbstractDataSource):
         kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
         return self._open(batch_size, kwargs, ())
 
+    def _random_functions(self) -> int:
+        return self.source._random_functions()
+
     def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         options = Options.check(batch_size, **kwargs)
         self.pool._check_open()

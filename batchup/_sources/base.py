@@ -18,7 +18,6 @@ from ..arguments import (
     check_batch_sizes,
     first_size,
     function_name,
-    is_integer,
     overridden,
     single_size,
 )
@@ -26,12 +25,16 @@ from ..batch import Batch, Columns, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
-from ..options import Options, given_facts
+from ..options import Options, given_facts, given_key
 from ..plan import Plan, ReplayPlan, Request, count_batches
-from ..rng import Path, SeededShuffle
+from ..rng import Path
 from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
 from ..trail import Trail
+
+# Stands in a path before the number of a function that is mapped over other random ones. It is
+# the number of no member, nor the mark of a round.
+FUNCTION = 2**32 - 2
 
 
 class AbstractDataSource:
@@ -121,6 +124,10 @@ class AbstractDataSource:
 
     # How composed sources, and pools, reach any source. `path` is the place of the source in
     # the tree, from which its keyed draws are made.
+
+    def _random_functions(self) -> int:
+        """Return how many functions that draw at random are at the place of this source."""
+        return 0
 
     def _has_plan(self) -> bool:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
@@ -302,7 +309,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         is not random access.
         """
         self._check_random_access('samples_by_indices')
-        return self._samples('samples_by_indices', indices)
+        return self._samples('samples_by_indices', indices, ())
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by indices into the members' data.
@@ -311,10 +318,10 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         is not random access.
         """
         self._check_random_access('samples_by_indices_nomapping')
-        return self._samples('samples_by_indices_nomapping', indices)
+        return self._samples('samples_by_indices_nomapping', indices, ())
 
     @abc.abstractmethod
-    def _samples(self, method: str, indices: Any) -> Batch:
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         """Read samples with the given method of the members."""
 
     @abc.abstractmethod
@@ -342,6 +349,15 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
                 )
 
 
+def samples_of(member: AbstractDataSource, method: str, indices: Any, path: Path) -> Batch:
+    """Read samples of a member with the given method, by what users override, if they do."""
+    if isinstance(member, DerivedDataSource) and not overridden(member, method):
+        member._check_random_access(method)
+        return member._samples(method, indices, path)
+    batch: Batch = getattr(member, method)(indices)
+    return batch
+
+
 class MapDataSource(DerivedDataSource):
     """A source that applies a function to every batch of another one.
 
@@ -366,23 +382,28 @@ class MapDataSource(DerivedDataSource):
     def num_samples(self, **kwargs: Any) -> int | float | None:
         return self.source.num_samples(**kwargs)
 
-    def _samples(self, method: str, indices: Any) -> Batch:
-        return self._apply(Request(0, 1, as_tree(indices)), getattr(self.source, method)(indices), ())
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
+        return self._apply(Request(0, 1, as_tree(indices)), samples_of(self.source, method, indices, path), path)
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
-        keywords = {'rng': request.generator(path)} if self._rng else {}
+        keywords = {'rng': request.generator(self._own_path(path))} if self._rng else {}
         return check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        return self.source._make_plan(options, self._below(path))
+        # The source is where it would be without the function: which samples are in a batch stays the same.
+        return self.source._make_plan(options, path)
 
-    def _below(self, path: Path) -> Path:
-        """Return the path of the source; a function without draws of its own needs no place."""
-        return (*path, 0) if self._rng else path
+    def _random_functions(self) -> int:
+        return self.source._random_functions() + self._rng
+
+    def _own_path(self, path: Path) -> Path:
+        """Return the path for the draws of the function, which shares its place with those below."""
+        below = self.source._random_functions()
+        return (*path, FUNCTION, below) if below else path
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         # What the function returns is handed on, not what it is given.
-        batches = self.source._fetch(request._replace(memory=None), self._below(path))
+        batches = self.source._fetch(request._replace(memory=None), path)
         if not self._rng:
             for batch in batches:
                 yield self._apply(request, batch, path)
@@ -391,22 +412,10 @@ class MapDataSource(DerivedDataSource):
                 yield self._apply(single, batch, path)
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        seed, epoch, shard = (_key_part(kwargs.get(name)) for name in ('shuffle', 'epoch', 'shard'))
+        seed, epoch, rank = given_key(kwargs)
 
         def apply(number: int, batch: Batch) -> Batch:
-            return self._apply(Request(number, 1, (), epoch, seed, shard), batch, path)
+            return self._apply(Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        stream = self.source._open(batch_size, kwargs, self._below(path))
+        stream = self.source._open(batch_size, kwargs, path)
         return Stream(MappedFeed(stream, apply, given_facts(batch_size, kwargs)))
-
-
-def _key_part(value: Any) -> int:
-    """Return what a keyword adds to a key: a number, or the rank of a shard.
-
-    What else it may be is up to the members that understand it.
-    """
-    if isinstance(value, SeededShuffle):
-        value = value.seed
-    if isinstance(value, (tuple, list)) and value:
-        value = value[0]
-    return abs(int(value)) if is_integer(value) else 0

@@ -21,7 +21,7 @@ from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
 from ..stream import Stream
-from .base import AbstractDataSource, DerivedDataSource, planned_feed
+from .base import AbstractDataSource, DerivedDataSource, planned_feed, samples_of
 
 
 class _JoinedDataSource(DerivedDataSource):
@@ -204,12 +204,13 @@ class CompositeDataSource(_JoinedDataSource):
     def _flatten(self, batch: Batch) -> Batch:
         return nested.flatten(batch) if self.flatten else batch
 
-    def _samples(self, method: str, indices: Any) -> Batch:
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         if not isinstance(indices, (list, tuple)) or len(indices) != len(self._members):
             got = f'{len(indices)} parts' if isinstance(indices, (list, tuple)) else type(indices).__name__
             raise ValueError(f'indices must be a list with a part for each of {len(self._members)} members, got {got}')
         join = self._flatten if isinstance(indices, SizedParts) else self._join
-        return join(tuple(getattr(member, method)(part) for member, part in zip(self._members, indices)))
+        pairs = enumerate(zip(self._members, indices))
+        return join(tuple(samples_of(member, method, part, (*path, k)) for k, (member, part) in pairs))
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
@@ -311,13 +312,13 @@ class ChoiceDataSource(_JoinedDataSource):
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
         return sum(member.num_samples(**kwargs) or 0 for member in self._members)
 
-    def _samples(self, method: str, indices: Any) -> Batch:
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         if not isinstance(indices, ChoiceBatch):
             raise TypeError(f'indices must be a ChoiceBatch(sample_indices, ds_index), got {type(indices).__name__}')
         if not 0 <= check_integer('ds_index', indices.ds_index) < len(self._members):
             raise IndexError(f'ds_index must be below {len(self._members)}, got {indices.ds_index}')
-        batch: Batch = getattr(self._members[indices.ds_index], method)(indices.sample_indices)
-        return batch
+        k = indices.ds_index
+        return samples_of(self._members[k], method, indices.sample_indices, (*path, k))
 
     def _chooser(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Chooser:
         if not self.stratified or all(length == math.inf for length in lengths):
