@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
@@ -84,20 +84,29 @@ class ParallelDataSource(AbstractDataSource):
         return self.source._random_functions()
 
     def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        options = Options.check(batch_size, **kwargs)
+        return self._open_plan(self.source._make_plan, Options.check(batch_size, **kwargs), path)
+
+    def _follows_plan(self) -> bool:
+        return True
+
+    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        return self._open_plan(self.source._make_endless_plan, Options.check(batch_size, **kwargs), path)
+
+    def _open_plan(self, make_plan: Callable[[Options, Path], Plan], options: Options, path: Path) -> Stream:
+        """Open a stream over a plan, and have the workers begin with its batches."""
         self.pool._check_open()
         if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes():
-            return Stream(self._feed_of_caller(options, path))
+            return Stream(self._feed_of_caller(make_plan(options, path), options, path))
         idle = self._idle.setdefault(options.batch_size, [])
         channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
-        feed = PooledFeed(self.source._make_plan(options, path), options, self, channel, path)
+        feed = PooledFeed(make_plan(options, path), options, self, channel, path)
         weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
 
-    def _feed_of_caller(self, options: Options, path: Path) -> PlannedFeed:
+    def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
         """Return a feed whose batches no worker makes."""
         self.pool._warn()
-        feed = planned_feed(self.source, self.source._make_plan(options, path), options, path)
+        feed = planned_feed(self.source, plan, options, path)
         if feed.sequential:
             with suppress(Exception):  # which arrives at the first batch
                 feed.prepare()

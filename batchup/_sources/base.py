@@ -25,6 +25,7 @@ from ..batch import Batch, Columns, check_batch
 from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
+from ..joint_plan import repeat_plan, round_path
 from ..options import Options, given_facts, given_key
 from ..plan import Plan, ReplayPlan, Request, count_batches
 from ..rng import Path
@@ -162,6 +163,19 @@ class AbstractDataSource:
         samples = None if isinstance(options.batch_size, tuple) else self.num_samples()
         name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
         return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
+
+    def _follows_plan(self) -> bool:
+        """Whether the batches are those of a plan, read here or by workers."""
+        return self._has_plan()
+
+    def _make_endless_plan(self, options: Options, path: Path) -> Plan:
+        """Make the plan that starts again whenever an epoch has ended."""
+        return repeat_plan(self._make_plan(options, path), lambda r: self._make_plan(options, round_path(path, r)))
+
+    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""
+        options = Options.check(batch_size, **kwargs)
+        return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         """Return how many bytes of memory a batch copies; infinite if more is done than that."""
@@ -411,11 +425,24 @@ class MapDataSource(DerivedDataSource):
             for single, batch in zip(request.split(), batches):
                 yield self._apply(single, batch, path)
 
+    def _follows_plan(self) -> bool:
+        return self._has_plan() or (not overridden(self, 'batch_iterator') and self.source._follows_plan())
+
+    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        if self._has_plan():
+            return super()._open_endless(batch_size, kwargs, path)
+        return self._map_stream(self.source._open_endless(batch_size, kwargs, path), batch_size, kwargs, path)
+
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        return self._map_stream(self.source._open(batch_size, kwargs, path), batch_size, kwargs, path)
+
+    def _map_stream(self, stream: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        """Return the batches of a stream with the function applied to them."""
         seed, epoch, rank = given_key(kwargs)
+        planned = self._rng and self.source._follows_plan()
 
         def apply(number: int, batch: Batch) -> Batch:
-            return self._apply(Request(number, 1, (), epoch, seed, rank), batch, path)
+            request = stream.feed.request_of(number) if planned else None
+            return self._apply(request or Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        stream = self.source._open(batch_size, kwargs, path)
         return Stream(MappedFeed(stream, apply, given_facts(batch_size, kwargs)))

@@ -21,7 +21,7 @@ from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
 from ..stream import Stream
-from .base import AbstractDataSource, DerivedDataSource, planned_feed, samples_of
+from .base import AbstractDataSource, DerivedDataSource, samples_of
 
 
 class _JoinedDataSource(DerivedDataSource):
@@ -73,11 +73,11 @@ def _repeat_stream(
     """Return a stream that starts again whenever that of a member has ended."""
     if first.length == math.inf:
         return first
-    if not member._has_plan():
-        return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
-    options = Options.check(batch_size, **kwargs)
-    plan = repeat_plan(member._make_plan(options, path), lambda r: member._make_plan(options, round_path(path, r)))
-    return Stream(planned_feed(member, plan, options, path))
+    if member._has_plan() or (member._follows_plan() and not first.feed.sequential):
+        first.close()
+        return member._open_endless(batch_size, kwargs, path)
+    # Workers may have drawn from a sequential generator by now.
+    return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
 
 
 def _check_endless(members: Mapping[int, Plan | Stream]) -> None:
