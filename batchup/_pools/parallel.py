@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from .._sources.base import AbstractDataSource, planned_feed
-from ..arguments import BatchSize, check_integer
+from ..arguments import BatchSize, check_integer, check_keywords
 from ..batch import Batch
 from ..errors import EndOfPlanError
-from ..options import Options
+from ..options import KEYWORDS, Options
 from ..plan import Plan, Request
 from ..rng import Path
 from ..stream import PlannedFeed, Stream
@@ -60,9 +60,10 @@ class ParallelDataSource(AbstractDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of the source."""
+        check_keywords(f'{type(self).__name__}.num_samples', kwargs, KEYWORDS[1:])
         return self.source.num_samples(**kwargs)
 
-    def batch_iterator(  # type: ignore[override]
+    def batch_iterator(
         self,
         batch_size: BatchSize,
         shuffle: Any = None,
@@ -71,6 +72,7 @@ class ParallelDataSource(AbstractDataSource):
         drop_last: bool = False,
         shard: tuple[int, int] | str | None = None,
         uneven: str = 'share',
+        **unknown: NoReturn,
     ) -> Stream:
         """Return a stream over the batches of an epoch, and have the workers begin with them.
 
@@ -78,12 +80,13 @@ class ParallelDataSource(AbstractDataSource):
         `Generator` is drawn from at once, and ahead of the batches.
         """
         kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
-        return self._open(batch_size, kwargs, ())
+        return self._open(batch_size, {**kwargs, **unknown}, ())
 
     def _random_functions(self) -> int:
         return self.source._random_functions()
 
     def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        check_keywords(f'{type(self).__name__}.batch_iterator', kwargs, KEYWORDS)
         return self._open_plan(self.source._make_plan, Options.check(batch_size, **kwargs), path)
 
     def _follows_plan(self) -> bool:

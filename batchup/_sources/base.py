@@ -11,24 +11,26 @@ import abc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..arguments import (
     BatchSize,
     check_batch_sizes,
+    check_flag,
+    check_keywords,
     first_size,
     function_name,
     overridden,
     single_size,
 )
 from ..batch import Batch, Columns, check_batch
-from ..batch_map import Progress, batch_map_concat, batch_map_mean
+from ..batch_map import Progress, batch_map_concat, batch_map_mean, check_gathering
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..joint_plan import repeat_plan, round_path
-from ..options import Options, given_facts, given_key
+from ..options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
 from ..plan import Plan, ReplayPlan, Request, count_batches
-from ..rng import Path
+from ..rng import Path, understood
 from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
 from ..trail import Trail
@@ -93,6 +95,7 @@ class AbstractDataSource:
         `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
         random access returns a `Part` for `merge`, unless `out` takes the rows.
         """
+        check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
             part = out is None and _in_parts(stream, kwargs)
             return batch_map_concat(
@@ -117,6 +120,7 @@ class AbstractDataSource:
         `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
         random access returns `Sums` for `merge`.
         """
+        check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
             part = _in_parts(stream, kwargs)
             return batch_map_mean(
@@ -212,24 +216,49 @@ class IndexedDataSource(AbstractDataSource):
     methods go them directly, so that an override may call `super()`.
     """
 
-    def plan(self, batch_size: BatchSize, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+    def plan(
+        self,
+        batch_size: BatchSize,
+        shuffle: Any = None,
+        *,
+        epoch: int = 0,
+        drop_last: bool = False,
+        **unknown: NoReturn,
+    ) -> Plan:
         """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
 
         Raises `TypeError` if the source is not random access.
         """
+        self._check_keywords('plan', unknown, PLAN_KEYWORDS)
         self._check_random_access('plan')
         return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
 
     def batch_indices_iterator(
-        self, batch_size: BatchSize, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
+        self,
+        batch_size: BatchSize,
+        shuffle: Any = None,
+        *,
+        epoch: int = 0,
+        drop_last: bool = False,
+        **unknown: NoReturn,
     ) -> Iterator[Any]:
         """Return an iterator over the sample indices of every batch.
 
         They are 1-D integer arrays; of a composite, tuples with the indices of its members;
         of a choice, `ChoiceBatch` tuples. Raises `TypeError` if the source is not random access.
         """
+        self._check_keywords('batch_indices_iterator', unknown, PLAN_KEYWORDS)
         self._check_random_access('batch_indices_iterator')
         return self._make_own_plan(Options.check(batch_size, shuffle, epoch, drop_last), ()).index_batches()
+
+    def _check_keywords(self, method: str, given: Mapping[str, Any], known: Sequence[str] = KEYWORDS) -> None:
+        """Raise `TypeError` for a keyword that a method does not take."""
+        check_keywords(f'{type(self).__name__}.{method}', given, known)
+
+    def _check_num_samples(self, kwargs: Mapping[str, Any]) -> None:
+        """Raise `TypeError` for a keyword of `num_samples` that `batch_iterator` does not take."""
+        if self._has_plan():  # or what it takes is up to users' code
+            self._check_keywords('num_samples', kwargs, KEYWORDS[1:])
 
     def _check_random_access(self, method: str) -> None:
         """Raise `TypeError` if a method needs random access that there is not."""
@@ -239,6 +268,7 @@ class IndexedDataSource(AbstractDataSource):
         return self._open_own(batch_size, kwargs, path) if own else super()._open(batch_size, kwargs, path)
 
     def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        self._check_keywords('batch_iterator', kwargs)
         options = Options.check(batch_size, **kwargs)
         return Stream(planned_feed(self, self._make_plan(options, path), options, path))
 
@@ -352,6 +382,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         if all(member._has_plan() for member in self._members):
             return super()._open_own(batch_size, kwargs, path)
+        check_ranks(understood(kwargs.get('shuffle')), kwargs.get('shard'))
         return self._join_streams(batch_size, kwargs, path)
 
     def _check_random_access(self, method: str) -> None:
@@ -391,9 +422,11 @@ class MapDataSource(DerivedDataSource):
             raise TypeError(f'fn must be a function of the arrays of a batch, got {type(fn).__name__}')
         self.source = source
         self.fn = fn
-        self._rng = bool(rng)
+        hint = '; its generator is keyed by the seed and the epoch that batch_iterator is given: shuffle=42, epoch=3'
+        self._rng = check_flag('rng', rng, hint)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
+        self._check_num_samples(kwargs)
         return self.source.num_samples(**kwargs)
 
     def _samples(self, method: str, indices: Any, path: Path) -> Batch:

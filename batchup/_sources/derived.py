@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import batch as nested
-from ..arguments import BatchSize, check_integer, member_sizes
+from ..arguments import BatchSize, check_flag, check_integer, member_sizes
 from ..batch import Batch
 from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
 from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
@@ -29,7 +29,9 @@ class _JoinedDataSource(DerivedDataSource):
 
     def __init__(self, datasets: Sequence[AbstractDataSource]) -> None:
         if not isinstance(datasets, (list, tuple)):
-            raise TypeError(f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}')
+            raise TypeError(
+                f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}; write [a, b]'
+            )
         if not datasets:
             raise ValueError(f'a {type(self).__name__} needs at least one data source')
         super().__init__(datasets)
@@ -150,8 +152,8 @@ class CompositeDataSource(_JoinedDataSource):
         stop: int | str = 'shortest',
     ) -> None:
         super().__init__(datasets)
-        self.flatten = flatten
-        self.trim = trim
+        self.flatten = check_flag('flatten', flatten)
+        self.trim = check_flag('trim', trim)
         self.stop = self._check_stop(stop)
 
     def _check_stop(self, stop: int | str) -> int | str:
@@ -170,6 +172,7 @@ class CompositeDataSource(_JoinedDataSource):
 
         The shortest or the longest is the one with the fewest or the most samples.
         """
+        self._check_num_samples(kwargs)
         if isinstance(self.stop, int):
             return self._members[self.stop].num_samples(**kwargs)
         samples = [member.num_samples(**kwargs) for member in self._members]
@@ -301,15 +304,16 @@ class ChoiceDataSource(_JoinedDataSource):
         stop: int | str = 'first',
     ) -> None:
         super().__init__(datasets)
-        self.stratified = stratified
+        self.stratified = check_flag('stratified', stratified)
         self.weights = check_weights(weights, len(self._members))
         self.stop = check_stop(stop)
-        if stratified and (weights is not None or self.stop != 'first'):
+        if self.stratified and (weights is not None or self.stop != 'first'):
             given = 'weights' if weights is not None else f'stop={stop!r}'
             raise ValueError(f'give either stratified=True, which uses every batch of every member once, or {given}')
 
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
+        self._check_num_samples(kwargs)
         return sum(member.num_samples(**kwargs) or 0 for member in self._members)
 
     def _samples(self, method: str, indices: Any, path: Path) -> Batch:
