@@ -72,8 +72,13 @@ class AbstractDataSource:
         rng : bool
             Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
             belongs to the batch: it depends only on the seed, the epoch and the number of the
-            batch (and on its indices, if a sequential generator shuffles). Pass `epoch=` to
-            `batch_iterator` to get other draws every epoch.
+            batch (and on its indices, if there is no seed). Pass `epoch=` to `batch_iterator`
+            to get other draws every epoch. Which samples are in a batch does not depend on it.
+
+        Raises
+        ------
+        TypeError
+            If `fn` is no function, or `rng` no boolean: it is neither a seed nor a generator.
         """
         return MapDataSource(self, fn, rng)
 
