@@ -163,7 +163,7 @@ def check_gathering(func: Any, progress_iter_func: Any, n_batches: Any, prepend_
         )
     if n_batches is not None:
         check_non_negative('n_batches', n_batches)
-    if prepend_args is not None and not isinstance(prepend_args, (list, tuple)):
+    if prepend_args is not None and (not isinstance(prepend_args, Sequence) or isinstance(prepend_args, str)):
         raise TypeError(f'prepend_args must be a list or tuple of arguments, got {type(prepend_args).__name__}')
     check_flag('progress', progress)
 

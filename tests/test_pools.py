@@ -423,7 +423,7 @@ def test_a_function_may_be_mapped_on_top(pool, shuffle):
     assert_same_batches(pooled, source.map(keep).batch_iterator(4, **SHUFFLES[shuffle]()))
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS, slow=SLOW)
 @shuffled
 def test_random_functions_mapped_on_top_draw_the_same_numbers(pool, shuffle):
     source, kwargs = ArrayDataSource(arrays(30)), SHUFFLES[shuffle]
