@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,36 @@ def check_integer(name: str, value: Any) -> int:
 def is_integer(value: Any) -> bool:
     """Say whether a value is an integer: Python's or NumPy's, but no boolean."""
     return isinstance(value, (*six.integer_types, np.integer)) and not isinstance(value, bool)
+
+
+def check_flag(name: str, value: Any, hint: str = '') -> bool:
+    """Return a boolean argument as a `bool`; NumPy booleans are booleans, numbers are not.
+
+    >>> check_flag('drop_last', np.True_)
+    True
+    >>> check_flag('drop_last', 1)
+    Traceback (most recent call last):
+        ...
+    TypeError: drop_last must be True or False, got 1
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f'{name} must be True or False, got {value!r}{hint}')
+    return bool(value)
+
+
+def check_keywords(function: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise `TypeError` for a keyword that a function does not take, and name the one that may be meant.
+
+    >>> check_keywords('f', ['shufle'], ['batch_size', 'shuffle'])
+    Traceback (most recent call last):
+        ...
+    TypeError: f() got an unexpected keyword argument 'shufle'; did you mean shuffle?
+    """
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f'did you mean {near[0]}?' if near else f'it takes {", ".join(known[:-1])} and {known[-1]}'
+            raise TypeError(f'{function}() got an unexpected keyword argument {name!r}; {hint}')
 
 
 def check_non_negative(name: str, value: Any) -> int:

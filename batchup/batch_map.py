@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import check_non_negative, is_integer
+from .arguments import check_flag, check_non_negative, is_integer
 from .bars import make_bar
 from .batch import batch_length
 from .indices import IndexArray, as_array
@@ -78,7 +78,9 @@ def batch_map_concat(
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
     (array([0, 2, 4, 0, 2]),)
     """
-    trail = _trail(batch_iter, part, out)
+    check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
+    _check_batches(batch_iter)
+    trail = _trail(batch_iter, check_flag('part', part), out)
     batches = _limited(batch_iter, progress_iter_func, n_batches, progress, trail)
     results = (_check_arrays(func(*_arguments(prepend_args, batch))) for batch in batches)
     if out is not None:
@@ -129,7 +131,9 @@ def batch_map_mean(
     >>> float(mean)
     0.8
     """
-    trail = _trail(batch_iter, part)
+    check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
+    _check_batches(batch_iter)
+    trail = _trail(batch_iter, check_flag('part', part))
     totals: list[NDArray[Any]] = []
     samples = 0
     for batch in _limited(batch_iter, progress_iter_func, n_batches, progress, trail):
@@ -146,6 +150,27 @@ def batch_map_mean(
         totals = [total + term for total, term in zip(totals, sums)] if _fits(totals, sums) else sums
         samples += count
     return divide(totals, samples) if trail is None else Sums(tuple(totals), samples, trail.run())
+
+
+def check_gathering(func: Any, progress_iter_func: Any, n_batches: Any, prepend_args: Any, progress: Any) -> None:
+    """Raise an error for wrong arguments of `batch_map_concat` and `batch_map_mean`, before a batch is made."""
+    if not callable(func):
+        raise TypeError(f'func must be a function of the arrays of a batch, got {type(func).__name__}')
+    if progress_iter_func is not None and not callable(progress_iter_func):
+        raise TypeError(
+            f'progress_iter_func must be a function such as tqdm.tqdm, got {progress_iter_func!r}; '
+            "progress=True shows tqdm's own bar"
+        )
+    if n_batches is not None:
+        check_non_negative('n_batches', n_batches)
+    if prepend_args is not None and (not isinstance(prepend_args, Sequence) or isinstance(prepend_args, str)):
+        raise TypeError(f'prepend_args must be a list or tuple of arguments, got {type(prepend_args).__name__}')
+    check_flag('progress', progress)
+
+
+def _check_batches(batches: Any) -> None:
+    if not hasattr(batches, '__iter__') and not hasattr(batches, '__getitem__'):
+        raise TypeError(f'batch_iter must be an iterator over batches, got {type(batches).__name__}')
 
 
 def _trail(batches: Iterable[Any], part: bool, out: Any = None) -> Trail | None:

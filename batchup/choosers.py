@@ -278,8 +278,8 @@ def check_weights(weights: ArrayLike | None, count: int) -> NDArray[np.float64] 
     """Return the weights of `count` members, a new array, as they are given."""
     if weights is None:
         return None
+    normalise_weights('weights', weights, 'data source')
     given = np.array(weights, dtype=np.float64)
-    normalise_weights('weights', given, 'data source')
     if len(given) != count:
         raise ValueError(f'weights must be as many as data sources, got {len(given)} for {count}')
     return given

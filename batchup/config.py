@@ -15,6 +15,7 @@ from ._files import checksums
 from ._files.checksums import Checksum, FilePath
 from ._files.downloads import Patience, by_hand, check_urls, download_file
 from ._files.placing import copy_file, locked, writing
+from .arguments import check_flag
 from .errors import StorageError
 
 __all__ = [
@@ -183,6 +184,7 @@ def _download(
     progress: bool,
     keep: bool = False,
 ) -> str:
+    progress = check_flag('progress', progress)
     target = Path(path)
     if not (keep and checksums.is_right(target, checksum)):  # which needs no lock, nor a writable folder
         try:

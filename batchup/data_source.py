@@ -59,6 +59,8 @@ def coerce_data_source(x: Any) -> AbstractDataSource:
         return IteratorDataSource(x)
     if callable(x):
         return CallableDataSource(x)
+    if hasattr(x, '__len__') and hasattr(x, '__getitem__') and not isinstance(x, (str, bytes)):
+        return ArrayDataSource(x)  # the error says what to write
     raise TypeError(
         'a data source, a list or tuple of array-likes, an iterator over batches or a function that returns one is '
         f'needed, got {type(x).__name__}'

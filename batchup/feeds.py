@@ -15,6 +15,7 @@ from .choosers import Chooser
 from .errors import EndOfPlanError, StateMismatchError, warn_user
 from .joint_plan import smallest
 from .options import given_facts
+from .plan import Request
 from .rng import understood
 from .stream import STATE_VERSION, Feed, Stream
 
@@ -417,3 +418,6 @@ class MappedFeed(MemberFeed):
             self._forget()
             return True
         return bool(members[0].skip(1))
+
+    def request_of(self, number: int) -> Request | None:
+        return self._member.feed.request_of(number)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from .arguments import BatchSize, check_batch_sizes, is_integer, member_sizes
-from .rng import Shuffle, understood
+from .arguments import BatchSize, check_batch_sizes, check_flag, is_integer, member_sizes
+from .rng import SeededShuffle, Shuffle, understood
 from .shards import Shard
+
+# What `plan` takes, and `batch_iterator`.
+PLAN_KEYWORDS: Final = ('batch_size', 'shuffle', 'epoch', 'drop_last')
+KEYWORDS: Final = (*PLAN_KEYWORDS, 'shard', 'uneven')
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,12 @@ class Options:
         drop_last: bool = False,
         shard: Any = None,
         uneven: Any = 'share',
-        **unknown: Any,
     ) -> Options:
-        """Check the arguments of `batch_iterator`; the error for an unknown keyword names it."""
-        for name in unknown:
-            raise TypeError(
-                f'batch_iterator() got an unexpected keyword argument {name!r}; '
-                'it takes batch_size, shuffle, epoch, drop_last, shard and uneven'
-            )
-        if not isinstance(drop_last, bool):
-            raise TypeError(f'drop_last must be True or False, got {drop_last!r}')
-        shard = Shard.check(shard, uneven)
-        return cls(check_batch_sizes(batch_size), Shuffle.coerce(shuffle, epoch), drop_last, shard)
+        """Check the arguments of `batch_iterator`."""
+        drop_last = check_flag('drop_last', drop_last)
+        shuffle = Shuffle.coerce(shuffle, epoch)
+        check_ranks(shuffle, shard)
+        return cls(check_batch_sizes(batch_size), shuffle, drop_last, Shard.check(shard, uneven))
 
     def of_members(self, count: int) -> list[Options]:
         """Return the options of each of `count` members."""
@@ -66,6 +64,16 @@ class Options:
             'shuffle': str(self.shuffle),
             'epoch': self.shuffle.epoch,
         }
+
+
+def check_ranks(shuffle: Shuffle | None, shard: Any) -> None:
+    """Raise `ValueError` if the ranks that share batches would shuffle by different generators."""
+    if shard is not None and shuffle is not None and shuffle.is_global:
+        raise ValueError(
+            "shuffle=True draws from NumPy's global generator, and every process has its own global generator: the "
+            'ranks of shard= would not shuffle alike, and see some samples twice and others never; give all ranks the '
+            'same seed, such as shuffle=42, or each a RandomState or a Generator in the same state'
+        )
 
 
 def _fact(batch_size: BatchSize) -> int | str:
@@ -91,3 +99,28 @@ def given_facts(batch_size: BatchSize, kwargs: Mapping[str, Any]) -> dict[str, A
         'epoch': int(epoch) if is_integer(epoch) else str(epoch),
         **({'keywords': str(others)} if others else {}),
     }
+
+
+def given_key(kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the seed, the epoch and the rank of keywords that are for users' code, to key draws by."""
+    return _key_part(kwargs.get('shuffle')), _key_part(kwargs.get('epoch')), _rank(kwargs.get('shard'))
+
+
+def _key_part(value: Any) -> int:
+    """Return what a keyword adds to a key: a number, or the first one of a pair.
+
+    What else it may be is up to the members that understand it.
+    """
+    if isinstance(value, SeededShuffle):
+        value = value.seed
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return abs(int(value)) if is_integer(value) else 0
+
+
+def _rank(shard: Any) -> int:
+    """Return the rank of a shard; of another kind of value, what that adds to a key."""
+    try:
+        return Shard.check(shard).rank
+    except (TypeError, ValueError):
+        return _key_part(shard)

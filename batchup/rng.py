@@ -115,6 +115,11 @@ class Shuffle:
         """Whether the draws can be made again: in order, or by a seed."""
         return self.rng is None
 
+    @property
+    def is_global(self) -> bool:
+        """Whether the draws are those of NumPy's global generator."""
+        return self.rng is _global_rng()
+
     def generator(self, purpose: Purpose, *key: int) -> np.random.Generator:
         """Make the keyed generator for a purpose in this epoch."""
         assert self.seed is not None

@@ -121,6 +121,10 @@ class Feed(abc.ABC):
         """Say which batch is made at `position`, for a note on an error."""
         return f'in batch {position}'
 
+    def request_of(self, number: int) -> Request | None:
+        """Return the request that batch `number`, the latest one, was made by; `None` if there was none."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - most feeds hold nothing
         """Let go of what the feed holds."""
 
@@ -352,6 +356,9 @@ class PlannedFeed(Feed):
         Of a sequential generator, only the latest batch, or the next one, may be asked for.
         """
         return self._request(number).batch(number)
+
+    def request_of(self, number: int) -> Request:
+        return self.shard.part_of(self.whole_batch(number))
 
     def skip(self, position: int, count: int) -> int:
         if self.sequential or not self.exact or self.length is None:

@@ -122,7 +122,6 @@ def test_wrong_shuffle(shuffle):
         ({'shuffle': -1}, ValueError, 'seed'),
         ({'epoch': -1}, ValueError, 'epoch must be 0 or more'),
         ({'epoch': 1.5}, TypeError, 'epoch must be an integer'),
-        ({'drop_last': 1}, TypeError, 'drop_last must be True or False'),
         ({'shard': 3}, TypeError, r'shard must be a pair \(rank, count\)'),
         ({'shard': (2, 2)}, ValueError, r'got \(2, 2\)'),
         ({'shard': (-1, 2)}, ValueError, r'got \(-1, 2\)'),

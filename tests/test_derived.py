@@ -250,12 +250,6 @@ def test_keywords_reach_members_as_they_are_given():
     assert seen == [(3, {}), (3, {'shuffle': None, 'mode': 'test'})]
 
 
-def test_a_random_access_member_refuses_unknown_keywords():
-    source = CompositeDataSource([numbers(3), PlainSource(3)])
-    with pytest.raises(TypeError, match="'shufle'"):
-        source.batch_iterator(3, shufle=1)
-
-
 def test_members_without_a_plan_are_shuffled_independently_by_a_seed():
     source = CompositeDataSource([numbers(50), numbers(50), PlainSource(50)])
     first, second, _ = next(source.batch_iterator(50, shuffle=3))

@@ -194,6 +194,12 @@ def test_a_seed_draws_in_keyed_chunks():
 
 
 def test_sequence_of_random_functions():
-    source = ArrayDataSource([np.zeros(5)]).map(lambda x, rng: (rng.integers(0, 100, 2),), rng=True)
-    drawn = [batch[0].tolist() for batch in source.batch_iterator(2, shuffle=42, epoch=1)]
-    assert drawn == [[22, 28], [34, 84], [50, 87]]
+    def draw(*batch, rng):
+        return (*batch, rng.integers(0, 100, 2))
+
+    source = ArrayDataSource([np.arange(5)]).map(draw, rng=True).map(draw, rng=True)
+    assert [[part.tolist() for part in batch] for batch in source.batch_iterator(2, shuffle=42, epoch=1)] == [
+        [[3, 4], [22, 28], [48, 68]],
+        [[2, 0], [34, 84], [25, 7]],
+        [[1], [50, 87], [41, 16]],
+    ]

@@ -457,3 +457,16 @@ def test_a_pool_makes_the_same_mixtures():
 def test_a_pool_refuses_batch_sizes_that_do_not_fit():
     with WorkerThreadPool(1) as pool, pytest.raises(TypeError, match='without members'):
         pool.parallel_data_source(numbers(9)).batch_iterator((2, 3))
+
+
+@pytest.mark.parametrize('shuffle', [None, 42])
+def test_the_source_of_a_pool_starts_again_as_its_source_does(shuffle):
+    def open_stream(member, function):
+        member = member.map(jitter, rng=True) if function else member
+        return CompositeDataSource([member, numbers(60)], stop='longest').batch_iterator(3, shuffle=shuffle)
+
+    with WorkerThreadPool(2) as pool:
+        for member in (numbers(7), CompositeDataSource([numbers(7), numbers(9)])):
+            for function in (False, True):
+                pooled = open_stream(pool.parallel_data_source(member), function)
+                assert_same_batches(pooled, open_stream(member, function))

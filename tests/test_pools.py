@@ -423,11 +423,13 @@ def test_a_function_may_be_mapped_on_top(pool, shuffle):
     assert_same_batches(pooled, source.map(keep).batch_iterator(4, **SHUFFLES[shuffle]()))
 
 
-@on(BACKENDS, slow=CLUSTERS)
-def test_a_random_function_mapped_on_top_draws_the_same_numbers(pool):
-    source = ArrayDataSource(arrays(30))
-    pooled = pool.parallel_data_source(source).map(jitter, rng=True).batch_iterator(4, shuffle=3, epoch=2)
-    assert_same_batches(pooled, source.map(jitter, rng=True).batch_iterator(4, shuffle=3, epoch=2))
+@on(BACKENDS, slow=SLOW)
+@shuffled
+def test_random_functions_mapped_on_top_draw_the_same_numbers(pool, shuffle):
+    source, kwargs = ArrayDataSource(arrays(30)), SHUFFLES[shuffle]
+    pooled = pool.parallel_data_source(source).map(jitter, rng=True).map(jitter, rng=True)
+    expected = source.map(jitter, rng=True).map(jitter, rng=True).batch_iterator(4, **kwargs())
+    assert_same_batches(pooled.batch_iterator(4, **kwargs()), expected)
 
 
 @on(BACKENDS, slow=SLOW)

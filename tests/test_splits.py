@@ -281,7 +281,6 @@ def test_a_generator_goes_on_where_it_was():
 
 
 WRONG = {
-    'a mask for a number': (lambda: split(np.ones(4), (0.5, 0.5)), TypeError, r'got ndarray; write len\(x\)'),
     'negative': (lambda: k_fold(-1), ValueError, 'n must be 0 or more, got -1'),
     'one size': (lambda: split(10, 0.8), TypeError, r'a sequence such as \(0.8, 0.2\), got 0.8'),
     'no size': (lambda: split(10, ()), ValueError, 'got none'),

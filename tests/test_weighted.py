@@ -280,7 +280,6 @@ def test_a_stratified_choice_takes_all_batches_of_a_finite_sampler():
         ({'n_samples': 2.0}, TypeError, 'n_samples must be an integer, got 2.0'),
         ({'n_samples': True}, TypeError, 'n_samples must be an integer, got True'),
         ({'n_samples': np.inf}, TypeError, 'n_samples must be an integer, got inf'),
-        ({'replace': 0}, TypeError, 'replace must be True or False, got 0'),
         ({'replace': False, 'n_samples': 4}, ValueError, 'n_samples is 4, but only [23] samples have a positive'),
         ({'replaced': False}, TypeError, 'replaced'),
     ],

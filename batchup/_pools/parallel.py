@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from .._sources.base import AbstractDataSource, planned_feed
-from ..arguments import BatchSize, check_integer
+from ..arguments import BatchSize, check_integer, check_keywords
 from ..batch import Batch
 from ..errors import EndOfPlanError
-from ..options import Options
+from ..options import KEYWORDS, Options
 from ..plan import Plan, Request
 from ..rng import Path
 from ..stream import PlannedFeed, Stream
@@ -60,9 +60,10 @@ class ParallelDataSource(AbstractDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of the source."""
+        check_keywords(f'{type(self).__name__}.num_samples', kwargs, KEYWORDS[1:])
         return self.source.num_samples(**kwargs)
 
-    def batch_iterator(  # type: ignore[override]
+    def batch_iterator(
         self,
         batch_size: BatchSize,
         shuffle: Any = None,
@@ -71,6 +72,7 @@ class ParallelDataSource(AbstractDataSource):
         drop_last: bool = False,
         shard: tuple[int, int] | str | None = None,
         uneven: str = 'share',
+        **unknown: NoReturn,
     ) -> Stream:
         """Return a stream over the batches of an epoch, and have the workers begin with them.
 
@@ -78,23 +80,36 @@ class ParallelDataSource(AbstractDataSource):
         `Generator` is drawn from at once, and ahead of the batches.
         """
         kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
-        return self._open(batch_size, kwargs, ())
+        return self._open(batch_size, {**kwargs, **unknown}, ())
+
+    def _random_functions(self) -> int:
+        return self.source._random_functions()
 
     def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        options = Options.check(batch_size, **kwargs)
+        check_keywords(f'{type(self).__name__}.batch_iterator', kwargs, KEYWORDS)
+        return self._open_plan(self.source._make_plan, Options.check(batch_size, **kwargs), path)
+
+    def _follows_plan(self) -> bool:
+        return True
+
+    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        return self._open_plan(self.source._make_endless_plan, Options.check(batch_size, **kwargs), path)
+
+    def _open_plan(self, make_plan: Callable[[Options, Path], Plan], options: Options, path: Path) -> Stream:
+        """Open a stream over a plan, and have the workers begin with its batches."""
         self.pool._check_open()
         if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes():
-            return Stream(self._feed_of_caller(options, path))
+            return Stream(self._feed_of_caller(make_plan(options, path), options, path))
         idle = self._idle.setdefault(options.batch_size, [])
         channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
-        feed = PooledFeed(self.source._make_plan(options, path), options, self, channel, path)
+        feed = PooledFeed(make_plan(options, path), options, self, channel, path)
         weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
 
-    def _feed_of_caller(self, options: Options, path: Path) -> PlannedFeed:
+    def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
         """Return a feed whose batches no worker makes."""
         self.pool._warn()
-        feed = planned_feed(self.source, self.source._make_plan(options, path), options, path)
+        feed = planned_feed(self.source, plan, options, path)
         if feed.sequential:
             with suppress(Exception):  # which arrives at the first batch
                 feed.prepare()

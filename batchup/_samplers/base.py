@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from numpy.typing import ArrayLike
 
-from ..arguments import check_batch_size, overridden
+from ..arguments import check_batch_size, check_flag, check_keywords, overridden
 from ..indices import IndexArray, check_batch_indices, check_indices
+from ..options import PLAN_KEYWORDS
 from ..plan import Plan, ReplayPlan
 from ..rng import Path, Shuffle
 
@@ -50,7 +51,9 @@ class AbstractSampler:
         """
         raise NotImplementedError(f'{type(self).__name__} does not implement subset')
 
-    def plan(self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+    def plan(
+        self, batch_size: int, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False, **unknown: NoReturn
+    ) -> Plan:
         """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
 
         Parameters
@@ -64,6 +67,8 @@ class AbstractSampler:
         drop_last : bool
             Whether to leave out a short last batch.
         """
+        check_keywords(f'{type(self).__name__}.plan', unknown, PLAN_KEYWORDS)
+        drop_last = check_flag('drop_last', drop_last)
         return make_plan(self, check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last)
 
 

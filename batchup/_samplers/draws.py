@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from functools import cached_property
 from typing import Any
 
@@ -153,10 +154,16 @@ def normalise_weights(name: str, weights: ArrayLike, of: str = 'sample') -> NDAr
 
     Raises
     ------
+    TypeError
+        If they are no numbers.
     ValueError
         If they do not form one dimension, are negative, NaN or infinite, or sum to 0.
     """
-    array = np.asarray(weights, dtype=np.float64)
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        hint = '; WeightedSampler.class_balancing_sampler(y) draws all classes equally often' if of == 'sample' else ''
+        raise TypeError(f'{name} must be numbers, got {reprlib.repr(weights)}{hint}') from None
     if array.ndim != 1:
         raise ValueError(f'{name} must have one dimension, got shape {array.shape}')
     wrong = np.flatnonzero(~np.isfinite(array) | (array < 0))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_non_negative
+from ..arguments import check_flag, check_non_negative
 from ..indices import IndexArray, bounds, check_indices, check_positions, check_range
 from ..orders import DrawnOrders, KeyedOrders, Orders
 from ..plan import OrderPlan, Plan, ReplayPlan
@@ -27,10 +27,8 @@ class _DrawingSampler(PlannedSampler):
     """Draws by weight: the common part of the weighted samplers."""
 
     def __init__(self, table: WeightTable, n_samples: int | None, replace: bool) -> None:
-        if not isinstance(replace, bool):
-            raise TypeError(f'replace must be True or False, got {replace!r}')
         self.n_samples = None if n_samples is None else check_non_negative('n_samples', n_samples)
-        self.replace = replace
+        self.replace = check_flag('replace', replace)
         self._use(table)
 
     def _use(self, table: WeightTable) -> None:

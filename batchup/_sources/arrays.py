@@ -6,8 +6,8 @@ import copy
 import math
 import mmap
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
 from .._samplers.standard import StandardSampler, SubsetSampler
 from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import BatchSize, check_non_negative, check_repeats, overridden, single_size
+from ..arguments import BatchSize, check_flag, check_non_negative, check_repeats, overridden, single_size
 from ..batch import Batch, Columns
 from ..gather import Rows, is_plain, row_bytes
 from ..indices import IndexTree, Leaf, check_batch_indices, own_array
@@ -74,7 +74,7 @@ class RandomAccessDataSource(IndexedDataSource):
         if isinstance(sampler, PlannedSampler):
             sampler.check_length(self._length)
         self.sampler = sampler
-        self.include_indices = include_indices
+        self.include_indices = check_flag('include_indices', include_indices)
 
     @property
     def is_random_access(self) -> bool:
@@ -82,6 +82,7 @@ class RandomAccessDataSource(IndexedDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of an epoch, all repetitions counted."""
+        self._check_num_samples(kwargs)
         return self.sampler.num_indices_generated()
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
@@ -121,7 +122,7 @@ class RandomAccessDataSource(IndexedDataSource):
         chosen.sampler = self.sampler.subset(indices)
         return chosen
 
-    def batch_iterator(  # type: ignore[override]
+    def batch_iterator(
         self,
         batch_size: int,
         shuffle: Any = None,
@@ -130,6 +131,7 @@ class RandomAccessDataSource(IndexedDataSource):
         drop_last: bool = False,
         shard: tuple[int, int] | str | None = None,
         uneven: str = 'share',
+        **unknown: NoReturn,
     ) -> Stream:
         """Return a stream over the batches of an epoch.
 
@@ -140,8 +142,8 @@ class RandomAccessDataSource(IndexedDataSource):
         shuffle : None, bool, int, RandomState, Generator, or a shuffle of `batchup.sampling`
             `None` or `False` for samples in order, an integer for the order that this seed
             gives. A `numpy.random.RandomState` or `Generator` is drawn from as batches need
-            it, `True` stands for NumPy's global one. A shuffle, such as
-            `BlockShuffle(seed, block_size)`, gives an order of its kind.
+            it, `True` stands for NumPy's global one, which cannot be used with `shard`. A
+            shuffle, such as `BlockShuffle(seed, block_size)`, gives an order of its kind.
         epoch : int
             Selects the order that a seed gives: pass the number of the epoch.
         drop_last : bool
@@ -149,7 +151,8 @@ class RandomAccessDataSource(IndexedDataSource):
         shard : (rank, count) or 'env', optional
             Take the part of every batch that belongs to this of `count` ranks. The parts of
             all ranks, side by side, are the batches without `shard`. With 'env', the rank and
-            the count are those of the environment variables ``RANK`` and ``WORLD_SIZE``.
+            the count are those of the environment variables ``RANK`` and ``WORLD_SIZE``. All
+            ranks must be given the same seed, or generators in the same state.
         uneven : {'share', 'drop', 'pad'}
             What to do with the samples of a batch that the ranks cannot share evenly. By
             default some ranks have one more than others, and parts may be empty. 'drop'
@@ -162,7 +165,7 @@ class RandomAccessDataSource(IndexedDataSource):
             An iterator over tuples of arrays, which belong to the caller.
         """
         kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
-        return self._open_own(batch_size, kwargs, ())
+        return self._open_own(batch_size, {**kwargs, **unknown}, ())
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         batch_size = single_size(options.batch_size, type(self).__name__)
@@ -208,7 +211,7 @@ class ArrayDataSource(RandomAccessDataSource):
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self.data = data
-        self._readers = [_reader(array) for array in data]
+        self._readers = _make_readers(data)
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
@@ -262,14 +265,14 @@ class ArrayDataSource(RandomAccessDataSource):
             self.data[number] = array
         else:
             self.data = (*self.data[:number], array, *self.data[number + 1 :])
-        self._readers[number] = _reader(array)
+        self._readers[number] = _reader(number, array)
 
     def _check_data(self) -> None:
         """Read from arrays that were put in place of others in `data`."""
         if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
             if _common_length(self.data) != self._length:
                 raise ValueError(f'the arrays in data now have length {len(self.data[0])}, not {self._length}')
-            self._readers = [_reader(array) for array in self.data]
+            self._readers = _make_readers(self.data)
 
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
@@ -283,14 +286,18 @@ def _in_memory(array: Any) -> bool:
     return type(array) in (np.ndarray, mmap.mmap)
 
 
-def _reader(array: Any) -> Rows | ArrayLikeRows:
-    return Rows(array) if is_plain(array) else ArrayLikeRows(array)
+def _make_readers(data: Sequence[Any]) -> list[Rows | ArrayLikeRows]:
+    return [_reader(number, array) for number, array in enumerate(data)]
+
+
+def _reader(number: int, array: Any) -> Rows | ArrayLikeRows:
+    return Rows(array) if is_plain(array) else ArrayLikeRows(array, number)
 
 
 def _common_length(data: Any) -> int:
     """Return the length that all arrays have."""
     if not isinstance(data, (list, tuple)):
-        raise TypeError(f'data must be a list or tuple of arrays, got {type(data).__name__}; for one array write [x]')
+        raise TypeError(f'data must be a list or tuple of arrays, got {type(data).__name__}; {_advice(data)}')
     if not data:
         raise ValueError('data must hold at least one array, got an empty ' + type(data).__name__)
     for number, array in enumerate(data):
@@ -301,3 +308,12 @@ def _common_length(data: Any) -> int:
                 f'data[{number}]'
             )
     return len(data[0])
+
+
+def _advice(data: Any) -> str:
+    """Say what to do with something that is no list of arrays."""
+    if isinstance(data, Mapping):
+        return 'write list(d.values()) for a dict d of arrays'
+    if hasattr(data, '__next__'):
+        return 'an iterator over batches is for IteratorDataSource(x)'
+    return 'write [x] for one array, and [X, y] for several'

@@ -11,27 +11,33 @@ import abc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..arguments import (
     BatchSize,
     check_batch_sizes,
+    check_flag,
+    check_keywords,
     first_size,
     function_name,
-    is_integer,
     overridden,
     single_size,
 )
 from ..batch import Batch, Columns, check_batch
-from ..batch_map import Progress, batch_map_concat, batch_map_mean
+from ..batch_map import Progress, batch_map_concat, batch_map_mean, check_gathering
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
-from ..options import Options, given_facts
+from ..joint_plan import repeat_plan, round_path
+from ..options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
 from ..plan import Plan, ReplayPlan, Request, count_batches
-from ..rng import Path, SeededShuffle
+from ..rng import Path, understood
 from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
 from ..trail import Trail
+
+# Stands in a path before the number of a function that is mapped over other random ones. It is
+# the number of no member, nor the mark of a round.
+FUNCTION = 2**32 - 2
 
 
 class AbstractDataSource:
@@ -66,8 +72,13 @@ class AbstractDataSource:
         rng : bool
             Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
             belongs to the batch: it depends only on the seed, the epoch and the number of the
-            batch (and on its indices, if a sequential generator shuffles). Pass `epoch=` to
-            `batch_iterator` to get other draws every epoch.
+            batch (and on its indices, if there is no seed). Pass `epoch=` to `batch_iterator`
+            to get other draws every epoch. Which samples are in a batch does not depend on it.
+
+        Raises
+        ------
+        TypeError
+            If `fn` is no function, or `rng` no boolean: it is neither a seed nor a generator.
         """
         return MapDataSource(self, fn, rng)
 
@@ -89,6 +100,7 @@ class AbstractDataSource:
         `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
         random access returns a `Part` for `merge`, unless `out` takes the rows.
         """
+        check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
             part = out is None and _in_parts(stream, kwargs)
             return batch_map_concat(
@@ -113,6 +125,7 @@ class AbstractDataSource:
         `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
         random access returns `Sums` for `merge`.
         """
+        check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
             part = _in_parts(stream, kwargs)
             return batch_map_mean(
@@ -121,6 +134,10 @@ class AbstractDataSource:
 
     # How composed sources, and pools, reach any source. `path` is the place of the source in
     # the tree, from which its keyed draws are made.
+
+    def _random_functions(self) -> int:
+        """Return how many functions that draw at random are at the place of this source."""
+        return 0
 
     def _has_plan(self) -> bool:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
@@ -155,6 +172,19 @@ class AbstractDataSource:
         samples = None if isinstance(options.batch_size, tuple) else self.num_samples()
         name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
         return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
+
+    def _follows_plan(self) -> bool:
+        """Whether the batches are those of a plan, read here or by workers."""
+        return self._has_plan()
+
+    def _make_endless_plan(self, options: Options, path: Path) -> Plan:
+        """Make the plan that starts again whenever an epoch has ended."""
+        return repeat_plan(self._make_plan(options, path), lambda r: self._make_plan(options, round_path(path, r)))
+
+    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""
+        options = Options.check(batch_size, **kwargs)
+        return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         """Return how many bytes of memory a batch copies; infinite if more is done than that."""
@@ -191,24 +221,49 @@ class IndexedDataSource(AbstractDataSource):
     methods go them directly, so that an override may call `super()`.
     """
 
-    def plan(self, batch_size: BatchSize, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False) -> Plan:
+    def plan(
+        self,
+        batch_size: BatchSize,
+        shuffle: Any = None,
+        *,
+        epoch: int = 0,
+        drop_last: bool = False,
+        **unknown: NoReturn,
+    ) -> Plan:
         """Return the plan of an epoch: `plan[k].indices` are the sample indices of batch k.
 
         Raises `TypeError` if the source is not random access.
         """
+        self._check_keywords('plan', unknown, PLAN_KEYWORDS)
         self._check_random_access('plan')
         return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
 
     def batch_indices_iterator(
-        self, batch_size: BatchSize, shuffle: Any = None, *, epoch: int = 0, drop_last: bool = False
+        self,
+        batch_size: BatchSize,
+        shuffle: Any = None,
+        *,
+        epoch: int = 0,
+        drop_last: bool = False,
+        **unknown: NoReturn,
     ) -> Iterator[Any]:
         """Return an iterator over the sample indices of every batch.
 
         They are 1-D integer arrays; of a composite, tuples with the indices of its members;
         of a choice, `ChoiceBatch` tuples. Raises `TypeError` if the source is not random access.
         """
+        self._check_keywords('batch_indices_iterator', unknown, PLAN_KEYWORDS)
         self._check_random_access('batch_indices_iterator')
         return self._make_own_plan(Options.check(batch_size, shuffle, epoch, drop_last), ()).index_batches()
+
+    def _check_keywords(self, method: str, given: Mapping[str, Any], known: Sequence[str] = KEYWORDS) -> None:
+        """Raise `TypeError` for a keyword that a method does not take."""
+        check_keywords(f'{type(self).__name__}.{method}', given, known)
+
+    def _check_num_samples(self, kwargs: Mapping[str, Any]) -> None:
+        """Raise `TypeError` for a keyword of `num_samples` that `batch_iterator` does not take."""
+        if self._has_plan():  # or what it takes is up to users' code
+            self._check_keywords('num_samples', kwargs, KEYWORDS[1:])
 
     def _check_random_access(self, method: str) -> None:
         """Raise `TypeError` if a method needs random access that there is not."""
@@ -218,6 +273,7 @@ class IndexedDataSource(AbstractDataSource):
         return self._open_own(batch_size, kwargs, path) if own else super()._open(batch_size, kwargs, path)
 
     def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        self._check_keywords('batch_iterator', kwargs)
         options = Options.check(batch_size, **kwargs)
         return Stream(planned_feed(self, self._make_plan(options, path), options, path))
 
@@ -302,7 +358,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         is not random access.
         """
         self._check_random_access('samples_by_indices')
-        return self._samples('samples_by_indices', indices)
+        return self._samples('samples_by_indices', indices, ())
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by indices into the members' data.
@@ -311,10 +367,10 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         is not random access.
         """
         self._check_random_access('samples_by_indices_nomapping')
-        return self._samples('samples_by_indices_nomapping', indices)
+        return self._samples('samples_by_indices_nomapping', indices, ())
 
     @abc.abstractmethod
-    def _samples(self, method: str, indices: Any) -> Batch:
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         """Read samples with the given method of the members."""
 
     @abc.abstractmethod
@@ -331,6 +387,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         if all(member._has_plan() for member in self._members):
             return super()._open_own(batch_size, kwargs, path)
+        check_ranks(understood(kwargs.get('shuffle')), kwargs.get('shard'))
         return self._join_streams(batch_size, kwargs, path)
 
     def _check_random_access(self, method: str) -> None:
@@ -340,6 +397,15 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
                     f'{type(self).__name__}.{method} needs random access, '
                     f'but data source {number} ({type(member).__name__}) has none'
                 )
+
+
+def samples_of(member: AbstractDataSource, method: str, indices: Any, path: Path) -> Batch:
+    """Read samples of a member with the given method, by what users override, if they do."""
+    if isinstance(member, DerivedDataSource) and not overridden(member, method):
+        member._check_random_access(method)
+        return member._samples(method, indices, path)
+    batch: Batch = getattr(member, method)(indices)
+    return batch
 
 
 class MapDataSource(DerivedDataSource):
@@ -361,28 +427,35 @@ class MapDataSource(DerivedDataSource):
             raise TypeError(f'fn must be a function of the arrays of a batch, got {type(fn).__name__}')
         self.source = source
         self.fn = fn
-        self._rng = bool(rng)
+        hint = '; its generator is keyed by the seed and the epoch that batch_iterator is given: shuffle=42, epoch=3'
+        self._rng = check_flag('rng', rng, hint)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
+        self._check_num_samples(kwargs)
         return self.source.num_samples(**kwargs)
 
-    def _samples(self, method: str, indices: Any) -> Batch:
-        return self._apply(Request(0, 1, as_tree(indices)), getattr(self.source, method)(indices), ())
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
+        return self._apply(Request(0, 1, as_tree(indices)), samples_of(self.source, method, indices, path), path)
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
-        keywords = {'rng': request.generator(path)} if self._rng else {}
+        keywords = {'rng': request.generator(self._own_path(path))} if self._rng else {}
         return check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        return self.source._make_plan(options, self._below(path))
+        # The source is where it would be without the function: which samples are in a batch stays the same.
+        return self.source._make_plan(options, path)
 
-    def _below(self, path: Path) -> Path:
-        """Return the path of the source; a function without draws of its own needs no place."""
-        return (*path, 0) if self._rng else path
+    def _random_functions(self) -> int:
+        return self.source._random_functions() + self._rng
+
+    def _own_path(self, path: Path) -> Path:
+        """Return the path for the draws of the function, which shares its place with those below."""
+        below = self.source._random_functions()
+        return (*path, FUNCTION, below) if below else path
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         # What the function returns is handed on, not what it is given.
-        batches = self.source._fetch(request._replace(memory=None), self._below(path))
+        batches = self.source._fetch(request._replace(memory=None), path)
         if not self._rng:
             for batch in batches:
                 yield self._apply(request, batch, path)
@@ -390,23 +463,24 @@ class MapDataSource(DerivedDataSource):
             for single, batch in zip(request.split(), batches):
                 yield self._apply(single, batch, path)
 
+    def _follows_plan(self) -> bool:
+        return self._has_plan() or (not overridden(self, 'batch_iterator') and self.source._follows_plan())
+
+    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        if self._has_plan():
+            return super()._open_endless(batch_size, kwargs, path)
+        return self._map_stream(self.source._open_endless(batch_size, kwargs, path), batch_size, kwargs, path)
+
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        seed, epoch, shard = (_key_part(kwargs.get(name)) for name in ('shuffle', 'epoch', 'shard'))
+        return self._map_stream(self.source._open(batch_size, kwargs, path), batch_size, kwargs, path)
+
+    def _map_stream(self, stream: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+        """Return the batches of a stream with the function applied to them."""
+        seed, epoch, rank = given_key(kwargs)
+        planned = self._rng and self.source._follows_plan()
 
         def apply(number: int, batch: Batch) -> Batch:
-            return self._apply(Request(number, 1, (), epoch, seed, shard), batch, path)
+            request = stream.feed.request_of(number) if planned else None
+            return self._apply(request or Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        stream = self.source._open(batch_size, kwargs, self._below(path))
         return Stream(MappedFeed(stream, apply, given_facts(batch_size, kwargs)))
-
-
-def _key_part(value: Any) -> int:
-    """Return what a keyword adds to a key: a number, or the rank of a shard.
-
-    What else it may be is up to the members that understand it.
-    """
-    if isinstance(value, SeededShuffle):
-        value = value.seed
-    if isinstance(value, (tuple, list)) and value:
-        value = value[0]
-    return abs(int(value)) if is_integer(value) else 0

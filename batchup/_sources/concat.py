@@ -110,7 +110,9 @@ class ConcatDataSource(RandomAccessDataSource):
         include_indices: bool = False,
     ) -> None:
         if not isinstance(datasets, (list, tuple)):
-            raise TypeError(f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}')
+            raise TypeError(
+                f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}; write [a, b]'
+            )
         if not datasets:
             raise ValueError('a ConcatDataSource needs at least one data source')
         self.datasets = datasets

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import batch as nested
-from ..arguments import BatchSize, check_integer, member_sizes
+from ..arguments import BatchSize, check_flag, check_integer, member_sizes
 from ..batch import Batch
 from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
 from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
@@ -21,7 +21,7 @@ from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
 from ..stream import Stream
-from .base import AbstractDataSource, DerivedDataSource, planned_feed
+from .base import AbstractDataSource, DerivedDataSource, samples_of
 
 
 class _JoinedDataSource(DerivedDataSource):
@@ -29,7 +29,9 @@ class _JoinedDataSource(DerivedDataSource):
 
     def __init__(self, datasets: Sequence[AbstractDataSource]) -> None:
         if not isinstance(datasets, (list, tuple)):
-            raise TypeError(f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}')
+            raise TypeError(
+                f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}; write [a, b]'
+            )
         if not datasets:
             raise ValueError(f'a {type(self).__name__} needs at least one data source')
         super().__init__(datasets)
@@ -73,11 +75,11 @@ def _repeat_stream(
     """Return a stream that starts again whenever that of a member has ended."""
     if first.length == math.inf:
         return first
-    if not member._has_plan():
-        return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
-    options = Options.check(batch_size, **kwargs)
-    plan = repeat_plan(member._make_plan(options, path), lambda r: member._make_plan(options, round_path(path, r)))
-    return Stream(planned_feed(member, plan, options, path))
+    if member._has_plan() or (member._follows_plan() and not first.feed.sequential):
+        first.close()
+        return member._open_endless(batch_size, kwargs, path)
+    # Workers may have drawn from a sequential generator by now.
+    return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
 
 
 def _check_endless(members: Mapping[int, Plan | Stream]) -> None:
@@ -124,7 +126,8 @@ class CompositeDataSource(_JoinedDataSource):
     -----
     A member over one sampler starts again as with `repeats=-1`: a batch is filled across the
     end. Any other member, such as a composite, starts again with a new batch and in a new
-    order. A function or a user's source is called once more, with the same arguments.
+    order. A function or a user's source is called once more, with the same arguments. The source
+    of a pool starts again as its own source does, unless a sequential generator shuffles.
 
     Without random access, a member with batch sizes for members of its own is not cut.
 
@@ -150,8 +153,8 @@ class CompositeDataSource(_JoinedDataSource):
         stop: int | str = 'shortest',
     ) -> None:
         super().__init__(datasets)
-        self.flatten = flatten
-        self.trim = trim
+        self.flatten = check_flag('flatten', flatten)
+        self.trim = check_flag('trim', trim)
         self.stop = self._check_stop(stop)
 
     def _check_stop(self, stop: int | str) -> int | str:
@@ -170,6 +173,7 @@ class CompositeDataSource(_JoinedDataSource):
 
         The shortest or the longest is the one with the fewest or the most samples.
         """
+        self._check_num_samples(kwargs)
         if isinstance(self.stop, int):
             return self._members[self.stop].num_samples(**kwargs)
         samples = [member.num_samples(**kwargs) for member in self._members]
@@ -204,12 +208,13 @@ class CompositeDataSource(_JoinedDataSource):
     def _flatten(self, batch: Batch) -> Batch:
         return nested.flatten(batch) if self.flatten else batch
 
-    def _samples(self, method: str, indices: Any) -> Batch:
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         if not isinstance(indices, (list, tuple)) or len(indices) != len(self._members):
             got = f'{len(indices)} parts' if isinstance(indices, (list, tuple)) else type(indices).__name__
             raise ValueError(f'indices must be a list with a part for each of {len(self._members)} members, got {got}')
         join = self._flatten if isinstance(indices, SizedParts) else self._join
-        return join(tuple(getattr(member, method)(part) for member, part in zip(self._members, indices)))
+        pairs = enumerate(zip(self._members, indices))
+        return join(tuple(samples_of(member, method, part, (*path, k)) for k, (member, part) in pairs))
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
@@ -300,24 +305,25 @@ class ChoiceDataSource(_JoinedDataSource):
         stop: int | str = 'first',
     ) -> None:
         super().__init__(datasets)
-        self.stratified = stratified
+        self.stratified = check_flag('stratified', stratified)
         self.weights = check_weights(weights, len(self._members))
         self.stop = check_stop(stop)
-        if stratified and (weights is not None or self.stop != 'first'):
+        if self.stratified and (weights is not None or self.stop != 'first'):
             given = 'weights' if weights is not None else f'stop={stop!r}'
             raise ValueError(f'give either stratified=True, which uses every batch of every member once, or {given}')
 
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
+        self._check_num_samples(kwargs)
         return sum(member.num_samples(**kwargs) or 0 for member in self._members)
 
-    def _samples(self, method: str, indices: Any) -> Batch:
+    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         if not isinstance(indices, ChoiceBatch):
             raise TypeError(f'indices must be a ChoiceBatch(sample_indices, ds_index), got {type(indices).__name__}')
         if not 0 <= check_integer('ds_index', indices.ds_index) < len(self._members):
             raise IndexError(f'ds_index must be below {len(self._members)}, got {indices.ds_index}')
-        batch: Batch = getattr(self._members[indices.ds_index], method)(indices.sample_indices)
-        return batch
+        k = indices.ds_index
+        return samples_of(self._members[k], method, indices.sample_indices, (*path, k))
 
     def _chooser(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Chooser:
         if not self.stratified or all(length == math.inf for length in lengths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,17 +41,49 @@ class CallableDataSource(AbstractDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         if callable(self.num_samples_fn):
-            return check_count('the result of num_samples_fn', self.num_samples_fn(**kwargs))
+            return check_count('the result of num_samples_fn', _call('num_samples_fn', self.num_samples_fn, **kwargs))
         return self.num_samples_fn
 
     def batch_iterator(self, batch_size: int, **kwargs: Any) -> Stream:
         """Return a stream over the batches of an epoch; keywords go to the function."""
         batch_size = check_batch_size(batch_size)
-        batches = self.batch_iterator_fn(batch_size, **kwargs)
+        batches = _call('batch_iterator_fn', self.batch_iterator_fn, batch_size, **kwargs)
         length = count_batches(self.num_samples(**kwargs), batch_size, bool(kwargs.get('drop_last')))
         return as_stream(
             batches, f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})', batch_size, kwargs, length
         )
+
+
+def _call(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a user's function; if it cannot be called so, the error says how it is called.
+
+    An error that is raised inside the function stays what it is.
+    """
+    try:
+        return fn(*args, **kwargs)
+    except TypeError as error:
+        problem = _misfit(fn, args, kwargs)
+        if problem is None:
+            raise
+        form = 'fn(batch_size, **kwargs)' if args else 'fn(**kwargs)'
+        given = ', '.join([*map(repr, args), *(f'{key}={value!r}' for key, value in kwargs.items())])
+        raise TypeError(
+            f'{name} ({function_name(fn)}) is called as {form} with the keywords that are given to the method, '
+            f'here as fn({given}), which it does not take: {problem}'
+        ) from error
+
+
+def _misfit(fn: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | None:
+    """Return why a function cannot be called with some arguments; `None` if it can, or that is not known."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # some functions in C have none
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return error
+    return None
 
 
 class IteratorDataSource(AbstractDataSource):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arguments import check_integer, check_non_negative
+from ..arguments import check_integer
 from ..indices import IndexArray
 from ..rng import Purpose, SequentialRng, Shuffle, keyed_generator
 
@@ -18,11 +18,21 @@ def generator(shuffle: Any) -> SequentialRng | None:
     return given.rng if given.seed is None else keyed_generator(given.seed, Purpose.SPLIT)
 
 
-def check_samples(n: Any) -> int:
-    """Return a number of samples as an `int`; say what to write in place of data."""
-    if hasattr(n, '__len__') and not isinstance(n, (str, bytes)):
-        raise TypeError(f'n must be the number of samples, got {type(n).__name__}; write len(x) for data x')
-    return check_non_negative('n', n)
+def check_no_data(example: str, others: Sequence[Any], *numbers: Any) -> None:
+    """Raise `TypeError` if a split was given data; `example` is what to write.
+
+    Parameters
+    ----------
+    example : str
+        A call of the function.
+    others : sequence
+        What was given beyond the arguments that the function takes.
+    numbers : object
+        Arguments that are no arrays.
+    """
+    if others or any(hasattr(value, '__len__') and not isinstance(value, (str, bytes)) for value in numbers):
+        name = example.partition('(')[0]
+        raise TypeError(f'{name}() takes no data, and returns indices: write {example}, and read the data by them')
 
 
 def check_folds(n_splits: Any) -> int:

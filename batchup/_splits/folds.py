@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike
 from .._samplers.labels import Labels, number_labels
 from ..arguments import check_integer, check_non_negative
 from ..indices import IndexArray
-from .common import check_folds, check_samples, generator
+from .common import check_folds, check_no_data, generator
 from .grouped import check_groups
 from .stratified import check_counts
 
 Fold = tuple[IndexArray, IndexArray]
 
 
-def k_fold(n: int, n_splits: int = 5, *, shuffle: Any = None) -> list[Fold]:
+def k_fold(n: int, n_splits: int = 5, *others: NoReturn, shuffle: Any = None) -> list[Fold]:
     """Split samples into folds of about equal size, each of which is used for tests once.
 
     The folds are those of scikit-learn's `KFold`, in order and with a `RandomState`. See
@@ -52,7 +52,8 @@ def k_fold(n: int, n_splits: int = 5, *, shuffle: Any = None) -> list[Fold]:
     [0 1 4] [2 3]
     [0 1 2 3] [4]
     """
-    n, n_splits = check_samples(n), check_folds(n_splits)
+    check_no_data('k_fold(len(X), 5)', others, n, n_splits)
+    n, n_splits = check_non_negative('n', n), check_folds(n_splits)
     if n < n_splits:
         raise ValueError(f'n_splits must be at most the number of samples, {n}, got {n_splits}')
     order = np.arange(n)
@@ -64,7 +65,7 @@ def k_fold(n: int, n_splits: int = 5, *, shuffle: Any = None) -> list[Fold]:
     return _folds(fold_of, n_splits)
 
 
-def stratified_k_fold(y: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -> list[Fold]:
+def stratified_k_fold(y: ArrayLike, n_splits: int = 5, *others: NoReturn, shuffle: Any = None) -> list[Fold]:
     """Split samples into folds in which all labels are about equally frequent.
 
     The folds are those of scikit-learn's `StratifiedKFold`, in order and with a
@@ -93,6 +94,7 @@ def stratified_k_fold(y: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -
     [2 4] [0 1 3]
     [0 1 3] [2 4]
     """
+    check_no_data('stratified_k_fold(y, 5)', others, n_splits)
     labels, n_splits = number_labels('y', y), check_folds(n_splits)
     _check_any('y', labels)
     check_counts('y', labels, n_splits, 'folds')
@@ -111,7 +113,7 @@ def stratified_k_fold(y: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -
     return _folds(fold_of, n_splits)
 
 
-def group_k_fold(groups: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -> list[Fold]:
+def group_k_fold(groups: ArrayLike, n_splits: int = 5, *others: NoReturn, shuffle: Any = None) -> list[Fold]:
     """Split samples into folds that keep groups together.
 
     In order, the largest group goes to the smallest fold so far, and so on; shuffled, folds
@@ -141,6 +143,7 @@ def group_k_fold(groups: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -
     [2 3] [0 1]
     [0 1] [2 3]
     """
+    check_no_data('group_k_fold(groups, 5)', others, n_splits)
     labels, n_splits = number_labels('groups', groups), check_folds(n_splits)
     n_groups = len(labels.values)
     check_groups(n_groups, n_splits, 'folds')
@@ -156,7 +159,7 @@ def group_k_fold(groups: ArrayLike, n_splits: int = 5, *, shuffle: Any = None) -
 def time_series_split(
     n: int,
     n_splits: int = 5,
-    *,
+    *others: NoReturn,
     max_train_size: int | None = None,
     test_size: int | None = None,
     gap: int = 0,
@@ -195,7 +198,8 @@ def time_series_split(
     [0 1 2 3] [5]
     [0 1 2 3 4] [6]
     """
-    n, n_splits, gap = check_samples(n), check_folds(n_splits), check_non_negative('gap', gap)
+    check_no_data('time_series_split(len(X), 5)', others, n, n_splits)
+    n, n_splits, gap = check_non_negative('n', n), check_folds(n_splits), check_non_negative('gap', gap)
     size = n // (n_splits + 1) if test_size is None else _check_positive('test_size', test_size)
     most = n if max_train_size is None else _check_positive('max_train_size', max_train_size)
     first = n - n_splits * size

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._samplers.labels import number_labels
+from ..arguments import check_non_negative
 from ..indices import IndexArray
 from ..rng import SequentialRng
-from .common import check_samples, cut, generator
+from .common import check_no_data, cut, generator
 from .grouped import grouped_parts
 from .sizes import part_sizes, train_test_sizes
 from .stratified import stratified_parts
@@ -20,7 +21,7 @@ from .stratified import stratified_parts
 def split(
     n: int,
     sizes: Sequence[float | None],
-    *,
+    *others: NoReturn,
     shuffle: Any = 0,
     stratify: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -79,13 +80,14 @@ def split(
     >>> split(6, (0.5, 0.5), groups=['eve', 'bob', 'eve', 'ann', 'eve', 'bob'])
     (array([0, 2, 4]), array([1, 3, 5]))
     """
-    n = check_samples(n)
+    check_no_data('split(len(X), (0.8, 0.2))', others, n)
+    n = check_non_negative('n', n)
     return _parts(n, part_sizes(n, sizes), shuffle, stratify, groups)
 
 
 def train_test_split(
     n: int,
-    *,
+    *others: NoReturn,
     test_size: float | None = None,
     train_size: float | None = None,
     shuffle: Any = 0,
@@ -122,7 +124,8 @@ def train_test_split(
     >>> train_test_split(8, test_size=3, shuffle=42)
     (array([1, 0, 2, 6, 3]), array([5, 7, 4]))
     """
-    n = check_samples(n)
+    check_no_data('train_test_split(len(X), test_size=0.25)', others, n)
+    n = check_non_negative('n', n)
     n_train, n_test = train_test_sizes(n, test_size, train_size)
     rng = generator(shuffle)
     if rng is not None and stratify is None and groups is None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import is_integer
 from ..indices import IndexArray
+from .common import check_no_data
 from .sizes import is_fraction, part_sizes
 
 
-def time_split(times: ArrayLike, sizes: Sequence[float | None], *, gap: Any = 0) -> tuple[IndexArray, ...]:
+def time_split(
+    times: ArrayLike, sizes: Sequence[float | None], *others: NoReturn, gap: Any = 0
+) -> tuple[IndexArray, ...]:
     """Split samples into parts one after the other in time.
 
     Samples of equal time are always in the same part: a boundary among them moves to the
@@ -59,6 +62,7 @@ def time_split(times: ArrayLike, sizes: Sequence[float | None], *, gap: Any = 0)
     >>> time_split(days, (0.75, 0.25), gap=np.timedelta64(32, 'D'))
     (array([0, 1]), array([3]))
     """
+    check_no_data('time_split(times, (0.8, 0.2))', others)
     moments = _check_times(times)
     gap = _check_gap(gap, moments)
     counts = part_sizes(len(moments), sizes)
