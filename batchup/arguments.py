@@ -34,6 +34,19 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, (*six.integer_types, np.integer)) and not isinstance(value, bool)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return a flag as a `bool`; NumPy's booleans are booleans, numbers are not.
+
+    >>> check_flag('drop_last', 1)
+    Traceback (most recent call last):
+        ...
+    TypeError: drop_last must be True or False, got 1 (int)
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f'{name} must be True or False, got {value!r} ({type(value).__name__})')
+    return bool(value)
+
+
 def check_non_negative(name: str, value: Any) -> int:
     """Return an integer of 0 or more as an `int`."""
     number = check_integer(name, value)

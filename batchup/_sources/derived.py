@@ -105,7 +105,9 @@ class CompositeDataSource(_JoinedDataSource):
     datasets : list or tuple of data sources
         The members.
     flatten : bool
-        Whether batches are flat tuples; otherwise they are nested as the members are.
+        Whether the batches of the members are joined to one tuple. What is within them stays
+        as it is: a member that was made with `flatten=False` gives tuples. Otherwise, the batch
+        of each member is a part of the batch.
     trim : bool
         Whether the parts of a batch are cut to the length of the shortest. Where members have
         batch sizes of their own, they are cut in proportion to these, rounded up.
@@ -202,7 +204,7 @@ class CompositeDataSource(_JoinedDataSource):
         return self._flatten(nested.trim_parts(parts, sizes) if self.trim else parts)
 
     def _flatten(self, batch: Batch) -> Batch:
-        return nested.flatten(batch) if self.flatten else batch
+        return nested.join(batch) if self.flatten else batch
 
     def _samples(self, method: str, indices: Any) -> Batch:
         if not isinstance(indices, (list, tuple)) or len(indices) != len(self._members):
