@@ -109,11 +109,13 @@ def row_counts(batch: Iterable[Any]) -> list[int]:
     """
     counts: list[int] = []
     for part in batch:
-        # Most parts are arrays: these are counted at once.
-        if isinstance(part, np.ndarray) and part.ndim:
-            counts.append(len(part))
-        else:
-            counts += [count for count in map(row_count, leaves(part)) if count is not None]
+        if isinstance(part, np.ndarray):  # as most parts are
+            if part.ndim:
+                counts.append(len(part))
+        elif (within := parts_of(part)) is not None:
+            counts += row_counts(within)
+        elif (count := row_count(part)) is not None:
+            counts.append(count)
     return counts
 
 
@@ -132,8 +134,8 @@ def trim(batch: Any) -> Any:
     >>> trim(([1, 2, 3], ([4, 5],)))
     ([1, 2], ([4, 5],))
     """
-    counts = set(row_counts(batch))
-    return head(batch, min(counts)) if len(counts) > 1 else batch
+    counts = row_counts(batch)
+    return head(batch, min(counts)) if _differ(counts) else batch
 
 
 def trim_parts(parts: Batch, sizes: Sequence[BatchSize]) -> Batch:
@@ -187,13 +189,32 @@ def check_lengths(made: Batch, given: Batch, fn: Callable[..., Any]) -> None:
     All have one length, or only such lengths as the arrays that the function was given: the
     parts of a batch may differ by themselves, if members have batch sizes of their own.
     """
+    if _plainly_equal(made):
+        return
     counts = row_counts(made)
-    if counts[1:] != counts[:-1] and not set(counts) <= set(row_counts(given)):
+    if _differ(counts) and not set(counts) <= set(row_counts(given)):
         raise ValueError(
             f'the mapped function {function_name(fn)} returned arrays of lengths {_listing(counts)} for arrays of '
             f'lengths {_listing(row_counts(given))}, so that rows no longer belong together; choose the same rows of '
             'every array, or if this is meant, write map(fn, same_length=False)'
         )
+
+
+def _plainly_equal(batch: Batch) -> bool:
+    """Say whether a batch is seen at once to have arrays of one length, as most batches do."""
+    length = None
+    for part in batch:
+        if type(part) is not np.ndarray or not part.ndim:
+            return False
+        if length is None:
+            length = len(part)
+        elif len(part) != length:
+            return False
+    return True
+
+
+def _differ(counts: list[int]) -> bool:
+    return counts[1:] != counts[:-1]
 
 
 def _listing(counts: Sequence[int]) -> str:

@@ -73,6 +73,7 @@ def batch_map_concat(
         or `out` cannot hold them. Errors that come of a batch, also those of `func`, have a
         note that says which batch it was.
 
+    >>> import numpy as np
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
     (array([0, 2, 4, 0, 2]),)
     """
@@ -123,6 +124,7 @@ def batch_map_mean(
         If `func` returns anything else, or `None` for some batches only. Errors have notes as
         those of `batch_map_concat`.
 
+    >>> import numpy as np
     >>> (mean,) = batch_map_mean(np.sum, [(np.arange(3),), (np.arange(2),)])
     >>> float(mean)
     0.8

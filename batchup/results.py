@@ -219,7 +219,7 @@ def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
             kinds = [(f'rank {_rank(parts[0])}', one.dtype), (f'rank {_rank(part)}', other.dtype)]
             check_kinds(f'array {number}', *kinds)
     likes = [concatenate([array[:0] for array in column]) for column in zip(*parts)]
-    return tuple(np.empty_like(like, shape=(samples, *like.shape[1:])) for like in likes)
+    return tuple(np.empty_like(like, order='C', shape=(samples, *like.shape[1:])) for like in likes)
 
 
 def concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

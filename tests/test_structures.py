@@ -5,6 +5,8 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchup.batch import head, row_counts
 from batchup.data_source import CompositeDataSource, merge
@@ -87,6 +89,33 @@ def test_structures_come_from_pools(pool, name):  # noqa: F811
     source = in_a_part(name, numbers(30))
     pooled = pool.parallel_data_source(source).batch_iterator(4)
     assert [str(batch) for batch in pooled] == [str(batch) for batch in source.batch_iterator(4)]
+
+
+# Trees of arrays and other values, as functions that build them of the array of a batch.
+LEAVES = st.sampled_from(
+    [lambda x: x, lambda x: x.tolist(), lambda x: 'abc', lambda x: None, lambda x: x[:, None] * [1, 2]]
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(lambda parts: lambda x: tuple(part(x) for part in parts), st.lists(inner, max_size=3)),
+        st.builds(lambda parts: lambda x: [x, *(part(x) for part in parts)], st.lists(inner, max_size=3)),
+        st.builds(lambda parts: lambda x: {k: part(x) for k, part in enumerate(parts)}, st.lists(inner, max_size=3)),
+        st.builds(lambda left, right: lambda x: Pair(left(x), right(x)), inner, inner),
+    ),
+)
+
+
+@given(TREES, st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.sampled_from([numbers, PlainSource]))
+def test_any_structure_is_counted_cut_and_joined(build, n, few, count, kind):
+    source = kind(8).map(lambda x: (build(x), x))
+    batches = CompositeDataSource([source, numbers(8).map(lambda x: (x[:few],))]).batch_iterator(n)
+    for number, batch in enumerate(batches):
+        x = np.arange(number * n, min(8, (number + 1) * n))[:few]
+        assert str(batch) == str((build(x), x, x))
+    shared = numbers(8).map(lambda x: (build(x), x))
+    sums = [shared.batch_map_mean(lambda part, x: x.sum(), n, shard=(k, count)) for k in range(count)]
+    assert merge(sums) == (3.5,)
 
 
 @pytest.mark.parametrize('kind', [dict, OrderedDict, UserDict, lambda pairs: defaultdict(list, pairs)])

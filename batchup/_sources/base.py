@@ -258,7 +258,8 @@ def read_batches(source: AbstractDataSource, request: Request, path: Path) -> It
     batches = source._fetch(request, path)
     if request.padding is None:
         return batches
-    return (_with_padding(batch, real_rows(request)) for batch in batches)
+    real = real_rows(request)
+    return (_with_padding(batch, real) for batch in batches)
 
 
 def _with_padding(batch: Batch, real: NDArray[np.bool_]) -> Batch:
@@ -269,7 +270,7 @@ def _with_padding(batch: Batch, real: NDArray[np.bool_]) -> Batch:
             f"uneven='pad' cannot tell which rows are padding: a mapped function has made a batch of {count} rows "
             f"of one of {len(real)}; keep the number of rows, or use uneven='share'"
         )
-    return (*batch, real)
+    return (*batch, real.copy())
 
 
 class _NotGiven:
