@@ -146,9 +146,12 @@ def trim_parts(parts: Batch, sizes: Sequence[BatchSize]) -> Batch:
     >>> trim_parts((([1, 2],), ([3, 4, 5, 6, 7, 8],)), (4, 8))
     (([1, 2],), ([3, 4, 5, 6],))
     """
-    sized = [(min(row_counts(part), default=size), size) for part, size in zip(parts, sizes) if isinstance(size, int)]
+    counts = [row_counts(part) for part in parts]
+    sized = [(min(own, default=size), size) for own, size in zip(counts, sizes) if isinstance(size, int)]
+    lengths = [proportion(size, sized) if isinstance(size, int) else None for size in sizes]
     return tuple(
-        head(part, proportion(size, sized)) if isinstance(size, int) else part for part, size in zip(parts, sizes)
+        part if length is None or max(own, default=0) <= length else head(part, length)
+        for part, own, length in zip(parts, counts, lengths)
     )
 
 

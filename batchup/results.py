@@ -238,10 +238,11 @@ def check_kinds(what: str, one: tuple[str, np.dtype[Any]], other: tuple[str, np.
     (first, dtype), (second, other_dtype) = one, other
     kinds = {dtype.kind, other_dtype.kind}
     fit = len(kinds) == 1 or 'O' in kinds or kinds <= set('biufc')
-    try:
-        np.promote_types(dtype, other_dtype)
-    except TypeError:
-        fit = False
+    if kinds == {'V'}:
+        try:
+            np.promote_types(dtype, other_dtype)
+        except TypeError:  # they have other fields
+            fit = False
     if not fit:
         raise TypeError(
             f'func must return values of one kind, but {what} has dtype {dtype} for {first} '

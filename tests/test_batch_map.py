@@ -46,7 +46,8 @@ def test_concat_refuses_another_shape_at_its_batch():
 
 
 def test_concat_refuses_another_kind_of_values_at_its_batch():
-    for one, other in itertools.permutations([Y, Y.astype('M8[s]'), Y.astype(str), np.zeros(11, [('a', int)])], 2):
+    kinds = [Y, Y.astype('M8[s]'), Y.astype(str), np.zeros(11, [('a', int)]), np.zeros(11, [('b', int)])]
+    for one, other in itertools.permutations(kinds, 2):
         with pytest.raises(
             TypeError, match=r'values of one kind, but array 0 has dtype .* for batch 0 and .* for batch 1'
         ):

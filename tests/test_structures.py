@@ -72,6 +72,25 @@ def test_arrays_are_cut_in_proportion_through_structures(name, kind):
     assert lengths == [({4}, 12)] * 3 + [({2}, 6)]
 
 
+@kinds
+def test_rows_that_functions_leave_out_are_left_out_in_proportion(kind):
+    source = CompositeDataSource([in_a_part('dict', kind(12).map(lambda x: (x[x > 2],))), kind(99)])
+    for batches in (source.batch_iterator((4, 12)), source.batch_iterator((4, 12), shard=(0, 1))):
+        assert [row_counts(batch) for batch in batches] == [[1, 1, 1, 3], [4, 4, 4, 12], [4, 4, 4, 12]]
+
+
+def test_parts_read_by_index_are_cut_in_proportion():
+    source = CompositeDataSource([numbers(12).map(lambda x: (x[x > 2],)), CompositeDataSource([numbers(99)] * 2)])
+    read = (source.samples_by_indices(indices) for indices in source.batch_indices_iterator((4, (8, 12))))
+    assert_same_batches(read, source.batch_iterator((4, (8, 12))))
+
+
+def test_ranks_without_a_part_are_not_cut():
+    source = CompositeDataSource([numbers(6), numbers(99)])
+    lengths = [[row_counts(batch) for batch in source.batch_iterator((2, 6), shard=(k, 3))] for k in range(3)]
+    assert lengths == [[[0, 2]] * 3, [[1, 2]] * 3, [[1, 2]] * 3]
+
+
 @structured
 def test_parts_of_ranks_are_those_of_the_batch(name):
     parts = [
