@@ -7,17 +7,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .arguments import check_flag, check_non_negative, is_integer
+from .arguments import check_flag, check_non_negative
 from .bars import make_bar
-from .batch import batch_length
-from .indices import IndexArray, as_array
-from .outputs import Outputs
-from .results import Part, Sums, divide
+from .errors import add_note
+from .gathered import Added, Gathered, Kept, Written
 from .stream import Stream
-from .trail import Rows, Trail
+from .trail import Trail
 
 BatchFunction = Callable[..., Any]
 Progress = Callable[..., Iterable[Any]]
@@ -70,22 +65,24 @@ def batch_map_concat(
     Raises
     ------
     ValueError
-        If the batches are endless and `n_batches` is not given, or results do not fit into
-        `out`, or there are not as many rows as samples where that matters.
+        If the batches are endless and `n_batches` is not given, or the shape of a row differs
+        between batches, or results do not fit into `out`, or there are not as many rows as
+        samples where that matters.
     TypeError
-        If `func` returns anything else, or `out` cannot hold it.
+        If `func` returns anything else, or values of another kind than for earlier batches,
+        or `out` cannot hold them. Errors that come of a batch, also those of `func`, have a
+        note that says which batch it was.
 
+    >>> import numpy as np
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
     (array([0, 2, 4, 0, 2]),)
     """
     check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
     _check_batches(batch_iter)
     trail = _trail(batch_iter, check_flag('part', part), out)
-    batches = _limited(batch_iter, progress_iter_func, n_batches, progress, trail)
-    results = (_check_arrays(func(*_arguments(prepend_args, batch))) for batch in batches)
-    if out is not None:
-        return _write(results, Outputs(out, None if trail is None else trail.n_places), trail)
-    return _concatenate(list(results)) if trail is None else _make_part(results, trail)
+    gathered = Kept(trail) if out is None else Written(trail, out)
+    _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
+    return gathered.finish()
 
 
 def batch_map_mean(
@@ -106,7 +103,7 @@ def batch_map_mean(
     func : callable
         `func(*prepend_args, *batch)` returns the sum over the samples of the batch: an
         array, a number, or a tuple or list of them. With `sum_axis`, it returns values for
-        each sample.
+        each sample. It may return `None` for every batch, as a function that trains does.
     sum_axis : int or tuple of ints, optional
         The axis of the results to sum over, where `func` returns values for each sample.
     batch_iter, progress_iter_func, n_batches, prepend_args, progress
@@ -116,8 +113,9 @@ def batch_map_mean(
 
     Returns
     -------
-    tuple
-        The totals divided by the number of samples, accumulated in float64. With `part`,
+    tuple or None
+        The totals divided by the number of samples, accumulated in float64; `None` if every
+        call returned `None`. A batch has as many samples as its first array. With `part`,
         `Sums`, even if there are no samples.
 
     Raises
@@ -125,31 +123,19 @@ def batch_map_mean(
     ValueError
         If there are no samples, or the batches are endless and `n_batches` is not given.
     TypeError
-        If `func` returns anything else.
+        If `func` returns anything else, or `None` for some batches only. Errors have notes as
+        those of `batch_map_concat`.
 
+    >>> import numpy as np
     >>> (mean,) = batch_map_mean(np.sum, [(np.arange(3),), (np.arange(2),)])
     >>> float(mean)
     0.8
     """
     check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
     _check_batches(batch_iter)
-    trail = _trail(batch_iter, check_flag('part', part))
-    totals: list[NDArray[Any]] = []
-    samples = 0
-    for batch in _limited(batch_iter, progress_iter_func, n_batches, progress, trail):
-        values = _listed(func(*_arguments(prepend_args, batch)))
-        if trail is None:
-            count = batch_length(batch)
-        else:
-            rows = trail.next_rows()
-            count = len(rows.places)
-            if not count:
-                continue  # some functions give no zero for a batch that this rank has no part of
-            values = values if sum_axis is None else [rows.without_padding(value, sum_axis) for value in values]
-        sums = [_as_sum(value, sum_axis) for value in values]
-        totals = [total + term for total, term in zip(totals, sums)] if _fits(totals, sums) else sums
-        samples += count
-    return divide(totals, samples) if trail is None else Sums(tuple(totals), samples, trail.run())
+    gathered = Added(_trail(batch_iter, check_flag('part', part)), sum_axis)
+    _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
+    return gathered.finish()
 
 
 def check_gathering(func: Any, progress_iter_func: Any, n_batches: Any, prepend_args: Any, progress: Any) -> None:
@@ -186,52 +172,29 @@ def _trail(batches: Iterable[Any], part: bool, out: Any = None) -> Trail | None:
     return None
 
 
-def _concatenate(results: Sequence[Sequence[Any] | None]) -> tuple[Any, ...] | None:
-    """Put the results of all batches together."""
-    if not results:
-        return ()
-    if all(result is None for result in results):
-        return None
-    _check_counts([0 if result is None else len(result) for result in results])
-    return tuple(np.concatenate(column) for column in zip(*results))
+def _go_through(
+    func: BatchFunction,
+    batches: Iterable[Any],
+    progress_iter_func: Progress | None,
+    n_batches: int | None,
+    prepend_args: Sequence[Any] | None,
+    progress: bool,
+    gathered: Gathered,
+) -> None:
+    """Apply a function to every batch; an error says at which batch it was."""
+    first = batches.position if isinstance(batches, Stream) else 0
+    limited = _limited(batches, progress_iter_func, n_batches, progress, gathered.trail)
+    for number, batch in enumerate(limited, first):
+        try:
+            gathered.add(number, batch, func(*_arguments(prepend_args, batch)))
+        except Exception as error:
+            add_note(error, _describe(batches, number))
+            raise
 
 
-def _make_part(results: Iterable[Sequence[Any] | None], trail: Trail) -> Part | None:
-    """Put the results of one rank together.
-
-    What a function makes of batches that have no samples of this rank does not count: its
-    dtype or shape may be another.
-    """
-    kept: list[Sequence[Any] | None] = []
-    empty: list[Sequence[Any]] = []
-    indices: list[IndexArray] = [np.empty(0, np.intp)]
-    for result in results:
-        rows = trail.next_rows()
-        if len(rows.places):
-            kept.append(None if result is None else rows.of_results(result))
-            indices.append(as_array(rows.places))
-        elif result is not None:
-            empty.append([value[:0] for value in result])
-    arrays = _concatenate(kept or empty[:1])
-    return None if arrays is None else Part(arrays, np.concatenate(indices), trail.run())
-
-
-def _write(results: Iterable[Sequence[Any] | None], outputs: Outputs, trail: Trail | None) -> tuple[Any, ...]:
-    """Write the results of all batches into arrays, and let go of each."""
-    written = 0
-    for result in results:
-        n_rows = len(result[0]) if result else 0
-        rows = Rows(range(written, written + n_rows)) if trail is None else trail.next_rows()
-        if result is None and (trail is None or len(rows.places)):
-            raise TypeError('func must return arrays to write into out, got None')
-        if result is not None and len(rows.places):
-            values = rows.of_results(result)
-            outputs.check(values, 'what func returned')
-            outputs.write(rows.places, values)
-            written += len(rows.places)
-            del values
-        del result
-    return outputs.arrays
+def _describe(batches: Iterable[Any], number: int) -> str:
+    """Say which batch it was, for a note on an error."""
+    return batches.feed.describe_batch(number) if isinstance(batches, Stream) else f'in batch {number}'
 
 
 def _limited(
@@ -270,59 +233,3 @@ def _arguments(prepend_args: Sequence[Any] | None, batch: Any) -> tuple[Any, ...
     if not isinstance(batch, (tuple, list)):
         raise TypeError(f'a batch must be a tuple or list of arrays, got {type(batch).__name__}')
     return (*(prepend_args or ()), *batch)
-
-
-def _listed(result: Any) -> Sequence[Any]:
-    return result if isinstance(result, (tuple, list)) else (result,)
-
-
-def _check_arrays(result: Any) -> Sequence[Any] | None:
-    """Return the result of a function as a sequence of arrays, or `None`."""
-    if result is None:
-        return None
-    for value in _listed(result):
-        if not getattr(value, 'shape', ()):
-            raise TypeError(
-                'func must return an array with a value for each sample, or a tuple or list of such arrays, '
-                f'or None; got {value!r} ({type(value).__name__})'
-            )
-    return _listed(result)
-
-
-def _check_counts(counts: Sequence[int]) -> None:
-    """Raise `TypeError` unless the function returned equally many arrays for every batch."""
-    for number, count in enumerate(counts):
-        if count != counts[0]:
-            raise TypeError(
-                f'func must return equally many arrays for every batch, got {counts[0]} for batch 0 '
-                f'and {count} for batch {number}'
-            )
-
-
-def _as_sum(value: Any, sum_axis: int | tuple[int, ...] | None) -> NDArray[Any]:
-    """Return the sum that a function gave for a batch, in float64 (complex: complex128)."""
-    array = np.asarray(float(value) if is_integer(value) else value)
-    if array.dtype.kind not in 'biufc':
-        raise TypeError(
-            'func must return sums: a number, an array, or a tuple or list of them; '
-            f'got {value!r} ({type(value).__name__})'
-        )
-    dtype = np.result_type(array.dtype, np.float64) if array.dtype.kind in 'fc' else np.dtype(np.float64)
-    total: NDArray[Any] = array.astype(dtype) if sum_axis is None else array.sum(axis=sum_axis, dtype=dtype)
-    return total
-
-
-def _fits(totals: Sequence[NDArray[Any]], sums: Sequence[NDArray[Any]]) -> bool:
-    """Say whether sums are to be added to totals: not for the first batch.
-
-    Raises `ValueError` if their shapes differ, which means that they are no sums.
-    """
-    if not totals:
-        return False
-    shapes, new_shapes = [total.shape for total in totals], [part.shape for part in sums]
-    if shapes != new_shapes:
-        raise ValueError(
-            f'func returned sums of shapes {new_shapes} after {shapes} for earlier batches; '
-            'if it returns a value for each sample, pass sum_axis=0'
-        )
-    return True

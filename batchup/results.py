@@ -119,7 +119,7 @@ def merge(parts: Iterable[Part | Sums | None], out: Any = None) -> tuple[Any, ..
     tuple of arrays or None
         Of parts, the rows of all ranks in the order of their `indices`: whatever the shuffle,
         those that `batch_map_concat` gives in order. `None` if every rank returned `None`.
-        Of sums, the means over the samples of all ranks.
+        Of sums, the means over the samples of all ranks; `None` in the same way.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def merge(parts: Iterable[Part | Sums | None], out: Any = None) -> tuple[Any, ..
     given = list(parts)
     kind = Sums if any(isinstance(part, Sums) for part in given) else Part
     for number, part in enumerate(given):
-        if not isinstance(part, kind) and (part is not None or kind is Sums):
+        if not isinstance(part, kind) and part is not None:
             raise TypeError(
                 f'parts must be what batch_map_concat or batch_map_mean returns with shard=, from a source with random '
                 f'access: part {number} is a {type(part).__name__}'
@@ -148,17 +148,22 @@ def merge(parts: Iterable[Part | Sums | None], out: Any = None) -> tuple[Any, ..
         return _merge_rows(cast('list[Part | None]', given), out)
     if out is not None:
         raise TypeError('out= is for the rows of batch_map_concat, not for the means of batch_map_mean')
-    return _merge_sums(cast('list[Sums]', given))
+    return _merge_sums(cast('list[Sums | None]', given))
 
 
-def _merge_sums(parts: list[Sums]) -> tuple[Any, ...]:
+def _merge_sums(given: list[Sums | None]) -> tuple[Any, ...] | None:
+    parts = [part for part in given if part is not None]
+    filled = sorted((part for part in parts if part.totals), key=_rank)
+    if len(parts) < len(given):
+        if filled:
+            raise TypeError(f'func returned sums in rank {_rank(filled[0])}, but None in another one')
+        return None
     check_runs([part.run for part in parts])
-    parts = sorted((part for part in parts if part.count), key=_rank)
-    shapes = [[np.shape(total) for total in part.totals] for part in parts]
-    for part, own in zip(parts, shapes):
+    shapes = [[np.shape(total) for total in part.totals] for part in filled]
+    for part, own in zip(filled, shapes):
         if own != shapes[0]:
-            raise TypeError(f'rank {_rank(part)} has sums of shapes {own}, rank {_rank(parts[0])} of {shapes[0]}')
-    totals = [sum(column[1:], column[0]) for column in zip(*(part.totals for part in parts))]
+            raise TypeError(f'rank {_rank(part)} has sums of shapes {own}, rank {_rank(filled[0])} of {shapes[0]}')
+    totals = [sum(column[1:], column[0]) for column in zip(*(part.totals for part in filled))]
     return divide(totals, sum(part.count for part in parts))
 
 
@@ -183,7 +188,7 @@ def _merge_rows(given: list[Part | None], out: Any) -> tuple[Any, ...] | None:
             return ()
     outputs = Outputs(out, samples)
     for part in filled if samples else ():
-        outputs.check(part, f'the part of rank {_rank(part)}')
+        outputs.fitted(part, f'the part of rank {_rank(part)}')
     for part, own in zip(filled, rows):
         outputs.write(own, part)
     return outputs.arrays
@@ -210,8 +215,39 @@ def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
             raise TypeError(
                 f'the part of rank {_rank(part)} has rows of shapes {own}, that of rank {_rank(parts[0])} {shapes[0]}'
             )
-    dtypes = [np.concatenate([array[:0] for array in column]).dtype for column in zip(*parts)]
-    return tuple(np.empty((samples, *shape), dtype) for shape, dtype in zip(shapes[0], dtypes))
+        for number, (one, other) in enumerate(zip(parts[0], part)):
+            kinds = [(f'rank {_rank(parts[0])}', one.dtype), (f'rank {_rank(part)}', other.dtype)]
+            check_kinds(f'array {number}', *kinds)
+    likes = [concatenate([array[:0] for array in column]) for column in zip(*parts)]
+    return tuple(np.empty_like(like, order='C', shape=(samples, *like.shape[1:])) for like in likes)
+
+
+def concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Put arrays one after the other, masked ones with their masks; those without rows have no say, if others have."""
+    filled = [array for array in arrays if len(array)] or arrays
+    masked = any(isinstance(array, np.ma.MaskedArray) for array in filled)
+    joined: NDArray[Any] = np.ma.concatenate(filled) if masked else np.concatenate(filled)  # type: ignore[no-untyped-call]
+    return joined
+
+
+def check_kinds(what: str, one: tuple[str, np.dtype[Any]], other: tuple[str, np.dtype[Any]]) -> None:
+    """Raise `TypeError` if values of two origins, each given with its dtype, cannot be in one array as they are.
+
+    Numbers can be put together with numbers, and anything with objects.
+    """
+    (first, dtype), (second, other_dtype) = one, other
+    kinds = {dtype.kind, other_dtype.kind}
+    fit = len(kinds) == 1 or 'O' in kinds or kinds <= set('biufc')
+    if kinds == {'V'}:
+        try:
+            np.promote_types(dtype, other_dtype)
+        except TypeError:  # they have other fields
+            fit = False
+    if not fit:
+        raise TypeError(
+            f'func must return values of one kind, but {what} has dtype {dtype} for {first} '
+            f'and {other_dtype} for {second}'
+        )
 
 
 def check_runs(runs: Sequence[Run]) -> None:

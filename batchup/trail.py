@@ -31,6 +31,11 @@ class Rows(NamedTuple):
     places: Leaf
     real: Any = slice(None)
 
+    @property
+    def padding(self) -> int:
+        """How many rows are no samples."""
+        return 0 if isinstance(self.real, slice) else len(self.real) - len(self.places)
+
     def of_results(self, values: Sequence[Any]) -> list[Any]:
         """Return the rows of samples from what a function returned; `ValueError` if they are not as many."""
         rows = [value[self.real] for value in values]

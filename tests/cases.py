@@ -92,7 +92,7 @@ def call_batches(batch_size: int, **kwargs: Any) -> Iterator[Any]:
 
 def jitter(*batch: Any, rng: np.random.Generator) -> tuple[Any, ...]:
     """Append random numbers to a batch."""
-    return (*batch, rng.normal(size=3))
+    return (*batch, rng.normal(size=len(batch[0])))
 
 
 def keep(*batch: Any) -> tuple[Any, ...]:

@@ -263,7 +263,7 @@ def system_exit() -> BaseException:
 
 def by_worker(*batch: Any) -> tuple[Any, ...]:
     """Append to a batch which worker has made it."""
-    return (*batch, np.array(this_worker(0.002)))
+    return (*batch, this_worker(0.002))
 
 
 def nap(*batch: Any) -> tuple[Any, ...]:
@@ -331,7 +331,7 @@ def huge_after_the_first(x: Any) -> tuple[Any, ...]:
     return x, np.full(1 if x[0] == 0 else 500_000, x[0])
 
 
-# What mapped functions may return, besides arrays.
+# What mapped functions may return, besides arrays; their lengths may differ with `same_length=False`.
 RESULTS: dict[str, Callable[..., tuple[Any, ...]]] = {
     function.__name__: function
     for function in (

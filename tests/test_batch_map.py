@@ -1,6 +1,7 @@
 """Gathering results of a function over batches."""
 
 import fcntl
+import functools
 import itertools
 import os
 import pty
@@ -14,6 +15,8 @@ import pytest
 
 from batchup.batch_map import batch_map_concat, batch_map_mean
 from batchup.data_source import ArrayDataSource, CompositeDataSource, IteratorDataSource
+
+from .cases import FailsOnce
 
 X = np.random.RandomState(0).rand(11, 3)
 Y = np.arange(11)
@@ -31,6 +34,49 @@ def test_concat_of_several_arrays(kind):
     assert isinstance(results, tuple)
     np.testing.assert_array_equal(results[0], Y)
     np.testing.assert_array_equal(results[1], X[:, 0])
+
+
+def test_concat_refuses_another_shape_at_its_batch():
+    calls = []
+    with pytest.raises(
+        ValueError, match=r'rows of array 1 have shape \(3,\) for batch 1 and \(2,\) for batch 3'
+    ) as error:
+        SOURCE.batch_map_concat(lambda x, y: calls.append(1) or (y, [x[:0], x, x, x[:, :2]][y[0] // 2]), 2)
+    assert (len(calls), error.value.__notes__) == (4, ['in batch 3 of epoch 0, with indices range(6, 8)'])
+
+
+def test_concat_refuses_another_kind_of_values_at_its_batch():
+    kinds = [Y, Y.astype('M8[s]'), Y.astype(str), np.zeros(11, [('a', int)]), np.zeros(11, [('b', int)])]
+    for one, other in itertools.permutations(kinds, 2):
+        with pytest.raises(
+            TypeError, match=r'values of one kind, but array 0 has dtype .* for batch 0 and .* for batch 1'
+        ):
+            SOURCE.batch_map_concat(lambda x, y, one=one, other=other: [one, other, one][y[0] // 4][y], 4)
+
+
+def test_concat_puts_numbers_of_all_kinds_together():
+    kinds = iter([bool, np.int8, np.float32])
+    (result,) = SOURCE.batch_map_concat(lambda x, y: (y % 2).astype(next(kinds)), 4)
+    assert (result.dtype, result.tolist()) == (np.float32, (Y % 2).tolist())
+
+
+def test_batches_without_rows_change_no_dtype():
+    (result,) = SOURCE.batch_map_concat(lambda x, y: np.array([str(k) for k in y if k > 5]), 4)
+    assert result.tolist() == ['6', '7', '8', '9', '10']
+
+
+def test_concat_keeps_masks():
+    (result,) = SOURCE.batch_map_concat(lambda x, y: np.ma.masked_array(y, y % 3 == 0), 4)
+    assert result.tolist() == [None if k % 3 == 0 else k for k in range(11)]
+
+
+def test_results_are_converted_when_they_come():
+    torch, calls = pytest.importorskip('torch'), []
+    with pytest.raises(RuntimeError, match='requires grad') as error:
+        SOURCE.batch_map_concat(lambda x, y: calls.append(1) or torch.zeros(len(y), requires_grad=True), 4)
+    assert (len(calls), error.value.__notes__[0][:10]) == (1, 'in batch 0')
+    (result,) = SOURCE.batch_map_concat(lambda x, y: torch.from_numpy(y) * 2, 4)
+    np.testing.assert_array_equal(result, Y * 2)
 
 
 def test_concat_keeps_batches_that_are_returned_as_they_are():
@@ -96,10 +142,22 @@ def test_mean_refuses_values_of_samples_without_sum_axis():
         SOURCE.batch_map_mean(lambda x, y: y, 4)
 
 
-@pytest.mark.parametrize('result', [None, 'abc', {}, [None]])
+@pytest.mark.parametrize('result', ['abc', {}, [None], np.ma.masked, np.ma.masked_array([1, 2], [0, 1])])
 def test_mean_refuses_what_is_no_sum(result):
     with pytest.raises(TypeError, match='func must return sums'):
         SOURCE.batch_map_mean(lambda x, y: result, 4)
+
+
+def test_mean_of_nothing():
+    assert SOURCE.batch_map_mean(lambda x, y: None, 4) is None
+    assert SOURCE.batch_map_mean(lambda x, y: None, 4, sum_axis=0) is None
+    assert batch_map_mean(lambda x: None, [({'name': 'no array'},)]) is None
+
+
+def test_mean_refuses_none_for_some_batches():
+    for results, none, some in (([None, 3], 0, 1), ([3, 3, None], 2, 0)):
+        with pytest.raises(TypeError, match=f'there are none for batch {none}, and some for batch {some}'):
+            SOURCE.batch_map_mean(lambda x, y, values=results: values[y[0] // 4], 4)
 
 
 def test_mean_of_no_samples_is_an_error():
@@ -126,6 +184,57 @@ def test_endless_data_needs_n_batches(method):
 def test_wrong_n_batches(n_batches, error):
     with pytest.raises(error, match='n_batches'):
         SOURCE.batch_map_concat(lambda x, y: x, 4, n_batches=n_batches)
+
+
+def gathers():
+    return (batch_map_concat, batch_map_mean, functools.partial(batch_map_concat, out=np.zeros(11)))
+
+
+def fails_at(number):
+    def func(x, y):
+        if y[0] == number:
+            raise OSError('disk gone')
+        return y
+
+    return func
+
+
+@pytest.mark.parametrize('gather', gathers())
+def test_an_error_of_the_function_names_its_batch(gather):
+    stream = SOURCE.batch_iterator(4)
+    stream.skip(1)
+    with pytest.raises(OSError, match='disk gone') as error:
+        gather(fails_at(8), stream)
+    assert error.value.__notes__ == ['in batch 2 of epoch 0, with indices range(8, 11)']
+
+
+@pytest.mark.parametrize('gather', gathers())
+def test_an_error_names_a_batch_without_a_plan_by_its_number(gather):
+    batches = list(SOURCE.batch_iterator(4))
+    for batch_iter in (batches, iter(batches), IteratorDataSource(iter(batches)).batch_iterator(4)):
+        with pytest.raises(OSError, match='disk gone') as error:
+            gather(fails_at(4), batch_iter)
+        assert error.value.__notes__ == ['in batch 1']
+
+
+def test_an_error_names_its_batch_where_a_progress_bar_reads_ahead():
+    with pytest.raises(OSError, match='disk gone') as error:
+        SOURCE.batch_map_mean(fails_at(4), 4, lambda batches, total, leave: iter(list(batches)))
+    assert error.value.__notes__[0][:10] == 'in batch 1'
+
+
+def test_an_error_of_the_stream_has_one_note():
+    with pytest.raises(OSError, match='disk gone') as error:
+        SOURCE.map(FailsOnce(2)).batch_map_concat(lambda x, y: y, 4)
+    assert error.value.__notes__ == ['in batch 1 of epoch 0, with indices range(4, 8)']
+
+
+@pytest.mark.parametrize('result', [3, np.ones((2, 2)), {}, 'abc'])
+def test_an_error_about_a_result_names_its_batch(result):
+    for gather in gathers():
+        with pytest.raises((TypeError, ValueError), match='func') as error:
+            gather(lambda x, y: Y[y] * 1.0 if y[0] < 8 else result, SOURCE.batch_iterator(4))
+        assert 'in batch 2 of epoch 0' in error.value.__notes__[0]
 
 
 def test_prepended_arguments():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchup.batch import leaves
 from batchup.data_source import ArrayDataSource, RandomAccessDataSource, batch_map_concat, merge
 from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler
 
@@ -234,6 +235,45 @@ def test_ranks_without_samples_add_nothing():
     assert merge(parts) == (4.0,)
 
 
+# Functions that change the number of rows, sample by sample.
+CHANGED = [lambda x: (np.repeat(x, 2),), lambda x: (x[x % 3 > 0],), lambda x: ({'x': x[x > 95]},), lambda x: (x[:0],)]
+
+
+@pytest.mark.parametrize('change', CHANGED[:3])
+@pytest.mark.parametrize('count', [1, 2, 7])
+def test_means_of_ranks_count_the_rows_that_the_function_was_given(change, count):
+    source = numbers(100).map(change)
+    sums = [source.batch_map_mean(sum_first, 6, shard=(k, count), shuffle=3) for k in range(count)]
+    assert sum(part.count for part in sums) == sum(len(next(leaves(batch))) for batch in source.batch_iterator(6))
+    assert merge(sums) == source.batch_map_mean(sum_first, 6)
+
+
+def sum_first(*batch):
+    return next(leaves(batch)).sum()
+
+
+def test_ranks_that_leave_out_all_samples_have_no_mean():
+    source = numbers(10).map(CHANGED[3])
+    with pytest.raises(ValueError, match='no samples to average over'):
+        merge([source.batch_map_mean(np.sum, 6, shard=(k, 2)) for k in range(2)])
+
+
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_means_of_padded_ranks_count_samples(count):
+    source = numbers(13).map(lambda x: ({'x': x},))
+    sums = [
+        source.batch_map_mean(lambda part, real: part['x'][real].sum(), 4, shard=(k, count), uneven='pad')
+        for k in range(count)
+    ]
+    assert (merge(sums), sum(part.count for part in sums)) == ((6.0,), 13)
+
+
+def test_functions_of_ranks_may_return_none():
+    everywhere = [SOURCE.batch_map_mean(lambda x, y: None, 4, shard=(k, 9)) for k in range(9)]
+    assert None in everywhere
+    assert merge(everywhere) is None
+
+
 def test_no_samples_have_no_mean():
     parts = [numbers(0).batch_map_mean(np.sum, 4, shard=(k, 2)) for k in range(2)]
     assert [(part.totals, part.count) for part in parts] == [((), 0)] * 2
@@ -259,6 +299,21 @@ def test_sums_go_into_no_array():
 
 
 # Through pools
+
+
+@on(['threads', 'fork'])
+def test_functions_over_pools_may_return_none(pool):  # noqa: F811
+    parallel = pool.parallel_data_source(SOURCE)
+    assert parallel.batch_map_mean(lambda x, y: None, 4) is None
+    assert merge([parallel.batch_map_mean(lambda x, y: None, 4, shard=(k, 2)) for k in range(2)]) is None
+
+
+@on(['threads', 'fork'])
+def test_errors_over_pools_name_their_batch(pool):  # noqa: F811
+    stream = pool.parallel_data_source(SOURCE).batch_iterator(4, shuffle=3)
+    with pytest.raises(KeyError) as error:
+        batch_map_concat(lambda x, y: {1: y, 2: y}[stream.position], stream)
+    assert error.value.__notes__ == [f'in batch 2 of epoch 0, with indices {SOURCE.plan(4, 3)[2].indices!r}']
 
 
 @on(['threads', 'fork', 'process_executor'])

@@ -71,6 +71,16 @@ def test_none_beside_arrays():
         merge([take_part(SOURCE, 0, 2), None])
 
 
+def test_none_beside_sums():
+    with pytest.raises(TypeError, match='func returned sums in rank 0, but None in another one'):
+        merge([take_sums(2)[0], None])
+
+
+def test_values_of_different_kinds():
+    with pytest.raises(TypeError, match=r'but array 1 has dtype int\d+ for rank 0 and <U\d+ for rank 1'):
+        merge([take_part(SOURCE, 0, 2), take_part(SOURCE, 1, 2, func=lambda x, y: (x, y.astype(str)))])
+
+
 @pytest.mark.parametrize('wrong', [(X,), X, 3])
 def test_what_is_no_part(wrong):
     with pytest.raises(TypeError, match=f'part 1 is a {type(wrong).__name__}'):

@@ -1,5 +1,6 @@
 """Results go into given arrays, each row to its place."""
 
+import re
 import weakref
 
 import numpy as np
@@ -159,6 +160,81 @@ def test_results_that_do_not_fit_are_not_written(out, error, message, merged):
     with pytest.raises(error, match=message):
         write()
     assert not np.any(out[0])
+
+
+# Values that an array of another dtype cannot hold, and values that it can.
+LOST = [
+    (np.array([5, 200]), 'i1', '200'),
+    (np.array([5, -1]), 'u8', '-1'),
+    (np.array([5, 2**63], 'u8'), 'i8', '9223372036854775808'),
+    (np.array([5, 2**24 + 1]), 'f4', '16777217'),
+    (np.array([5, 2**53 + 1]), 'f8', '9007199254740993'),
+    (np.array([5, 1e300]), 'f4', '1e+300'),
+    (np.array([5, 1 + 1e300j]), 'c8', '(1+1e+300j)'),
+    (np.array(['ab', 'abc']), 'U2', 'abc'),
+    (np.array([b'ab', b'abc']), 'S2', "b'abc'"),
+    (np.array(['2020-01-01', '2020-01-01T12'], 'M8[h]'), 'M8[D]', '2020-01-01T12'),
+    (np.array(['NaT', 100_000_000_000], 'M8[s]'), 'M8[ns]', '5138-11-16T09:46:40'),
+]
+KEPT = [
+    (np.array([5, -128]), 'i1'),
+    (np.array([5, 255]), 'u1'),
+    (np.array([0, 2**53]), 'f8'),
+    (np.array([np.nan, np.inf, 1e38, 0.1]), 'f4'),
+    (np.array([True, False]), 'i1'),
+    (np.array(['ab', 'c'], 'U9'), 'U2'),
+    (np.array(['NaT', '2020-01-01'], 'M8[s]'), 'M8[D]'),
+    (np.array([1, -2], '>i4'), '<i4'),
+    (np.array([1, -2]), 'O'),
+]
+
+
+@pytest.mark.parametrize(('values', 'dtype', 'shown'), LOST)
+def test_values_that_an_array_cannot_hold_are_not_written(values, dtype, shown):
+    first, out = np.zeros(4), np.zeros(4, dtype)
+    batches = [(values[:1].repeat(2),), (values,)]
+    message = f'what func returned has the value {shown}, which out[1] of dtype {out.dtype} cannot hold'
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        batch_map_concat(lambda x: (np.ones(2), x), batches, out=(first, out))
+    assert error.value.__notes__ == ['in batch 1']
+    assert first.tolist() == [1, 1, 0, 0]
+    np.testing.assert_array_equal(out[:2], values[:1].astype(dtype).repeat(2))
+
+
+@pytest.mark.parametrize(('values', 'dtype'), KEPT)
+def test_values_that_an_array_can_hold_are_written(values, dtype):
+    out = np.zeros(len(values), dtype)
+    batch_map_concat(first_array, [(values,)], out=out)
+    np.testing.assert_array_equal(out, values.astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ('values', 'dtype'),
+    [([3.0], int), ([np.nan], 'i1'), (['3'], int), ([2], bool), ([1j], float), ([None], float), ([20], 'U2')],
+)
+def test_values_of_another_kind_are_not_written(values, dtype):
+    with pytest.raises(TypeError, match=r'has results of dtype .* for out of dtype') as error:
+        batch_map_concat(first_array, [(np.array(values),)], out=np.zeros(1, dtype))
+    assert error.value.__notes__ == ['in batch 0']
+
+
+def test_masked_values_need_a_mask():
+    values, out = np.ma.masked_array([1, 2], [False, True]), np.ma.zeros(2, int)
+    with pytest.raises(TypeError, match='has masked values, but out has no mask; fill them first'):
+        batch_map_concat(first_array, [(values,)], out=np.zeros(2, int))
+    batch_map_concat(first_array, [(values,)], out=out)
+    assert out.tolist() == [1, None]
+
+
+def test_masks_are_merged():
+    parts = take_parts(SOURCE, 3, func=lambda x, y: np.ma.masked_array(y, y % 3 == 0), shuffle=1)
+    assert merge(parts)[0].tolist() == [None if k % 3 == 0 else k for k in range(N)]
+
+
+def test_a_rank_whose_values_do_not_fit_is_named():
+    parts = take_parts(SOURCE, 2, func=lambda x, y: y * 10, batch_size=N)
+    with pytest.raises(ValueError, match='the part of rank 1 has the value 130, which out of dtype int8 cannot hold'):
+        merge(parts, out=np.zeros(N, np.int8))
 
 
 def test_more_rows_than_an_array_has():

@@ -162,7 +162,7 @@ def test_a_mapped_file_is_not_copied(pool, tmp_path):
 @pytest.mark.parametrize('name', RESULTS)
 @pytest.mark.parametrize('batch_size', [1, 3])
 def test_functions_may_return_anything(pool, name, batch_size):
-    source = numbers(30).map(RESULTS[name])
+    source = numbers(30).map(RESULTS[name], same_length=False)
     parallel = pool.parallel_data_source(source, batch_buffer_size=4)
     for _ in range(2):
         assert_same_batches(parallel.batch_iterator(batch_size), source.batch_iterator(batch_size))
@@ -171,7 +171,7 @@ def test_functions_may_return_anything(pool, name, batch_size):
 @on(IN_PROCESSES, slow=CLUSTERS)
 @pytest.mark.parametrize('name', ['nested', 'columns_first', 'twice', 'masked', 'growing'])
 def test_arrays_that_functions_return_are_writable(pool, name):
-    parallel = pool.parallel_data_source(numbers(12).map(RESULTS[name]))
+    parallel = pool.parallel_data_source(numbers(12).map(RESULTS[name], same_length=False))
     for _ in range(2):
         for batch in parallel.batch_iterator(3):
             assert all(array.flags.writeable for array in leaves(batch))

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..arguments import (
     BatchSize,
     check_batch_sizes,
@@ -23,7 +26,7 @@ from ..arguments import (
     overridden,
     single_size,
 )
-from ..batch import Batch, Columns, check_batch
+from ..batch import Batch, Columns, check_batch, check_lengths, row_counts
 from ..batch_map import Progress, batch_map_concat, batch_map_mean, check_gathering
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
@@ -62,25 +65,31 @@ class AbstractDataSource:
         """Return an iterator over the batches of an epoch, tuples of arrays."""
         raise NotImplementedError(f'{type(self).__name__} does not implement batch_iterator')
 
-    def map(self, fn: Callable[..., Any], rng: bool = False) -> MapDataSource:
+    def map(self, fn: Callable[..., Any], rng: bool = False, *, same_length: bool = True) -> MapDataSource:
         """Return a source that applies a function to every batch of this one.
 
         Parameters
         ----------
         fn : callable
-            `fn(*batch)` returns a tuple of arrays.
+            `fn(*batch)` returns a tuple of arrays. Arrays may also be within tuples, lists and
+            dicts in it.
         rng : bool
             Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
             belongs to the batch: it depends only on the seed, the epoch and the number of the
             batch (and on its indices, if there is no seed). Pass `epoch=` to `batch_iterator`
             to get other draws every epoch. Which samples are in a batch does not depend on it.
+        same_length : bool
+            Whether to raise `ValueError` at a batch where the function returns arrays that
+            differ in length, and so no longer belong together row by row. Lengths that the
+            function was given are all right: the parts of a composite's batch may differ.
+            Without the check, the first array says how many samples the batch has.
 
         Raises
         ------
         TypeError
             If `fn` is no function, or `rng` no boolean: it is neither a seed nor a generator.
         """
-        return MapDataSource(self, fn, rng)
+        return MapDataSource(self, fn, rng, same_length=same_length)
 
     def batch_map_concat(
         self,
@@ -305,7 +314,18 @@ def read_batches(source: AbstractDataSource, request: Request, path: Path) -> It
     if request.padding is None:
         return batches
     real = real_rows(request)
-    return ((*batch, real.copy()) for batch in batches)
+    return (_with_padding(batch, real) for batch in batches)
+
+
+def _with_padding(batch: Batch, real: NDArray[np.bool_]) -> Batch:
+    """Append to a batch which of its rows are samples; `ValueError` if it has another number of rows."""
+    count = next(iter(row_counts(batch)), len(real))
+    if count != len(real):
+        raise ValueError(
+            f"uneven='pad' cannot tell which rows are padding: a mapped function has made a batch of {count} rows "
+            f"of one of {len(real)}; keep the number of rows, or use uneven='share'"
+        )
+    return (*batch, real.copy())
 
 
 class _NotGiven:
@@ -419,9 +439,13 @@ class MapDataSource(DerivedDataSource):
         `fn(*batch)` returns a tuple of arrays.
     rng : bool
         Whether to call `fn(*batch, rng=generator)`, as described at `AbstractDataSource.map`.
+    same_length : bool
+        Whether the arrays that the function returns must have one length, as described there.
     """
 
-    def __init__(self, source: AbstractDataSource, fn: Callable[..., Any], rng: bool = False) -> None:
+    def __init__(
+        self, source: AbstractDataSource, fn: Callable[..., Any], rng: bool = False, *, same_length: bool = True
+    ) -> None:
         super().__init__([source])
         if not callable(fn):
             raise TypeError(f'fn must be a function of the arrays of a batch, got {type(fn).__name__}')
@@ -429,6 +453,7 @@ class MapDataSource(DerivedDataSource):
         self.fn = fn
         hint = '; its generator is keyed by the seed and the epoch that batch_iterator is given: shuffle=42, epoch=3'
         self._rng = check_flag('rng', rng, hint)
+        self._same_length = check_flag('same_length', same_length)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         self._check_num_samples(kwargs)
@@ -439,7 +464,10 @@ class MapDataSource(DerivedDataSource):
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
         keywords = {'rng': request.generator(self._own_path(path))} if self._rng else {}
-        return check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
+        made = check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
+        if self._same_length:
+            check_lengths(made, batch, self.fn)
+        return made
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         # The source is where it would be without the function: which samples are in a batch stays the same.

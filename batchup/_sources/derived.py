@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..arguments import BatchSize, check_flag, check_integer, member_sizes
 from ..batch import Batch
 from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
 from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
-from ..indices import ChoiceBatch, SizedParts
+from ..indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
 from ..joint_plan import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
 from ..options import Options, given_facts
 from ..plan import Plan, Request
@@ -107,7 +107,9 @@ class CompositeDataSource(_JoinedDataSource):
     datasets : list or tuple of data sources
         The members.
     flatten : bool
-        Whether batches are flat tuples; otherwise they are nested as the members are.
+        Whether the batches of the members are joined to one tuple. What is within them stays
+        as it is: a member that was made with `flatten=False` gives tuples. Otherwise, the batch
+        of each member is a part of the batch.
     trim : bool
         Whether the parts of a batch are cut to the length of the shortest. Where members have
         batch sizes of their own, they are cut in proportion to these, rounded up.
@@ -205,16 +207,23 @@ class CompositeDataSource(_JoinedDataSource):
         """Make a batch of the batches of members with sizes of their own."""
         return self._flatten(nested.trim_parts(parts, sizes) if self.trim else parts)
 
+    def _joiner(self, indices: IndexTree, n_batches: int = 1) -> Callable[[Batch], Batch]:
+        """Return what makes a batch of those that members read by indices, which the plan has cut already."""
+        return (
+            partial(self._join_sized, _sizes_read(indices, n_batches))
+            if isinstance(indices, SizedParts)
+            else self._join
+        )
+
     def _flatten(self, batch: Batch) -> Batch:
-        return nested.flatten(batch) if self.flatten else batch
+        return nested.join(batch) if self.flatten else batch
 
     def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         if not isinstance(indices, (list, tuple)) or len(indices) != len(self._members):
             got = f'{len(indices)} parts' if isinstance(indices, (list, tuple)) else type(indices).__name__
             raise ValueError(f'indices must be a list with a part for each of {len(self._members)} members, got {got}')
-        join = self._flatten if isinstance(indices, SizedParts) else self._join
         pairs = enumerate(zip(self._members, indices))
-        return join(tuple(samples_of(member, method, part, (*path, k)) for k, (member, part) in pairs))
+        return self._joiner(indices)(tuple(samples_of(member, method, part, (*path, k)) for k, (member, part) in pairs))
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
@@ -229,7 +238,7 @@ class CompositeDataSource(_JoinedDataSource):
             member._fetch(request._replace(indices=indices), (*path, k))
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
-        return map(self._flatten if isinstance(request.indices, SizedParts) else self._join, zip(*parts))
+        return map(self._joiner(request.indices, request.n_batches), zip(*parts))
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
@@ -239,6 +248,11 @@ class CompositeDataSource(_JoinedDataSource):
             _check_endless(dict(enumerate(streams)))
         join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
         return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
+
+
+def _sizes_read(indices: SizedParts, n_batches: int) -> tuple[BatchSize, ...]:
+    """Return how many samples each member reads for a batch; nothing for those that are not to be cut."""
+    return tuple(() if isinstance(part, SizedParts) else min(leaf_lengths(part)) // n_batches or () for part in indices)
 
 
 def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: Mapping[str, Any]) -> float:
