@@ -14,6 +14,7 @@ import six
 
 from .gather import Memory
 from .indices import Leaf, as_array, own_array
+from .ownership import owned
 
 # Types that have a length and items, but no rows that an array of indices could choose.
 _NO_ARRAYS = (*six.string_types, bytes, bytearray, list, tuple, range, Mapping, Set)
@@ -45,7 +46,7 @@ class ArrayLikeRows:
     def read(self, indices: Leaf) -> Any:
         """Read the rows that indices choose, with one `__getitem__` with an index array."""
         if not self._h5py:
-            return self._rows[own_array(indices)]
+            return owned([self._rows[own_array(indices)]])
         positive = np.where(as_array(indices) < 0, as_array(indices) + len(self.array), as_array(indices))
         positions, places = np.unique(positive, return_inverse=True)
         return self._rows[positions][places]

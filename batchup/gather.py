@@ -63,7 +63,7 @@ class Buffers:
 
     def arrays(self, count: int) -> Iterator[NDArray[Any]]:
         """Give uninitialised arrays for so many rows, without end."""
-        pieces, dtype, shape = self._pieces, self._dtype, (count, *self._row_shape)
+        pieces, shape = self._pieces, (count, *self._row_shape)
         while True:
             for _ in range(len(pieces)):
                 try:
@@ -76,10 +76,13 @@ class Buffers:
                 pieces.append((memory, rows, watched))
             else:
                 memory, rows = self._new_piece(count * self._row_bytes), count
-            array: NDArray[Any] = np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
-            pieces.append((memory, rows, weakref.ref(array)))
-            yield array
-            del array
+            yield self._watch(memory, rows, shape)
+
+    def _watch(self, memory: PickleBuffer, rows: int, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Make an array over a piece of memory, and watch it."""
+        array: NDArray[Any] = np.ndarray(shape, self._dtype, memory)  # type: ignore[arg-type]
+        self._pieces.append((memory, rows, weakref.ref(array)))
+        return array
 
     def _new_piece(self, nbytes: int) -> PickleBuffer:
         fresh = np.empty(nbytes + CACHE_LINE, np.uint8)

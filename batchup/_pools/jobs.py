@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -15,7 +13,6 @@ from ..gather import Memory
 from ..plan import Request
 from ..rng import Path
 from .failures import Failure
-from .memory import ARRAY_PROTOCOL
 
 
 class SharedConstant:
@@ -60,17 +57,6 @@ class Result(NamedTuple):
     value: Any
     failure: Failure | None
     seconds: float = 0.0
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        if protocol < ARRAY_PROTOCOL:
-            # What does not pickle is left to picklers that can do more.
-            with contextlib.suppress(Exception):
-                return _unpickled, (pickle.dumps(self, ARRAY_PROTOCOL),)
-        return Result, tuple(self)
-
-
-def _unpickled(data: bytes) -> Any:
-    return pickle.loads(data)
 
 
 class Call(NamedTuple):

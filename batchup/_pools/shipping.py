@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._sources.base import AbstractDataSource
-from .memory import ARRAY_PROTOCOL, machine, store_whole
+from .memory import machine, store_whole
+from .pickling import ARRAY_PROTOCOL, ArrayPickler
 
 # How deep the search goes for what cannot be pickled.
 SEARCH_DEPTH = 6

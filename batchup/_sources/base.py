@@ -11,6 +11,7 @@ import abc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Final
 
 from ..arguments import (
@@ -27,6 +28,7 @@ from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..options import Options, given_facts
+from ..ownership import owned
 from ..plan import Plan, ReplayPlan, Request, count_batches
 from ..rng import Path, SeededShuffle
 from ..shards import real_rows
@@ -175,8 +177,10 @@ class AbstractDataSource:
         """Read the batches of a request."""
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
         for single in request.split():
-            indices = map_leaves(own_array, single.indices)
-            yield check_batch(self.samples_by_indices_nomapping(indices), origin)  # type: ignore[attr-defined]
+            batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
+            box = [check_batch(batch, origin)]
+            del batch
+            yield owned(box)
 
 
 def _in_parts(stream: Stream, kwargs: Mapping[str, Any]) -> bool:
@@ -367,7 +371,8 @@ class MapDataSource(DerivedDataSource):
         return self.source.num_samples(**kwargs)
 
     def _samples(self, method: str, indices: Any) -> Batch:
-        return self._apply(Request(0, 1, as_tree(indices)), getattr(self.source, method)(indices), ())
+        request = Request(0, 1, as_tree(indices))
+        return owned([self._apply(request, getattr(self.source, method)(indices), ())])  # type: ignore[no-any-return]
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
         keywords = {'rng': request.generator(path)} if self._rng else {}
@@ -383,12 +388,11 @@ class MapDataSource(DerivedDataSource):
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         # What the function returns is handed on, not what it is given.
         batches = self.source._fetch(request._replace(memory=None), self._below(path))
-        if not self._rng:
-            for batch in batches:
-                yield self._apply(request, batch, path)
-        else:
-            for single, batch in zip(request.split(), batches):
-                yield self._apply(single, batch, path)
+        requests = request.split() if self._rng else repeat(request)
+        for batch in batches:
+            box = [self._apply(next(requests), batch, path)]
+            del batch  # what the function was given, it may have returned
+            yield owned(box)
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         seed, epoch, shard = (_key_part(kwargs.get(name)) for name in ('shuffle', 'epoch', 'shard'))

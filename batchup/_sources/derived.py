@@ -224,7 +224,8 @@ class CompositeDataSource(_JoinedDataSource):
             member._fetch(request._replace(indices=indices), (*path, k))
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
-        return map(self._flatten if isinstance(request.indices, SizedParts) else self._join, zip(*parts))
+        join = self._flatten if isinstance(request.indices, SizedParts) else self._join
+        return map(join, map(nested.side_by_side, *parts))
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)

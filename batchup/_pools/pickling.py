@@ -1,0 +1,78 @@
+"""Pickles of values with arrays: dtypes stay exactly what they are, and memory is handed over."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The version of pickle that hands over the memory of arrays, and copies it least.
+ARRAY_PROTOCOL = 5
+
+
+class ArrayPickler(pickle.Pickler):
+    """Pickles arrays with their byte order.
+
+    NumPy hands over the memory of contiguous arrays. Any others, also those of subclasses, go
+    through `ndarray.__setstate__`, which gives them the byte order of the machine.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return NotImplemented
+        if type(value) is np.ndarray:
+            return NotImplemented if value.flags.forc or value.dtype.hasobject else _reduce_strided(value)
+        if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders
+            return NotImplemented
+        return _astype, (value.astype(value.dtype.newbyteorder('=')), value.dtype)
+
+
+def _astype(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return array.astype(dtype)
+
+
+def _reduce_strided(array: NDArray[Any]) -> tuple[Any, ...]:
+    """Reduce an array that is not contiguous, without a copy if only its axes are in another order."""
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    dense = array.transpose(axes)
+    if dense.flags.c_contiguous:
+        return np.transpose, (dense, np.argsort(axes).tolist())
+    return np.ascontiguousarray(array).__reduce_ex__(ARRAY_PROTOCOL)  # type: ignore[return-value]
+
+
+def dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    """Pickle a value; the memory of its arrays goes to `keep`, if that is given."""
+    file = io.BytesIO()
+    ArrayPickler(file, ARRAY_PROTOCOL, buffer_callback=keep).dump(value)
+    return file.getvalue()
+
+
+class Sealed:
+    """A value for picklers of others, which pickles itself as values do here.
+
+    Attributes
+    ----------
+    value : object
+        The value. Its arrays are writable where it arrives.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        buffers: list[pickle.PickleBuffer] = []
+        try:
+            data = dump(self.value, buffers.append if protocol >= ARRAY_PROTOCOL else None)
+        except Exception:
+            # What does not pickle is left to picklers that can do more.
+            return Sealed, (self.value,)
+        return _unsealed, (data, buffers)
+
+
+def _unsealed(data: bytes, buffers: Sequence[Any]) -> Sealed:
+    writable = [bytearray(buffer) if memoryview(buffer).readonly else buffer for buffer in buffers]
+    return Sealed(pickle.loads(data, buffers=writable))
