@@ -51,7 +51,9 @@ class ArrayLikeRows:
         positions, places = np.unique(positive, return_inverse=True)
         return self._rows[positions][places]
 
-    def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[Any]:
+    def batches(
+        self, indices: Leaf, n_batches: int, memory: Memory | None = None, apart: bool = False
+    ) -> Iterator[Any]:
         """Read several batches of equal size one by one; the array-like gives the memory for them."""
         return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
 

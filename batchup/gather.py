@@ -24,6 +24,10 @@ from .indices import IndexArray, Leaf, as_array
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
 BLOCK_BYTES = 2**20
 
+# Batches of at least this many bytes are read one by one where a function may return them as they
+# are: out of a block, they would have to be copied. Larger: more copies. Smaller: fewer blocks.
+APART_BYTES = 2**14
+
 # Blocks of at least this many bytes are recycled. Larger: page faults for every batch below
 # it. Smaller: a microsecond of book-keeping for batches that the allocator serves well.
 RECYCLED_BYTES = 2**17
@@ -102,6 +106,11 @@ def row_bytes(array: NDArray[Any]) -> int:
     return math.prod(array.shape[1:]) * array.itemsize
 
 
+def block_size(batch_bytes: int, apart: bool) -> int:
+    """Return how many batches are read at once; those that matter one by one, if they are to be apart."""
+    return 1 if apart and batch_bytes >= APART_BYTES else max(1, BLOCK_BYTES // max(1, batch_bytes))
+
+
 class Rows:
     """The samples of a plain array, to be copied by valid indices.
 
@@ -178,16 +187,18 @@ class Rows:
         for place, index in zip(places.tolist(), as_array(indices).tolist()):
             output[place] = plain[index]
 
-    def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[NDArray[Any]]:
+    def batches(
+        self, indices: Leaf, n_batches: int, memory: Memory | None = None, apart: bool = False
+    ) -> Iterator[NDArray[Any]]:
         """Read several batches of equal size: small ones in blocks, large ones one by one.
 
         There is no Python loop around the batches: most of their time would be Python's. Where
-        `memory` is given, they are read there, all at once.
+        `memory` is given, they are read there, all at once; `apart` is as for `block_size`.
         """
         if memory is not None:
             return iter(self.columns(indices, n_batches, memory))
         size = len(indices) // n_batches
-        block = BLOCK_BYTES // max(1, size * self.row_bytes)
+        block = block_size(size * self.row_bytes, apart)
         if block > 1:
             # Iterating over the first axis of a block gives batches, each a view of its own rows.
             return chain.from_iterable(self._blocks(indices, size, n_batches, block))

@@ -7,7 +7,7 @@ does can be told by reference counts, so that new arrays are not copied.
 from __future__ import annotations
 
 import copy
-import sysconfig
+import sys
 from collections.abc import Iterable
 from pickle import PickleBuffer
 from sys import getrefcount
@@ -69,7 +69,7 @@ def _references(parts: Any, key: Any) -> int:
 
 # The count for an item that only its list refers to. Builds of Python without the global lock
 # do not count references exactly: there, everything is copied.
-ALONE = 0 if sysconfig.get_config_var('Py_GIL_DISABLED') else _references([object()], 0)
+ALONE = 0 if 'free-threading' in sys.version else _references([object()], 0)
 
 
 def _is_alone(array: NDArray[Any]) -> bool:
@@ -96,7 +96,7 @@ def _repeats(array: NDArray[Any]) -> bool:
 
 def _has_own_mask(array: Any) -> bool:
     """Say whether nothing else refers to the mask of an array, if it has one."""
-    if not isinstance(array, np.ma.MaskedArray) or np.ma.getmask(array) is np.ma.nomask:
+    if np.ma.getmask(array) is np.ma.nomask:
         return True
     return getrefcount(array._mask) <= ALONE and _is_alone(array._mask)
 

@@ -387,7 +387,7 @@ class MapDataSource(DerivedDataSource):
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         # What the function returns is handed on, not what it is given.
-        batches = self.source._fetch(request._replace(memory=None), self._below(path))
+        batches = self.source._fetch(request._replace(memory=None, apart=True), self._below(path))
         requests = request.split() if self._rng else repeat(request)
         for batch in batches:
             box = [self._apply(next(requests), batch, path)]
