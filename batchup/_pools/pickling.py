@@ -15,9 +15,9 @@ ARRAY_PROTOCOL = 5
 
 
 class ArrayPickler(pickle.Pickler):
-    """Pickles arrays with their byte order.
+    """Pickles arrays with their dtypes, and hands over their memory.
 
-    NumPy hands over the memory of contiguous arrays. Any others, also those of subclasses, go
+    NumPy does so for contiguous arrays of many dtypes. Any others, also those of subclasses, go
     through `ndarray.__setstate__`, which gives them the byte order of the machine.
     """
 
@@ -25,7 +25,7 @@ class ArrayPickler(pickle.Pickler):
         if not isinstance(value, np.ndarray):
             return NotImplemented
         if type(value) is np.ndarray:
-            return NotImplemented if value.flags.forc or value.dtype.hasobject else _reduce_strided(value)
+            return NotImplemented if value.dtype.hasobject or not value.itemsize else _reduce(value)
         if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders
             return NotImplemented
         return _astype, (value.astype(value.dtype.newbyteorder('=')), value.dtype)
@@ -35,13 +35,24 @@ def _astype(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return array.astype(dtype)
 
 
-def _reduce_strided(array: NDArray[Any]) -> tuple[Any, ...]:
-    """Reduce an array that is not contiguous, without a copy if only its axes are in another order."""
-    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    dense = array.transpose(axes)
-    if dense.flags.c_contiguous:
-        return np.transpose, (dense, np.argsort(axes).tolist())
-    return np.ascontiguousarray(array).__reduce_ex__(ARRAY_PROTOCOL)  # type: ignore[return-value]
+def _reduce(array: NDArray[Any]) -> tuple[Any, ...]:
+    """Reduce an array to its bytes, dtype and shape; copied unless its memory is in one piece."""
+    if not array.size:
+        return np.empty, (array.shape, array.dtype)
+    if not array.flags.forc:
+        axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+        dense = array.transpose(axes)
+        if dense.flags.c_contiguous:
+            return np.transpose, (dense, np.argsort(axes).tolist())
+        array = np.ascontiguousarray(array)
+    order: Any = 'C' if array.flags.c_contiguous else 'F'
+    # As bytes: not all dtypes can be those of a buffer.
+    buffer: Any = array.reshape(-1, order=order).view(np.uint8)
+    return _from_bytes, (pickle.PickleBuffer(buffer), array.dtype, array.shape, order)
+
+
+def _from_bytes(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> NDArray[Any]:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
 
 
 def dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:

@@ -37,7 +37,7 @@ class Pieces:
     Attributes
     ----------
     plain : bool
-        Whether each array is a piece of its own, as NumPy ships it anyway.
+        Whether each array is a piece of its own.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
@@ -55,13 +55,11 @@ class Pieces:
         k = bisect.bisect_right(self._begins, run.begin) - 1
         return self._pieces[k] if k >= 0 and run.end <= self._pieces[k].end else None
 
-    def reduce(self, array: NDArray[Any]) -> Any:
-        """Return what a pickler makes of an array; `None` if of a copy that is contiguous."""
+    def reduce(self, array: NDArray[Any]) -> tuple[Any, ...] | None:
+        """Return what a pickler makes of an array in a piece; `None` if it is no part of one."""
         piece = self._piece(_Run(*byte_bounds(array)))
-        if piece is None:
+        if piece is None or (piece.n_arrays == 1 and is_whole(array)):
             return None
-        if piece.n_arrays == 1 and is_whole(array):
-            return NotImplemented
         offset = array.ctypes.data - piece.begin
         return make_view, (piece, array.shape, array.dtype, offset, array.strides, array.flags.writeable)
 
@@ -107,7 +105,7 @@ def make_view(
 
 
 def is_whole(array: NDArray[Any]) -> bool:
-    """Say whether NumPy ships the memory of an array as it is."""
+    """Say whether all bytes of an array are side by side, and in its order."""
     return type(array) is np.ndarray and array.flags.forc
 
 

@@ -140,12 +140,11 @@ class _ConstantPickler(ArrayPickler):
         if mapped is not None:
             return _map_again, mapped
         if value.dtype.hasobject or not value.nbytes:
-            return NotImplemented
+            return super().reducer_override(value)
         self.in_memory.append(value)
         if self._pieces is None:
-            return NotImplemented if is_whole(value) else (tuple, ())
-        reduced = self._pieces.reduce(value)
-        return super().reducer_override(np.asarray(value)) if reduced is None else reduced
+            return super().reducer_override(value) if is_whole(value) else (tuple, ())
+        return self._pieces.reduce(value) or super().reducer_override(np.asarray(value))
 
 
 def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
