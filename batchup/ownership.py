@@ -74,10 +74,12 @@ ALONE = 0 if 'free-threading' in sys.version else _references([object()], 0)
 
 def _is_alone(array: NDArray[Any]) -> bool:
     """Say whether an array can be written into, and nothing else refers to its memory."""
-    flags = array.flags
     if array.base is None:
+        flags = array.flags
         return flags.owndata and flags.writeable
-    if not flags.writeable or _repeats(array):
+    # Of what `broadcast_arrays` gives, the flag itself would warn.
+    read_only = array.__array_interface__['data'][1]
+    if read_only or _repeats(array):
         return False
     # A view refers to the array that it is part of, and that one to another, down to their memory.
     while isinstance(array.base, ndarray):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from .._sources.base import AbstractDataSource, read_batches
@@ -126,6 +126,16 @@ def _fetch(source: AbstractDataSource, request: Request, path: Path, parts: list
 def batches_of(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
     """Go through the batches that were fetched."""
     return chain.from_iterable(part.batches() if isinstance(part, Columns) else part for part in parts)
+
+
+def take_batches(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
+    """Go through the batches that were fetched, and let go of each as it is given."""
+    return chain.from_iterable(part.batches() if isinstance(part, Columns) else _taken(part) for part in parts)
+
+
+def _taken(batches: list[Batch]) -> Iterator[Batch]:
+    batches.reverse()
+    return map(list.pop, repeat(batches, len(batches)))
 
 
 def count_of(parts: list[Columns | list[Batch]]) -> int:
