@@ -64,7 +64,8 @@ class AbstractDataSource:
         Parameters
         ----------
         fn : callable
-            `fn(*batch)` returns a tuple of arrays.
+            `fn(*batch)` returns a tuple of arrays. Those that something else refers to, such as
+            parts of a table, are copied, so that batches belong to the user.
         rng : bool
             Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
             belongs to the batch: it depends only on the seed, the epoch and the number of the
