@@ -17,6 +17,7 @@ import six
 
 from .gather import Memory
 from .indices import Leaf, as_array, own_array
+from .ownership import owned
 
 # Types that have a length and items, but no rows that an array of indices could choose.
 _BUFFERS = (array.array, memoryview)
@@ -71,13 +72,15 @@ class ArrayLikeRows:
     def read(self, indices: Leaf) -> Any:
         """Read the rows that indices choose, with one `__getitem__` with an index array."""
         if not self._h5py:
-            return self._rows[own_array(indices)]
+            return owned([self._rows[own_array(indices)]])
         _check_open(self._number, self.array)
         positive = np.where(as_array(indices) < 0, as_array(indices) + len(self.array), as_array(indices))
         positions, places = np.unique(positive, return_inverse=True)
         return self._rows[positions][places]
 
-    def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[Any]:
+    def batches(
+        self, indices: Leaf, n_batches: int, memory: Memory | None = None, apart: bool = False
+    ) -> Iterator[Any]:
         """Read several batches of equal size one by one; the array-like gives the memory for them."""
         return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
 

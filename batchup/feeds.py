@@ -15,6 +15,7 @@ from .choosers import Chooser
 from .errors import EndOfPlanError, StateMismatchError, warn_user
 from .joint_plan import smallest
 from .options import given_facts
+from .ownership import owned
 from .plan import Request
 from .rng import understood
 from .stream import STATE_VERSION, Feed, Stream
@@ -65,7 +66,9 @@ class IteratorFeed(Feed):
     def batches(self, position: int) -> Iterator[Batch]:
         for batch in self._iterator:
             self._read = position = position + 1
-            yield check_batch(batch, self._origin)
+            box = [check_batch(batch, self._origin)]
+            del batch
+            yield owned(box)
 
     def skip(self, position: int, count: int) -> int:
         for _ in itertools.islice(self._iterator, min(count, 1)):
@@ -403,9 +406,9 @@ class MappedFeed(MemberFeed):
                 self._batch = next(self._member, None)
             if self._batch is None:
                 return
-            batch = self._fn(number, self._batch)
-            self._forget()
-            yield batch
+            box = [self._fn(number, self._batch)]
+            self._forget()  # what the function was given, it may have returned
+            yield owned(box)
 
     def _ahead(self) -> int:
         return int(self._batch is not None)

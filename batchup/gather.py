@@ -24,6 +24,10 @@ from .indices import IndexArray, Leaf, as_array
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
 BLOCK_BYTES = 2**20
 
+# Batches of at least this many bytes are read one by one where a function may return them as they
+# are: out of a block, they would have to be copied. Larger: more copies. Smaller: fewer blocks.
+APART_BYTES = 2**14
+
 # Blocks of at least this many bytes are recycled. Larger: page faults for every batch below
 # it. Smaller: a microsecond of book-keeping for batches that the allocator serves well.
 RECYCLED_BYTES = 2**17
@@ -63,7 +67,7 @@ class Buffers:
 
     def arrays(self, count: int) -> Iterator[NDArray[Any]]:
         """Give uninitialised arrays for so many rows, without end."""
-        pieces, dtype, shape = self._pieces, self._dtype, (count, *self._row_shape)
+        pieces, shape = self._pieces, (count, *self._row_shape)
         while True:
             for _ in range(len(pieces)):
                 try:
@@ -76,10 +80,13 @@ class Buffers:
                 pieces.append((memory, rows, watched))
             else:
                 memory, rows = self._new_piece(count * self._row_bytes), count
-            array: NDArray[Any] = np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
-            pieces.append((memory, rows, weakref.ref(array)))
-            yield array
-            del array
+            yield self._watch(memory, rows, shape)
+
+    def _watch(self, memory: PickleBuffer, rows: int, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Make an array over a piece of memory, and watch it."""
+        array: NDArray[Any] = np.ndarray(shape, self._dtype, memory)  # type: ignore[arg-type]
+        self._pieces.append((memory, rows, weakref.ref(array)))
+        return array
 
     def _new_piece(self, nbytes: int) -> PickleBuffer:
         fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
@@ -97,6 +104,11 @@ def is_plain(array: Any) -> bool:
 def row_bytes(array: NDArray[Any]) -> int:
     """Return the number of bytes of a sample."""
     return math.prod(array.shape[1:]) * array.itemsize
+
+
+def block_size(batch_bytes: int, apart: bool) -> int:
+    """Return how many batches are read at once; those that matter one by one, if they are to be apart."""
+    return 1 if apart and batch_bytes >= APART_BYTES else max(1, BLOCK_BYTES // max(1, batch_bytes))
 
 
 class Rows:
@@ -175,16 +187,18 @@ class Rows:
         for place, index in zip(places.tolist(), as_array(indices).tolist()):
             output[place] = plain[index]
 
-    def batches(self, indices: Leaf, n_batches: int, memory: Memory | None = None) -> Iterator[NDArray[Any]]:
+    def batches(
+        self, indices: Leaf, n_batches: int, memory: Memory | None = None, apart: bool = False
+    ) -> Iterator[NDArray[Any]]:
         """Read several batches of equal size: small ones in blocks, large ones one by one.
 
         There is no Python loop around the batches: most of their time would be Python's. Where
-        `memory` is given, they are read there, all at once.
+        `memory` is given, they are read there, all at once; `apart` is as for `block_size`.
         """
         if memory is not None:
             return iter(self.columns(indices, n_batches, memory))
         size = len(indices) // n_batches
-        block = BLOCK_BYTES // max(1, size * self.row_bytes)
+        block = block_size(size * self.row_bytes, apart)
         if block > 1:
             # Iterating over the first axis of a block gives batches, each a view of its own rows.
             return chain.from_iterable(self._blocks(indices, size, n_batches, block))

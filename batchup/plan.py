@@ -51,6 +51,9 @@ class Request(NamedTuple):
         How many samples at the end of each batch only pad it; `None` if that is not to be told.
     memory : callable, optional
         Gives memory to read arrays into, where the batches are made for another process.
+    apart : bool
+        Whether batches, but for small ones, are read into memory of their own, which they share
+        with no other: a function may return them as they are.
     """
 
     number: int
@@ -61,6 +64,7 @@ class Request(NamedTuple):
     rank: int = 0
     padding: int | None = None
     memory: Memory | None = None
+    apart: bool = False
 
     def batch(self, number: int) -> Request:
         """Return the request for one batch of the window."""

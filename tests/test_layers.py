@@ -41,6 +41,7 @@ LAYERS = {
         'rng',
         'adapters',
         'gather',
+        'ownership',
         'padding',
         'bars',
         'image',

@@ -22,12 +22,12 @@ import numpy as np
 
 from .._sources.base import AbstractDataSource
 from ..arguments import check_non_negative
-from ..batch import Columns
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, installed_by, warn_user
 from .base import WorkerPool
 from .channel import Channel
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine, unpack_whole
+from .pickling import Sealed
 from .shipping import Shipment
 
 # How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are
@@ -211,8 +211,9 @@ def _draw_apart() -> None:
         np.random.seed()
 
 
-def run_job(job: Job, name: str, carried: _Carried | None = None, blob: Any = None) -> Result | _Lacking:
+def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: Any = None) -> Sealed | _Lacking:
     """Run a job in a worker; its name tells it from equal ones."""
+    job: Job = sealed.value
     _draw_apart()
     if carried is not None:
         _kept(carried.key, lambda: unpack_whole(bytearray(blob), carried.spans))
@@ -221,7 +222,7 @@ def run_job(job: Job, name: str, carried: _Carried | None = None, blob: Any = No
             constant.value  # noqa: B018
         except LookupError:
             return _Lacking(constant.key)  # type: ignore[attr-defined]
-    return job.run()
+    return Sealed(job.run())
 
 
 @dataclass(eq=False)
@@ -252,7 +253,7 @@ class _ExecutorChannel(Channel[_Pending]):
             raise _explained(job, error) from error
 
     def _submit(self, job: Job, *carried: Any) -> Any:
-        return self._executor.submit(run_job, job, f'{self._name}-{next(self._numbers)}', *carried)
+        return self._executor.submit(run_job, Sealed(job), f'{self._name}-{next(self._numbers)}', *carried)
 
     def receive(self, pending: _Pending) -> Result:
         while True:
@@ -265,8 +266,8 @@ class _ExecutorChannel(Channel[_Pending]):
             except Exception as error:
                 self._submit_again(pending, error)
                 continue
-            if isinstance(result, Result):
-                return result._replace(value=_writable(result.value))
+            if isinstance(result, Sealed):
+                return result.value  # type: ignore[no-any-return]
             pending.future = self._submit(pending.job, *_carry(pending.job, result.key, self._executor))
 
     def _wait(self, future: Any) -> Any:
@@ -330,17 +331,6 @@ def _sharing(executor: Any) -> Callable[[Any], Any] | None:
     if share is None and hasattr(client, 'scatter'):
         share = partial(client.scatter, broadcast=True)
     return share
-
-
-def _writable(value: Any) -> Any:
-    """Copy the arrays that came back read-only: batches belong to the user."""
-    if isinstance(value, np.ndarray):
-        return value if value.flags.writeable else value.copy()
-    if isinstance(value, Columns):
-        return Columns(_writable(value.arrays))
-    if type(value) in (tuple, list):
-        return type(value)(_writable(part) for part in value)
-    return value
 
 
 class RayExecutor:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from .._sources.base import AbstractDataSource, read_batches
@@ -15,7 +13,6 @@ from ..gather import Memory
 from ..plan import Request
 from ..rng import Path
 from .failures import Failure
-from .memory import ARRAY_PROTOCOL
 
 
 class SharedConstant:
@@ -60,17 +57,6 @@ class Result(NamedTuple):
     value: Any
     failure: Failure | None
     seconds: float = 0.0
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        if protocol < ARRAY_PROTOCOL:
-            # What does not pickle is left to picklers that can do more.
-            with contextlib.suppress(Exception):
-                return _unpickled, (pickle.dumps(self, ARRAY_PROTOCOL),)
-        return Result, tuple(self)
-
-
-def _unpickled(data: bytes) -> Any:
-    return pickle.loads(data)
 
 
 class Call(NamedTuple):
@@ -140,6 +126,16 @@ def _fetch(source: AbstractDataSource, request: Request, path: Path, parts: list
 def batches_of(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
     """Go through the batches that were fetched."""
     return chain.from_iterable(part.batches() if isinstance(part, Columns) else part for part in parts)
+
+
+def take_batches(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
+    """Go through the batches that were fetched, and let go of each as it is given."""
+    return chain.from_iterable(part.batches() if isinstance(part, Columns) else _taken(part) for part in parts)
+
+
+def _taken(batches: list[Batch]) -> Iterator[Batch]:
+    batches.reverse()
+    return map(list.pop, repeat(batches, len(batches)))
 
 
 def count_of(parts: list[Columns | list[Batch]]) -> int:

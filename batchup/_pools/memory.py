@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import warn_user
-
-# The version of pickle that keeps the byte order of arrays, and copies them least.
-ARRAY_PROTOCOL = 5
+from .pickling import ARRAY_PROTOCOL, ArrayPickler
 
 # Arrays begin at multiples of this many bytes: a cache line.
 ALIGNMENT = 64
@@ -206,13 +204,13 @@ class Packed(NamedTuple):
 
     def unpack(self, memory: Any, load: Callable[..., Any] = pickle.loads) -> Any:
         """Return the value, with arrays over the memory."""
-        whole = _over(memory)
-        return load(self.data, buffers=[whole[start:end] for start, end in self.spans])
+        # Each over a part of its own: what refers to one array does not refer to the others.
+        return load(self.data, buffers=[np.ndarray(end - start, np.uint8, memory, start) for start, end in self.spans])
 
     def unpack_copy(self, memory: Any) -> Any:
         """Return the value, with arrays that do not refer to the memory."""
         whole = _over(memory)
-        return pickle.loads(self.data, buffers=[bytearray(whole[start:end]) for start, end in self.spans])
+        return pickle.loads(self.data, buffers=[whole[start:end].copy() for start, end in self.spans])
 
 
 def _over(memory: Any) -> NDArray[np.uint8]:
@@ -243,7 +241,7 @@ class Packer:
         """Pickle a value, and put its arrays into the memory as far as there is room."""
         self._spans.clear()
         file = io.BytesIO()
-        pickle.Pickler(file, ARRAY_PROTOCOL, buffer_callback=self.place).dump(value)
+        ArrayPickler(file, ARRAY_PROTOCOL, buffer_callback=self.place).dump(value)
         return self.packed(file)
 
     def packed(self, file: io.BytesIO) -> Packed:

@@ -20,7 +20,7 @@ from ..rng import Path
 from ..stream import PlannedFeed, Stream
 from .channel import Backend, Channel
 from .failures import Failure
-from .jobs import Fetch, Result, batches_of, count_of
+from .jobs import Fetch, Result, count_of, take_batches
 
 # How many groups of small batches are under way for each worker: one that it makes, one that it
 # makes next. Larger: more memory, which leaves the processor's caches.
@@ -200,7 +200,7 @@ class PooledFeed(PlannedFeed):
             self._under_way -= 1
             self._fill(groups)
             position += count_of(result.value)
-            batches, failure = batches_of(result.value), result.failure
+            batches, failure = take_batches(result.value), result.failure
             del result  # nothing here holds on to batches that the user has let go of
             yield batches
             del batches

@@ -9,14 +9,16 @@ import mmap
 import os
 import pickle
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._sources.base import AbstractDataSource
-from .memory import ARRAY_PROTOCOL, machine, store_whole
+from .memory import machine, store_whole
+from .pickling import ARRAY_PROTOCOL, ArrayPickler
+from .pieces import Pieces, byte_bounds, is_whole, make_view
 
 # How deep the search goes for what cannot be pickled.
 SEARCH_DEPTH = 6
@@ -69,9 +71,14 @@ class _Parcel:
     """
 
     def __init__(self, value: Any) -> None:
+        survey = self._dump(value, None)
+        pieces = Pieces(survey.in_memory)
+        self._arrays = survey.arrays if pieces.plain else self._dump(value, pieces).arrays
+
+    def _dump(self, value: Any, pieces: Pieces | None) -> _ConstantPickler:
         self.buffers: list[memoryview] = []
         file = io.BytesIO()
-        pickler = _ConstantPickler(file, ARRAY_PROTOCOL, buffer_callback=self._keep)
+        pickler = _ConstantPickler(file, self._keep, pieces)
         try:
             pickler.dump(value)
         except Exception as error:
@@ -81,7 +88,7 @@ class _Parcel:
                 'use functions and classes from the top level of a module, or a WorkerThreadPool'
             ) from error
         self.pickle = file.getvalue()
-        self._arrays = pickler.arrays
+        return pickler
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
@@ -99,30 +106,52 @@ def _address(buffer: memoryview) -> int:
     return address
 
 
-class _ConstantPickler(pickle.Pickler):
-    """Pickles mapped files by name, and arrays so that their memory may be shared."""
+class _ConstantPickler(ArrayPickler):
+    """Pickles mapped files by name, and arrays so that their memory may be shared.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    Parameters
+    ----------
+    file : file
+        Where the pickle goes.
+    keep : callable
+        Takes the memory of arrays.
+    pieces : Pieces or None
+        Which memory is shipped; without them, arrays are looked at only.
+
+    Attributes
+    ----------
+    arrays : list of arrays
+        All arrays that were found.
+    in_memory : list of arrays
+        Those whose memory is shipped.
+    """
+
+    def __init__(self, file: Any, keep: Callable[[pickle.PickleBuffer], Any], pieces: Pieces | None) -> None:
+        super().__init__(file, ARRAY_PROTOCOL, buffer_callback=keep)
+        self._pieces = pieces
         self.arrays: list[NDArray[Any]] = []
+        self.in_memory: list[NDArray[Any]] = []
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) not in (np.ndarray, np.memmap):
-            return NotImplemented
+            return super().reducer_override(value)
         self.arrays.append(value)
         mapped = _mapped_file(value)
         if mapped is not None:
             return _map_again, mapped
-        if value.dtype.hasobject or value.flags.forc:
-            return NotImplemented
-        # Only memory in one piece is shared.
-        return np.ascontiguousarray(value).__reduce_ex__(ARRAY_PROTOCOL)
+        if value.dtype.hasobject or not value.nbytes:
+            return super().reducer_override(value)
+        self.in_memory.append(value)
+        if self._pieces is None:
+            return super().reducer_override(value) if is_whole(value) else (tuple, ())
+        return self._pieces.reduce(value) or super().reducer_override(np.asarray(value))
 
 
 def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
     """Return what it takes to map an array's file again, if it lies in a file that can be."""
     owner: Any = array
-    while type(owner) is np.ndarray and owner.base is not None:
+    # `as_strided` puts an object between a view and what it is a view of.
+    while getattr(owner, '_mmap', None) is None and getattr(owner, 'base', None) is not None:
         owner = owner.base
     mapping = getattr(owner, '_mmap', None)
     # Mode "c" has changes that the file has not.
@@ -132,7 +161,7 @@ def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
     inode = _inode_at(address)
     if inode != _inode(owner.filename):
         return None
-    low, high = _byte_bounds(array)
+    low, high = byte_bounds(array)
     begin = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY + low - address
     return (
         os.path.abspath(owner.filename),
@@ -143,6 +172,7 @@ def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
         array.shape,
         array.dtype,
         array.strides,
+        array.flags.writeable,
     )
 
 
@@ -163,17 +193,6 @@ def _inode(path: Any) -> int | None:
     return -1
 
 
-def _byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
-    """Return the addresses of the first byte of an array and of the end of its last one."""
-    low = high = array.ctypes.data
-    for length, stride in zip(array.shape, array.strides):
-        if stride < 0:
-            low += (length - 1) * stride
-        else:
-            high += (length - 1) * stride
-    return low, high + array.itemsize
-
-
 def _map_again(
     filename: str,
     origin: tuple[str | None, int, int | None],
@@ -183,10 +202,11 @@ def _map_again(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     strides: tuple[int, ...],
+    writeable: bool,
 ) -> NDArray[Any]:
     """Map a part of a file; what is written to the array stays in this process."""
     mapped = np.memmap(_path_of(filename, *origin), np.uint8, 'c', begin, (size,))
-    return np.ndarray(shape, dtype, mapped, offset, strides)
+    return make_view(mapped, shape, dtype, offset, strides, writeable)
 
 
 def _path_of(filename: str, where: str | None, pid: int, inode: int | None) -> str:
@@ -224,7 +244,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _pickles(value: Any) -> bool:
     try:
-        _ConstantPickler(_Nowhere(), ARRAY_PROTOCOL, buffer_callback=lambda buffer: None).dump(value)
+        _ConstantPickler(_Nowhere(), lambda buffer: None, None).dump(value)
     except Exception:
         return False
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .jobs import Job, SharedConstant
-from .memory import ARRAY_PROTOCOL, Packed, Packer, Slot
+from .memory import Packed, Packer, Slot
+from .pickling import ARRAY_PROTOCOL, ArrayPickler
 from .shipping import Shipment
 
 
@@ -54,7 +54,7 @@ class Task:
         return 'run', self.packed, self.used, self.slot.segment.id, (self.slot.start, end)
 
 
-class _TaskPickler(pickle.Pickler):
+class _TaskPickler(ArrayPickler):
     """Pickles jobs, with a number in place of each shared constant."""
 
     def __init__(self, *args: Any, shipped: Callable[[SharedConstant], Shipment], **kwargs: Any) -> None:

@@ -23,7 +23,8 @@ import numpy as np
 
 from .failures import Failure
 from .jobs import Fetch, Job, Result, SharedConstant, batches_of
-from .memory import ARRAY_PROTOCOL, Packed, Packer, Span, unpack_whole
+from .memory import Packed, Packer, Span, unpack_whole
+from .pickling import dump
 
 # The signal that asks a worker for the stacks of its threads, where there are signals.
 STACKS_SIGNAL = getattr(signal, 'SIGUSR1', None)
@@ -199,7 +200,7 @@ def _leading(batches: Iterator[Any]) -> Iterator[Any]:
     """Go through the batches before the first that does not pickle."""
     for batch in batches:
         try:
-            pickle.dumps(batch, ARRAY_PROTOCOL, buffer_callback=lambda buffer: None)
+            dump(batch, lambda buffer: None)
         except Exception:
             return
         yield batch

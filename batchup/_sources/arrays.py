@@ -220,7 +220,8 @@ class ArrayDataSource(RandomAccessDataSource):
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         self._check_data()
-        columns = [reader.batches(request.indices, request.n_batches, request.memory) for reader in self._readers]
+        indices, count, memory, apart = request.indices, request.n_batches, request.memory, request.apart
+        columns = [reader.batches(indices, count, memory, apart) for reader in self._readers]
         if self.include_indices:
             columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, -1)))
         return Columns(tuple(columns)).batches()

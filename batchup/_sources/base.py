@@ -11,6 +11,7 @@ import abc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -32,6 +33,7 @@ from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..joint_plan import repeat_plan, round_path
 from ..options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
+from ..ownership import owned
 from ..plan import Plan, ReplayPlan, Request, count_batches
 from ..rng import Path, understood
 from ..shards import real_rows
@@ -72,7 +74,8 @@ class AbstractDataSource:
         ----------
         fn : callable
             `fn(*batch)` returns a tuple of arrays. Arrays may also be within tuples, lists and
-            dicts in it.
+            dicts in it. Those that something else refers to, such as parts of a table, are
+            copied, so that batches belong to the user.
         rng : bool
             Whether to call `fn(*batch, rng=generator)` with a `numpy.random.Generator` that
             belongs to the batch: it depends only on the seed, the epoch and the number of the
@@ -214,8 +217,10 @@ class AbstractDataSource:
         """Read the batches of a request."""
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
         for single in request.split():
-            indices = map_leaves(own_array, single.indices)
-            yield check_batch(self.samples_by_indices_nomapping(indices), origin)  # type: ignore[attr-defined]
+            batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
+            box = [check_batch(batch, origin)]
+            del batch
+            yield owned(box)
 
 
 def _in_parts(stream: Stream, kwargs: Mapping[str, Any]) -> bool:
@@ -460,7 +465,8 @@ class MapDataSource(DerivedDataSource):
         return self.source.num_samples(**kwargs)
 
     def _samples(self, method: str, indices: Any, path: Path) -> Batch:
-        return self._apply(Request(0, 1, as_tree(indices)), samples_of(self.source, method, indices, path), path)
+        request = Request(0, 1, as_tree(indices))
+        return owned([self._apply(request, samples_of(self.source, method, indices, path), path)])  # type: ignore[no-any-return]
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
         keywords = {'rng': request.generator(self._own_path(path))} if self._rng else {}
@@ -483,13 +489,12 @@ class MapDataSource(DerivedDataSource):
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         # What the function returns is handed on, not what it is given.
-        batches = self.source._fetch(request._replace(memory=None), path)
-        if not self._rng:
-            for batch in batches:
-                yield self._apply(request, batch, path)
-        else:
-            for single, batch in zip(request.split(), batches):
-                yield self._apply(single, batch, path)
+        batches = self.source._fetch(request._replace(memory=None, apart=True), path)
+        requests = request.split() if self._rng else repeat(request)
+        for batch in batches:
+            box = [self._apply(next(requests), batch, path)]
+            del batch  # what the function was given, it may have returned
+            yield owned(box)
 
     def _follows_plan(self) -> bool:
         return self._has_plan() or (not overridden(self, 'batch_iterator') and self.source._follows_plan())

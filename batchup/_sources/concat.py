@@ -14,7 +14,7 @@ from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
 from ..arguments import BatchSize, overridden
 from ..batch import Batch, Columns
-from ..gather import BLOCK_BYTES, Memory, Rows
+from ..gather import Memory, Rows, block_size
 from ..indices import IndexArray, Leaf, check_batch_indices, own_array
 from ..plan import Request
 from ..rng import Path
@@ -140,7 +140,9 @@ class ConcatDataSource(RandomAccessDataSource):
         if request.memory is not None:
             return self._read_columns(readers, request).batches()
         size = len(request.indices) // request.n_batches
-        block = max(1, BLOCK_BYTES // max(1, size * sum(column[0].row_bytes for column in readers)))
+        block = block_size(size * sum(column[0].row_bytes for column in readers), request.apart)
+        if block == 1:
+            return (tuple(self._read_arrays(readers, single)) for single in request.split())
         blocks = (request.since(number).up_to(block) for number in range(request.number, request.end, block))
         return chain.from_iterable(self._read_columns(readers, part).batches() for part in blocks)
 
@@ -173,15 +175,14 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def _read_columns(self, readers: list[list[Rows]], request: Request) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""
-        count, split = request.n_batches, self._split(request.indices)
-        size = len(request.indices) // count
-        columns = []
-        for column in readers:
-            rows = _read_rows(column, split, count * size, request.memory)
-            columns.append(rows.reshape(count, size, *rows.shape[1:]))
-        if self.include_indices:
-            columns.insert(0, own_array(request.indices).reshape(count, size))
-        return Columns(tuple(columns))
+        shape = request.n_batches, len(request.indices) // request.n_batches
+        return Columns(tuple([rows.reshape(*shape, *rows.shape[1:]) for rows in self._read_arrays(readers, request)]))
+
+    def _read_arrays(self, readers: list[list[Rows]], request: Request) -> list[NDArray[Any]]:
+        """Read the samples of a request, all its batches side by side, from plain arrays."""
+        split, count = self._split(request.indices), len(request.indices)
+        arrays = [_read_rows(column, split, count, request.memory) for column in readers]
+        return [own_array(request.indices), *arrays] if self.include_indices else arrays
 
     def _read_batch(self, request: Request, path: Path) -> Batch:
         """Read a batch from members of any kind."""

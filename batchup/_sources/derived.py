@@ -238,7 +238,7 @@ class CompositeDataSource(_JoinedDataSource):
             member._fetch(request._replace(indices=indices), (*path, k))
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
-        return map(self._joiner(request.indices, request.n_batches), zip(*parts))
+        return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)

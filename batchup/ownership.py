@@ -1,0 +1,108 @@
+"""Making what a user's code returned a batch of the user's own.
+
+Batches may be kept, and written into: nothing else may refer to their memory. Whether something
+does can be told by reference counts, so that new arrays are not copied.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterable
+from pickle import PickleBuffer
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import NDArray
+
+
+def owned(box: list[Any]) -> Any:
+    """Take a value out of a list, as one whose arrays nothing else refers to.
+
+    An array is copied if it is read-only, or if something other than the value refers to it or
+    to its memory: a table, a function that keeps it, a file, another array of the value. Arrays
+    are looked for in tuples, named tuples, lists and dicts; anything else stays as it is.
+
+    Parameters
+    ----------
+    box : list
+        Holds the value, and must be all that does: a variable counts as something else.
+    """
+    if type(box[0]) is not tuple:
+        _own(box, (0,))
+        return box.pop()
+    # Faster, for most of what there is.
+    parts = list(box.pop())
+    _own(parts, range(len(parts)))
+    return tuple(parts)
+
+
+def _own(parts: Any, keys: Iterable[Any]) -> None:
+    """Make the items of a list or a dict the only references to what they are."""
+    # No variable refers to an item: it would count.
+    for key in keys:
+        kind = type(parts[key])
+        if kind is ndarray:
+            if getrefcount(parts[key]) > ALONE or not _is_alone(parts[key]):
+                parts[key] = parts[key].copy('A')
+        elif issubclass(kind, ndarray):
+            if getrefcount(parts[key]) > ALONE or not _has_own_mask(parts[key]) or not _is_alone(parts[key]):
+                parts[key] = _copied(parts[key])
+        elif kind is tuple or (issubclass(kind, tuple) and hasattr(kind, '_make')):
+            inner: Any = list(parts[key])
+            # If only this value refers to the tuple, nothing does now.
+            parts[key] = None
+            _own(inner, range(len(inner)))
+            parts[key] = tuple(inner) if kind is tuple else kind._make(inner)
+        elif issubclass(kind, (list, dict)):
+            inner = copy.copy(parts[key])
+            parts[key] = None
+            _own(inner, list(inner) if issubclass(kind, dict) else range(len(inner)))
+            parts[key] = inner
+
+
+def _references(parts: Any, key: Any) -> int:
+    return getrefcount(parts[key])
+
+
+# The count for an item that only its list refers to. Builds of Python without the global lock
+# do not count references exactly: there, everything is copied.
+ALONE = 0 if 'free-threading' in sys.version else _references([object()], 0)
+
+
+def _is_alone(array: NDArray[Any]) -> bool:
+    """Say whether an array can be written into, and nothing else refers to its memory."""
+    if array.base is None:
+        flags = array.flags
+        return flags.owndata and flags.writeable
+    # Of what `broadcast_arrays` gives, the flag itself would warn.
+    read_only = array.__array_interface__['data'][1]
+    if read_only or _repeats(array):
+        return False
+    # A view refers to the array that it is part of, and that one to another, down to their memory.
+    while isinstance(array.base, ndarray):
+        if getrefcount(array.base) > ALONE:
+            return False
+        array = array.base
+    # batchup hands out memory in a `PickleBuffer`, to one array at a time. Of anything else that is
+    # no array, such as a mapped file, there is no telling.
+    return array.flags.owndata or isinstance(array.base, PickleBuffer)
+
+
+def _repeats(array: NDArray[Any]) -> bool:
+    """Say whether elements of an array share memory with each other, as after a broadcast."""
+    return any(length > 1 and not stride for length, stride in zip(array.shape, array.strides))
+
+
+def _has_own_mask(array: Any) -> bool:
+    """Say whether nothing else refers to the mask of an array, if it has one."""
+    if np.ma.getmask(array) is np.ma.nomask:
+        return True
+    return getrefcount(array._mask) <= ALONE and _is_alone(array._mask)
+
+
+def _copied(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy an array of a type of its own; that of a mapped file becomes a plain one."""
+    return np.array(array) if isinstance(array, np.memmap) else array.copy('A')
