@@ -6,6 +6,7 @@ import abc
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from .arguments import BatchSize
 from .batch import proportion
@@ -33,11 +34,9 @@ class JointPlan(Plan):
         self.pure = shuffle.pure
         self.exact = all(member.exact for member in members)
 
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        self.check_number(number)
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         while not self.pure and self._reached < number:
-            _, count = self._join(self._reached, number - self._reached)
-            self._reached += count
+            self.indices(self._reached, number - self._reached)
         indices, count = self._join(number, limit)
         self._reached = max(self._reached, number + count)
         return indices, count
@@ -67,7 +66,11 @@ class CompositePlan(JointPlan):
         super().__init__(members, shuffle)
         self._trim = trim
         self._sizes = sizes
-        self.length = smallest([member.length for member in members])
+
+    @cached_property
+    def length(self) -> int | float | None:  # type: ignore[override]
+        """The number of batches of the shortest member, which may have to count."""
+        return smallest([member.length for member in self._members])
 
     def describe(self) -> str:
         return self._describe_members('trimmed' if self._trim else 'untrimmed')
@@ -181,7 +184,7 @@ class RepeatedPlan(Plan):
     def describe(self) -> str:
         return self._description
 
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         if number < self._starts[self._round] and not self.pure:
             raise passed(f'batch {number}')
         self._open(bisect_right(self._starts, number) - 1)

@@ -303,7 +303,6 @@ class PlannedFeed(Feed):
 
     def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard) -> None:
         self.plan = plan
-        self.length = plan.length
         self.exact = plan.exact
         self.sequential = not plan.pure
         self._fetch = fetch
@@ -311,6 +310,11 @@ class PlannedFeed(Feed):
         self.shard = shard
         # The latest windows: a sequential generator cannot make them again.
         self._windows: deque[Request] = deque(maxlen=1)
+
+    @property
+    def length(self) -> int | float | None:  # type: ignore[override]
+        """That of the plan, which may have to count."""
+        return self.plan.length
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""

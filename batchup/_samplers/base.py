@@ -7,9 +7,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ..arguments import check_batch_size, overridden
+from ..arguments import check_batch_size, check_count, overridden
 from ..indices import IndexArray, check_batch_indices, check_indices
-from ..plan import Plan, ReplayPlan
+from ..plan import Plan
+from ..replay import ReplayPlan
 from ..rng import Path, Shuffle
 
 
@@ -62,7 +63,7 @@ class AbstractSampler:
         epoch : int
             Selects the order that a seed gives.
         drop_last : bool
-            Whether to leave out a short last batch.
+            Whether to leave out a short last batch; of a sampler of your own, every short one.
         """
         return make_plan(self, check_batch_size(batch_size), Shuffle.coerce(shuffle, epoch), drop_last)
 
@@ -107,18 +108,24 @@ def make_plan(
             sampler.check_length(length)
         return sampler.make_plan(batch_size, shuffle, drop_last, path)
 
-    def make_iterator() -> Iterator[IndexArray]:
+    def make_iterator(shuffle: Shuffle) -> Iterator[IndexArray]:
         if shuffle.in_order:
             return sampler.in_order_indices_batch_iterator(batch_size)
         return sampler.shuffled_indices_batch_iterator(batch_size, shuffle.sampler_rng(path))
 
-    try:
-        num_samples = sampler.num_indices_generated()
-    except NotImplementedError:
-        num_samples = None
+    num_samples = count_indices(sampler)
 
     def check(name: str, indices: Any) -> IndexArray:
         return check_indices(name, indices) if length is None else check_batch_indices(name, indices, length)
 
     name = f'{type(sampler).__name__} of {num_samples} samples'
     return ReplayPlan(name, make_iterator, num_samples, batch_size, shuffle, drop_last, check)
+
+
+def count_indices(sampler: AbstractSampler) -> int | float | None:
+    """Return the number of indices of an epoch, `None` if it is unknown or the sampler does not tell."""
+    try:
+        count = sampler.num_indices_generated()
+    except NotImplementedError:
+        return None
+    return check_count(f'{type(sampler).__name__}.num_indices_generated() must return a number of samples: it', count)

@@ -145,7 +145,7 @@ class RandomAccessDataSource(IndexedDataSource):
         epoch : int
             Selects the order that a seed gives: pass the number of the epoch.
         drop_last : bool
-            Whether to leave out a short last batch.
+            Whether to leave out a short last batch; of a sampler of your own, every short one.
         shard : (rank, count) or 'env', optional
             Take the part of every batch that belongs to this of `count` ranks. The parts of
             all ranks, side by side, are the batches without `shard`. With 'env', the rank and

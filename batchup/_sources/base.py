@@ -27,8 +27,9 @@ from ..batch_map import Progress, batch_map_concat, batch_map_mean
 from ..feeds import MappedFeed, as_stream
 from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..options import Options, given_facts
-from ..plan import Plan, ReplayPlan, Request, count_batches
-from ..rng import Path, SeededShuffle
+from ..plan import Plan, Request, count_batches
+from ..replay import ReplayPlan
+from ..rng import Path, SeededShuffle, Shuffle
 from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
 from ..trail import Trail
@@ -146,7 +147,7 @@ class AbstractDataSource:
         """Make the plan of an epoch."""
         shuffle = options.shuffle
 
-        def make_iterator() -> Iterator[Any]:
+        def make_iterator(shuffle: Shuffle) -> Iterator[Any]:
             rng = None if shuffle.in_order else shuffle.sampler_rng(path)
             batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
             return batches
