@@ -6,6 +6,7 @@ import abc
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import GeneratorType
 from typing import Any
 
@@ -15,8 +16,12 @@ from .choosers import Chooser
 from .errors import EndOfPlanError, StateMismatchError, warn_user
 from .joint_plan import smallest
 from .options import given_facts
+from .replay import UserIterator
 from .rng import understood
 from .stream import STATE_VERSION, Feed, Stream
+
+# What to do when an iterator has ended.
+ANOTHER = 'make a CallableDataSource, whose function returns a new iterator for every epoch'
 
 # A function of the number of a batch, and the batch.
 BatchFunction = Callable[[int, Batch], Batch]
@@ -30,8 +35,8 @@ class IteratorFeed(Feed):
 
     Parameters
     ----------
-    iterator : iterator of tuples
-        Gives the batches.
+    iterator : iterator of tuples, or UserIterator over one
+        Gives the batches. Several streams may share the second.
     origin : str
         Who made the iterator, for errors.
     length : int, math.inf or None
@@ -53,24 +58,30 @@ class IteratorFeed(Feed):
         sequential: bool = False,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self._iterator = iterator
+        self._iterator = iterator if isinstance(iterator, UserIterator) else user_batches(iterator, origin)
         self._origin = origin
         self._facts = facts or {}
         self._owned = owned
         self._read = 0
+        if not owned:
+            self.again = f'its iterator cannot be gone through twice; {ANOTHER}'
         self.length = length
         self.sequential = sequential and not self._resumable()
 
     def batches(self, position: int) -> Iterator[Batch]:
         for batch in self._iterator:
             self._read = position = position + 1
-            yield check_batch(batch, self._origin)
+            yield batch
+        if not self._read and self._iterator.given:
+            warn_user(f'the iterator of {self._origin} has ended before, and cannot be gone through twice; {ANOTHER}')
 
     def skip(self, position: int, count: int) -> int:
-        for _ in itertools.islice(self._iterator, min(count, 1)):
-            self._read = position + 1
-            return 1
-        return 0
+        try:
+            self._iterator.skip()
+        except StopIteration:
+            return 0
+        self._read = position + 1
+        return 1
 
     def facts(self) -> dict[str, Any]:
         known = {} if self.length in (None, math.inf) else {'batches': self.length}
@@ -79,7 +90,7 @@ class IteratorFeed(Feed):
     def state(self, position: int, back: int) -> dict[str, Any]:
         if position != self._read or not self._resumable():
             return {}
-        return {'iterator': self._iterator.state_dict()}  # type: ignore[attr-defined]
+        return {'iterator': self._users.state_dict()}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if not self._resumable() or 'iterator' not in state:
@@ -87,7 +98,7 @@ class IteratorFeed(Feed):
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self._resumable() and 'iterator' in state:
-            self._iterator.load_state_dict(state['iterator'])  # type: ignore[attr-defined]
+            self._users.load_state_dict(state['iterator'])
             self._read = position
             return
         self.announce(here, position)
@@ -101,13 +112,23 @@ class IteratorFeed(Feed):
             )
 
     def _resumable(self) -> bool:
-        return hasattr(self._iterator, 'state_dict') and hasattr(self._iterator, 'load_state_dict')
+        return hasattr(self._users, 'state_dict') and hasattr(self._users, 'load_state_dict')
+
+    @property
+    def _users(self) -> Any:
+        """The iterator as the user gave it."""
+        return self._iterator.iterator
 
     def close(self) -> None:
         # A generator ends by itself once nobody holds it any more: others may do so.
-        if self._owned and hasattr(self._iterator, 'close') and not isinstance(self._iterator, GeneratorType):
-            self._iterator.close()
-        self._iterator = iter(())
+        if self._owned and hasattr(self._users, 'close') and not isinstance(self._users, GeneratorType):
+            self._users.close()
+        self._iterator = user_batches(iter(()), self._origin)
+
+
+def user_batches(iterator: Iterator[Any], origin: str) -> UserIterator:
+    """Return an iterator over batches that a user's one gives, which are checked."""
+    return UserIterator(iterator, origin, partial(check_batch, origin=origin))
 
 
 def as_stream(
@@ -120,6 +141,8 @@ def as_stream(
         iterator = iter(batches)
     except TypeError:
         raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
+    if isinstance(iterator, GeneratorType) and iterator.gi_frame is None:
+        warn_user(f'{origin} has returned a generator that has ended before: return a new one for every epoch')
     shuffle = understood(kwargs.get('shuffle'))
     sequential = shuffle is not None and not shuffle.pure
     return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=given_facts(batch_size, kwargs)))

@@ -25,10 +25,11 @@ MOST_SHORT = 100_000
 
 
 class UserIterator(Iterator[Any]):
-    """An iterator of a user's, which does not just end after an error.
+    """An iterator of a user's, which neither passes over an item in silence nor ends in silence.
 
-    A generator that has raised is finished, and so is whatever reads from it: what it has not
-    given yet would be lost without a word. Iterators that can go on after an error are asked again.
+    An item that is found wrong is so again at the next try. After an error of its own, the iterator is
+    asked again; if it ends then, that is an error, too: a generator that has raised is finished,
+    and what it has not given yet would be lost without a word.
 
     Parameters
     ----------
@@ -36,40 +37,63 @@ class UserIterator(Iterator[Any]):
         The user's.
     name : str
         Who made it, for errors.
+    check : callable
+        `check(item)` returns an item as it is to be given, or raises an error.
 
     Attributes
     ----------
     given : int
-        How many items it has given.
+        How many items were given.
     """
 
-    def __init__(self, iterator: Iterator[Any], name: str) -> None:
+    def __init__(self, iterator: Iterator[Any], name: str, check: Callable[[Any], Any]) -> None:
+        self.iterator = iterator
         self.given = 0
-        self._iterator = iterator
         self._name = name
-        # What it has raised, if that was the last that was heard of it. Not the exception: it would
-        # keep alive whatever was under way.
-        self._raised: str | None = None
+        self._check = check
+        # Waits for its check, in a tuple.
+        self._item: tuple[Any, ...] = ()
+        # What the iterator has raised last. Not the exception: it would keep alive what was under way.
+        self._raised = ''
+
+    @property
+    def found_wrong(self) -> bool:
+        """Whether an item was found wrong, and comes next."""
+        return bool(self._item)
 
     def __next__(self) -> Any:
+        if not self._item:
+            self._item = (self._next_item(),)
+        item = self._check(*self._item)
+        self._item = ()
+        self.given += 1
+        return item
+
+    def skip(self) -> None:
+        """Go over the next item, whatever it is."""
+        if not self._item:
+            self._next_item()
+        self._item = ()
+        self.given += 1
+
+    def _next_item(self) -> Any:
         try:
-            item = next(self._iterator)
+            item = next(self.iterator)
         except StopIteration:
-            if self._raised is not None:
+            if self._raised:
                 raise self._ended() from None
             raise
         except BaseException as error:
             self._raised = repr(error)
             raise
-        self._raised = None
-        self.given += 1
+        self._raised = ''
         return item
 
     def _ended(self) -> RuntimeError:
         return RuntimeError(
-            f'the iterator of {self._name} has ended with an error, {self._raised}, and cannot go on, as a generator '
-            'that has raised; make a new stream with batch_iterator(...), and go to this batch with '
-            'load_state_dict(state) or skip(n)'
+            f'the iterator of {self._name} has ended with an error, {self._raised}: a generator that has raised gives '
+            'no more. To go on, make a new one with a new stream, and go to this batch with load_state_dict(state) or '
+            'skip(n)'
         )
 
 
@@ -121,13 +145,27 @@ class ReplayPlan(Plan):
         self._start()
 
     def _start(self) -> None:
-        self._batches = self._open(self.shuffle)
+        self._iterator = self._open(self.shuffle)
         self._reached = 0
         self._latest: IndexTree = None
 
-    def _open(self, shuffle: Shuffle) -> _IndexBatches:
-        iterator = UserIterator(iter(self._make_iterator(shuffle)), self._name)
-        return _IndexBatches(iterator, self._name, self._check, self._batch_size if self._drop_last else 0)
+    def _open(self, shuffle: Shuffle) -> UserIterator:
+        def check(indices: Any) -> IndexTree:
+            return self._check(f'batch {iterator.given} of {self._name}', indices)
+
+        iterator = UserIterator(iter(self._make_iterator(shuffle)), self._name, check)
+        return iterator
+
+    def _next_batch(self, iterator: UserIterator) -> IndexTree:
+        """Return the next batch that is not left out."""
+        for _ in range(MOST_SHORT):
+            indices = next(iterator)
+            if not self._drop_last or len(first_leaf(indices)) >= self._batch_size:
+                return indices
+        raise ValueError(
+            f'drop_last=True leaves out batches of fewer than {self._batch_size} samples, but {self._name} has given '
+            f'{MOST_SHORT} such batches in a row; choose a smaller batch_size, or leave drop_last out'
+        )
 
     def describe(self) -> str:
         return self._name
@@ -156,11 +194,14 @@ class ReplayPlan(Plan):
         """Go through an iterator of its own, with a copy of a sequential generator; `None` if it may be endless."""
         assert self._num_samples is not None
         count = samples = 0
-        for indices in self._open(replace(self.shuffle, rng=copy.deepcopy(self.shuffle.rng))):
+        iterator = self._open(replace(self.shuffle, rng=copy.deepcopy(self.shuffle.rng)))
+        while samples <= MOST_EPOCHS * (self._num_samples + 1):
+            try:
+                indices = self._next_batch(iterator)
+            except StopIteration:
+                return count
             count, samples = count + 1, samples + max(1, len(first_leaf(indices)))
-            if samples > MOST_EPOCHS * (self._num_samples + 1):
-                return None
-        return count
+        return None
 
     def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         if number < self._reached - 1:
@@ -174,55 +215,11 @@ class ReplayPlan(Plan):
 
     def _next_indices(self) -> IndexTree:
         try:
-            return next(self._batches)
+            return self._next_batch(self._iterator)
         except StopIteration:
             self._end = self._reached
             raise EndOfPlanError(f'there is no batch {self._reached}: {self._name} gave no more indices') from None
         except BaseException:
-            if self.pure and self._batches.found_wrong is None:
+            if self.pure and not self._iterator.found_wrong:
                 self._start()  # an iterator that has failed may go no further
             raise
-
-
-class _IndexBatches(Iterator[IndexTree]):
-    """Go through batches of indices, checked and long enough.
-
-    Batches that are found wrong are so again at the next try: none is passed over.
-
-    Parameters
-    ----------
-    iterator : iterator
-        Gives batches as a user's code makes them.
-    name : str
-        What it goes through.
-    check : callable
-        As for `ReplayPlan`.
-    least : int
-        The number of samples that a batch must have not to be left out.
-    """
-
-    def __init__(self, iterator: Iterator[Any], name: str, check: Callable[[str, Any], IndexTree], least: int) -> None:
-        self.found_wrong: tuple[Any, ...] | None = None
-        self._iterator = iterator
-        self._name = name
-        self._check = check
-        self._least = least
-        self._number = 0
-
-    def __next__(self) -> IndexTree:
-        for _ in range(MOST_SHORT):
-            indices = self._next_checked()
-            if len(first_leaf(indices)) >= self._least:
-                return indices
-        raise ValueError(
-            f'drop_last=True leaves out batches of fewer than {self._least} samples, but {self._name} has given '
-            f'{MOST_SHORT} such batches in a row; choose a smaller batch_size, or leave drop_last out'
-        )
-
-    def _next_checked(self) -> IndexTree:
-        if self.found_wrong is None:
-            self.found_wrong = (next(self._iterator),)
-        indices = self._check(f'batch {self._number} of {self._name}', *self.found_wrong)
-        self.found_wrong = None
-        self._number += 1
-        return indices

@@ -19,7 +19,7 @@ from typing import Any
 
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
-from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch
+from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch, warn_user
 from .indices import digest
 from .plan import WINDOW_BATCHES, Plan, Request, known_length
 from .shards import Shard
@@ -78,6 +78,8 @@ class Feed(abc.ABC):
     length: int | float | None = None
     exact: bool = False
     sequential: bool = False
+    # What to do when all batches have been given.
+    again: str = 'call batch_iterator(...) again for every epoch'
 
     @abc.abstractmethod
     def batches(self, position: int) -> Iterator[Batch]:
@@ -138,22 +140,29 @@ class Stream(Iterator[Batch]):
     (3, 1, (array([3, 4, 5]),))
     """
 
-    __slots__ = ('__weakref__', '_closed', '_position', '_results', '_skipped', 'feed')
+    __slots__ = ('__weakref__', '_closed', '_ended', '_position', '_results', '_skipped', 'feed')
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self._position = 0
         self._skipped = 0
         self._closed = False
+        # Whether the user has seen the end.
+        self._ended = False
         self._results = feed.batches(0)
 
     def __iter__(self) -> Stream:
+        if self._ended or self._closed:
+            warn_user(
+                f'this stream {"is closed" if self._closed else "has ended"}: it gives no more; {self.feed.again}'
+            )
         return self
 
     def __next__(self) -> Batch:
         try:
             batch = next(self._results)
         except StopIteration:
+            self._ended = True
             raise
         except BaseException as error:
             self._failed(error)
@@ -260,6 +269,7 @@ class Stream(Iterator[Batch]):
     def _go_to(self, position: int) -> None:
         self._skipped += position - self._position
         self._position = position
+        self._ended = False
         self._results = self.feed.batches(position)
 
     def statistics(self) -> StreamStatistics:

@@ -298,7 +298,10 @@ def test_a_function_is_called_again_with_the_same_arguments():
 
 def test_an_iterator_that_was_gone_through_cannot_start_again():
     source = CompositeDataSource([numbers(3), IteratorDataSource(iter([(np.zeros(1),)]))], stop=0)
-    with pytest.raises(ValueError, match='without batches cannot start again: iterator of IteratorDataSource'):
+    with (
+        pytest.warns(UserWarning, match='cannot be gone through twice'),
+        pytest.raises(ValueError, match='without batches cannot start again: iterator of IteratorDataSource'),
+    ):
         list(source.batch_iterator(1))
 
 

@@ -15,6 +15,7 @@ from batchup.data_source import (
     ChoiceDataSource,
     CompositeDataSource,
     RandomAccessDataSource,
+    batch_map_concat,
 )
 from batchup.errors import ReplayError, StateMismatchError
 from batchup.stream import Phase
@@ -255,6 +256,62 @@ def test_lengths():
 def test_a_stream_is_its_own_iterator():
     stream = ArrayDataSource([DATA]).batch_iterator(3)
     assert iter(stream) is stream
+
+
+AGAIN = r'stream has ended: it gives no more; call batch_iterator\(...\) again for every epoch'
+
+GONE_THROUGH = {
+    'for': lambda stream: [batch for batch in stream],  # noqa: C416 - list() asks for the length, too
+    'list': list,
+    'batch_map_concat': lambda stream: batch_map_concat(np.negative, stream),
+    'with a bar': lambda stream: batch_map_concat(np.negative, stream, lambda batches, **_: iter(batches)),
+}
+
+
+@pytest.mark.parametrize('make', FAILING.values(), ids=FAILING)
+def test_a_stream_that_is_gone_through_again_warns(make):
+    stream = make(lambda *batch: batch).batch_iterator(3)
+    assert list(stream)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=AGAIN) as caught:
+            assert list(stream) == []
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize('name', GONE_THROUGH)
+def test_every_way_to_go_through_again_warns_once(name):
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    assert len(GONE_THROUGH[name](stream)) > 0
+    with pytest.warns(UserWarning, match=AGAIN) as caught:
+        assert len(GONE_THROUGH[name](stream)) == 0
+    assert len(caught) == 1
+
+
+def test_a_closed_stream_that_is_gone_through_warns():
+    with ArrayDataSource([DATA]).batch_iterator(3) as stream:
+        next(stream)
+    with pytest.warns(UserWarning, match='stream is closed: it gives no more; call batch_iterator'):
+        assert list(stream) == []
+
+
+def test_a_stream_that_goes_on_does_not_warn():
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    start = stream.state_dict()
+    assert [len(list(itertools.islice(stream, n))) for n in (2, 3)] == [2, 3]
+    assert len(list(stream)) == 2
+    assert next(stream, None) is None
+    stream.load_state_dict(start)
+    assert len(list(stream)) == 7
+
+
+@pytest.mark.parametrize('n', [0, 20])
+def test_an_epoch_without_batches_does_not_warn_at_first(n):
+    source, ended = ArrayDataSource([DATA[:n]]), ArrayDataSource([DATA[:n]]).batch_iterator(3)
+    list(ended)
+    resumed, skipped = source.batch_iterator(3), source.batch_iterator(3)
+    resumed.load_state_dict(ended.state_dict())
+    skipped.skip(9)
+    assert list(resumed) == list(skipped) == []
 
 
 def test_an_abandoned_stream_goes_away():
