@@ -14,7 +14,7 @@ from .arguments import BatchSize, is_integer
 from .batch import Batch, check_batch
 from .choosers import Chooser
 from .errors import EndOfPlanError, StateMismatchError, warn_user
-from .joint_plan import smallest
+from .joint_plan import any_empty, smallest
 from .options import given_facts
 from .replay import UserIterator
 from .rng import understood
@@ -168,7 +168,13 @@ class RepeatedFeed(Feed):
         self._open_round = open_round
         self._round = 0
         self._facts = first.feed.facts()
+        self._empty = first.feed.empty
         self.sequential = first.feed.sequential
+
+    @property
+    def empty(self) -> bool | None:
+        """Whether a round has no batch: if one may be so, it cannot start again."""
+        return self._empty
 
     def batches(self, position: int) -> Iterator[Batch]:
         while True:
@@ -243,6 +249,10 @@ class MemberFeed(Feed):
         self._facts = facts
         self.exact = all(member.feed.exact for member in members)
         self.sequential = any(member.feed.sequential for member in members)
+
+    @property
+    def empty(self) -> bool | None:
+        return any_empty([member.feed.empty for member in self._members])
 
     def skip(self, position: int, count: int) -> int:
         return int(count > 0 and self._skip_one(position, self._members))
@@ -388,6 +398,10 @@ class ChoiceFeed(MemberFeed):
                 return
             position += 1
             yield batch
+
+    @property
+    def empty(self) -> bool | None:
+        return self._chooser.empty([member.feed.empty for member in self._members])
 
     def _steps_back(self, position: int, back: int) -> list[int]:
         steps = [0] * len(self._members)

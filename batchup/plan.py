@@ -204,6 +204,11 @@ class Plan(abc.ABC):
     def __len__(self) -> int:
         return known_length(self.length)
 
+    @property
+    def empty(self) -> bool | None:
+        """Whether there is no batch, under any shuffle of this kind; `None` if it depends on what is drawn."""
+        return self.length == 0
+
     def check_number(self, number: int) -> None:
         """Raise `EndOfPlanError`, an `IndexError`, if the plan is known to have no batch of this number."""
         length = self.length if self.exact and self.length is not None else math.inf

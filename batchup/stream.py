@@ -81,6 +81,11 @@ class Feed(abc.ABC):
     # What to do when all batches have been given.
     again: str = 'call batch_iterator(...) again for every epoch'
 
+    @property
+    def empty(self) -> bool | None:
+        """Whether there is no batch, as of a `Plan`."""
+        return self.length == 0
+
     @abc.abstractmethod
     def batches(self, position: int) -> Iterator[Batch]:
         """Go through the batches from `position` on, where the feed stands."""
@@ -325,6 +330,10 @@ class PlannedFeed(Feed):
     def length(self) -> int | float | None:  # type: ignore[override]
         """That of the plan, which may have to count."""
         return self.plan.length
+
+    @property
+    def empty(self) -> bool | None:
+        return self.plan.empty
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
