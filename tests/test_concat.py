@@ -405,7 +405,7 @@ def test_kinds_that_differ_are_found_at_once(one, other, message):
 def test_kinds_that_are_not_known_are_found_at_a_batch():
     for shuffle in SHUFFLE_ARGUMENTS.values():
         stream = ConcatDataSource([through_map(Y), through_map(masked(Y))]).batch_iterator(50, shuffle())
-        with pytest.raises(TypeError, match='array 0 is a numpy.* in data source .*; convert one of them'):
+        with pytest.raises(TypeError, match=r'array 0 is a numpy.* in data source .*; convert one of them'):
             list(stream)
 
 
