@@ -167,6 +167,8 @@ class RepeatedFeed(Feed):
         self._stream = first
         self._open_round = open_round
         self._round = 0
+        # The round of a state that was checked, and its stream.
+        self._checked = (0, first)
         self._facts = first.feed.facts()
         self._empty = first.feed.empty
         self.sequential = first.feed.sequential
@@ -216,9 +218,13 @@ class RepeatedFeed(Feed):
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
             super().check(here, position, state)
-        number = state.get('round')
-        if not is_integer(number) or number < 0 or not isinstance(state.get('in_round'), Mapping):  # type: ignore[operator]
+        number: Any = state.get('round')
+        if not is_integer(number) or number < 0 or not isinstance(state.get('in_round'), Mapping):
             raise StateMismatchError('the state has no round of a data source that starts again')
+        if not self.sequential:
+            stream = self._stream if number == self._round else self._open_round(number)
+            stream.check_state({**self._round_facts(), **state['in_round']})
+            self._checked = number, stream
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
@@ -226,10 +232,9 @@ class RepeatedFeed(Feed):
             self.announce(here, position)
             super().restore(here, position, state)
             return
-        number = state['round']
-        stream = self._stream if number == self._round else self._open_round(number)
+        number, stream = self._checked
         self._go_to(number, stream)
-        stream.load_state_dict({**self._round_facts(), **state['in_round']})
+        stream.restore_state({**self._round_facts(), **state['in_round']})
 
     def announce(self, here: int, position: int) -> None:
         self._stream.feed.announce(here, position)
@@ -293,7 +298,9 @@ class MemberFeed(Feed):
         states = state.get('states')
         if not isinstance(states, list) or len(states) != len(self._members):
             raise StateMismatchError(f'the state has no list of {len(self._members)} states of members')
-        for member, member_state in zip(self._members, states):
+        for number, (member, member_state) in enumerate(zip(self._members, states)):
+            if not isinstance(member_state, Mapping):
+                raise StateMismatchError(f'the state of member {number} must be a dict, got {member_state!r}')
             member.check_state({**self._member_facts(), **member_state})
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:

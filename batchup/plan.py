@@ -27,6 +27,9 @@ WINDOW_BATCHES = 256
 # How many indices of a computed order a window holds, unless a batch has more. Larger: more
 # memory, and time before the first batch. Smaller: less to do at once, at more cost each.
 COMPUTED_AT_ONCE = 65_536
+# A batch of more repetitions than this is taken for a mistake. Larger: it can take minutes to put one
+# together, 20 microseconds for each. Smaller: large batches of tiny data are refused.
+MOST_ROUNDS = 2**20
 
 
 class Request(NamedTuple):
@@ -273,6 +276,12 @@ class OrderPlan(Plan):
         self.places = places
         self._order_length = length
         self._samples = min(samples, total_samples(length, repeats))
+        rounds = -(-min(batch_size, self._samples) // max(1, length))
+        if rounds > MOST_ROUNDS:
+            raise ValueError(
+                f'batch_size is {batch_size}, for which {int(rounds)} repetitions would go into one batch of {name}; '
+                f'choose a smaller one: at most {MOST_ROUNDS * length} samples fit into a batch'
+            )
         self._batch_size = batch_size
         self._most = max(1, COMPUTED_AT_ONCE // batch_size) if isinstance(orders, ComputedOrders) else math.inf
         self.length = count_batches(self._samples, batch_size, drop_last)

@@ -51,7 +51,7 @@ class UserIterator(Iterator[Any]):
         self.given = 0
         self._name = name
         self._check = check
-        # Waits for its check, in a tuple.
+        # What was found wrong, in a tuple.
         self._item: tuple[Any, ...] = ()
         # What the iterator has raised last. Not the exception: it would keep alive what was under way.
         self._raised = ''
@@ -62,12 +62,15 @@ class UserIterator(Iterator[Any]):
         return bool(self._item)
 
     def __next__(self) -> Any:
-        if not self._item:
-            self._item = (self._next_item(),)
-        item = self._check(*self._item)
+        item = self._item[0] if self._item else self._next_item()
+        try:
+            checked = self._check(item)
+        except BaseException:
+            self._item = (item,)
+            raise
         self._item = ()
         self.given += 1
-        return item
+        return checked
 
     def skip(self) -> None:
         """Go over the next item, whatever it is."""

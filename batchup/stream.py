@@ -17,6 +17,8 @@ from itertools import chain
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
 from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch, warn_user
@@ -28,6 +30,9 @@ from .shards import Shard
 DESCRIPTION_CHARACTERS = 1000
 
 STATE_VERSION = 1
+
+# What the facts of a state are.
+PLAIN = (str, int, float, np.generic, type(None))
 
 Fetch = Callable[[Request], Iterator[Batch]]
 
@@ -263,8 +268,12 @@ class Stream(Iterator[Batch]):
         if not isinstance(state, Mapping):
             raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
         own = {'version': STATE_VERSION, **self.feed.facts()}
-        if any(state.get(name) != value for name, value in own.items()):
-            raise state_mismatch({name: value for name, value in state.items() if name in own}, own)
+        # What is no plain value may not even be compared.
+        saved = {
+            name: state[name] if isinstance(state[name], PLAIN) else repr(state[name]) for name in own if name in state
+        }
+        if any(saved.get(name) != value for name, value in own.items()):
+            raise state_mismatch(saved, own)
         position: Any = state.get('position')
         longest = self.length if self.feed.exact and self.length is not None else math.inf
         if not is_integer(position) or not 0 <= position <= longest:
@@ -406,6 +415,13 @@ class PlannedFeed(Feed):
         return {'digest_of': number, 'digest': digest(self.whole_batch(number).indices)}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        number, found = state.get('digest_of'), state.get('digest')
+        if number is not None and not (
+            is_integer(number) and isinstance(found, str) and number in (position, position - 1)
+        ):
+            raise StateMismatchError(
+                f'the state is damaged: at position {position}, it has the digest {found!r} of batch {number!r}'
+            )
         if self.sequential:
             super().check(here, position, state)
         else:

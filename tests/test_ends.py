@@ -128,6 +128,15 @@ def test_a_state_near_the_end_restores_what_is_left(name):
         assert_same_batches(resumed, saved)
 
 
+def test_a_batch_goes_round_tiny_data_often_but_not_without_end():
+    source = numbers(10, repeats=-1)
+    assert len(next(source.batch_iterator(12_345, shuffle=1))[0]) == 12_345
+    for call in (source.batch_iterator, CompositeDataSource([source, numbers(3)]).batch_iterator, source.plan):
+        with pytest.raises(ValueError, match=r'batch_size is 10000000000, for which 1000000000 repetitions .* smaller'):
+            call(10**10)
+    assert [len(batch) for (batch,) in numbers(10, repeats=3).batch_iterator(10**10)] == [30]
+
+
 def test_a_plan_that_knows_its_end_is_asked_for_no_window_beyond_it():
     plan = QuotaSampler(Y, [2, 2], n_batches=3).plan(4)
     assert [plan.window(number, 100).n_batches for number in range(3)] == [3, 2, 1]

@@ -20,7 +20,7 @@ from batchup.data_source import (
 from batchup.errors import ReplayError, StateMismatchError
 from batchup.stream import Phase
 
-from .cases import SHUFFLE_ARGUMENTS, FailsOnce, assert_same_batches, take_until_error
+from .cases import SHUFFLE_ARGUMENTS, FailsOnce, PlainSource, assert_same_batches, take_until_error
 
 DATA = np.arange(20)
 
@@ -173,6 +173,71 @@ def test_a_wrong_position_is_refused(position):
     stream = ArrayDataSource([DATA]).batch_iterator(3)
     with pytest.raises(StateMismatchError, match='position'):
         stream.load_state_dict({**stream.state_dict(), 'position': position})
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    3,
+    2**70,
+    1.5,
+    float('nan'),
+    'x',
+    b'x',
+    [],
+    [1],
+    {},
+    {'a': 1},
+    (1, 2),
+    {1},
+    np.arange(3),
+    object(),
+]
+
+OPENED = {
+    **{name: make for name, make in FAILING.items() if name != 'choice of map'},
+    'array': lambda fn: ArrayDataSource([DATA]),
+    'rounds': lambda fn: CompositeDataSource([ArrayDataSource([DATA]), PlainSource(5).map(fn)], stop=0),
+}
+
+
+def places_of(state, above=()):
+    """Go through the places of all values of a state, nested ones as well."""
+    for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+        yield (*above, key)
+        if isinstance(value, (dict, list)):
+            yield from places_of(value, (*above, key))
+
+
+@pytest.mark.parametrize('name', OPENED)
+@pytest.mark.parametrize('shuffle', [None, 3])
+def test_an_odd_state_is_refused_or_fits_and_moves_nothing_if_refused(name, shuffle):
+    saved, stream = (OPENED[name](lambda *batch: batch).batch_iterator(3, shuffle=shuffle) for _ in range(2))
+    saved.skip(3)
+    refused = 0
+    for place, odd in itertools.product([*places_of(saved.state_dict()), ('digest_of',), ('digest',)], ODD):
+        state = inner = saved.state_dict()
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = odd
+        try:
+            stream.check_state(state)
+        except StateMismatchError:
+            refused += 1
+    assert refused > len(ODD)
+    assert stream.position == 0
+    assert_same_batches(stream, OPENED[name](lambda *batch: batch).batch_iterator(3, shuffle=shuffle))
+
+
+@pytest.mark.parametrize('digest_of', ['x', -1, 9, 1.0])
+def test_a_digest_of_no_batch_is_refused(digest_of):
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    next(stream)
+    state = {**stream.state_dict(), 'digest_of': digest_of}
+    with pytest.raises(StateMismatchError, match=f'at position 1, it has the digest .* of batch {digest_of!r}'):
+        stream.load_state_dict(state)
+    assert next(stream)[0].tolist() == [3, 4, 5]
 
 
 @pytest.mark.parametrize('state', [None, [], 'x', 3])

@@ -8,7 +8,7 @@ import pytest
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import AbstractSampler
 
-from .cases import SHUFFLE_ARGUMENTS, assert_same_batches
+from .cases import SHUFFLE_ARGUMENTS, PlainSource, assert_same_batches, keep
 
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 
@@ -234,3 +234,40 @@ def test_requests_cannot_change_an_order(shuffle):
     plan = ArrayDataSource([np.arange(5)], indices=[4, 2, 0]).plan(2, shuffle)
     with pytest.raises(ValueError, match='read-only'):
         plan[0].indices[:] = 1
+
+
+@pytest.mark.parametrize(
+    ('told', 'error', 'message'),
+    [
+        (3.5, TypeError, 'it must be an integer, np.inf .* got 3.5'),
+        (-1, ValueError, 'it must be 0 or more, got -1'),
+        ('x', TypeError, "got 'x'"),
+        (True, TypeError, 'got True'),
+        (np.nan, TypeError, 'got nan'),
+    ],
+)
+def test_odd_numbers_of_samples_are_refused_at_the_call(told, error, message):
+    class Odd(Buckets):
+        def num_indices_generated(self):
+            return told
+
+    class OddSource(PlainSource):
+        def num_samples(self, **kwargs):
+            return told
+
+    source = ArrayDataSource([np.arange(15)], sampler=Odd())
+    for call in (lambda: source.batch_iterator(4), source.num_samples, CompositeDataSource([source]).num_samples):
+        with pytest.raises(error, match=rf'Odd.num_indices_generated\(\) must return .*: .*{message}'):
+            call()
+    for call in (lambda: OddSource(9).map(keep).batch_iterator(4), ChoiceDataSource([OddSource(9)]).num_samples):
+        with pytest.raises(error, match=rf'OddSource.num_samples\(\) must return .*: .*{message}'):
+            call()
+
+
+@pytest.mark.parametrize('told', [np.int64(15), np.inf, None])
+def test_numbers_of_samples_of_any_kind_are_taken(told):
+    class Told(Buckets):
+        def num_indices_generated(self):
+            return told
+
+    assert len([*itertools.islice(ArrayDataSource([np.arange(15)], sampler=Told()).batch_iterator(4), 9)]) == 6

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ..arguments import check_batch_size, check_count, overridden
+from ..arguments import check_batch_size, check_told, overridden
 from ..indices import IndexArray, check_batch_indices, check_indices
 from ..plan import Plan
 from ..replay import ReplayPlan
@@ -128,4 +128,4 @@ def count_indices(sampler: AbstractSampler) -> int | float | None:
         count = sampler.num_indices_generated()
     except NotImplementedError:
         return None
-    return check_count(f'{type(sampler).__name__}.num_indices_generated() must return a number of samples: it', count)
+    return check_told(sampler, 'num_indices_generated', count)

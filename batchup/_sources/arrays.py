@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
 from .._samplers.standard import StandardSampler, SubsetSampler
 from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import BatchSize, check_non_negative, check_repeats, overridden, single_size
+from ..arguments import BatchSize, check_non_negative, check_repeats, check_told, overridden, single_size
 from ..batch import Batch, Columns
 from ..gather import Rows, is_plain, row_bytes
 from ..indices import IndexTree, Leaf, check_batch_indices, own_array
@@ -82,7 +82,7 @@ class RandomAccessDataSource(IndexedDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of an epoch, all repetitions counted."""
-        return self.sampler.num_indices_generated()
+        return check_told(self.sampler, 'num_indices_generated', self.sampler.num_indices_generated())
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices into the data, as a tuple of arrays."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from ..arguments import (
     BatchSize,
     check_batch_sizes,
+    check_told,
     first_size,
     function_name,
     is_integer,
@@ -123,6 +124,10 @@ class AbstractDataSource:
     # How composed sources, and pools, reach any source. `path` is the place of the source in
     # the tree, from which its keyed draws are made.
 
+    def _told_samples(self, kwargs: Mapping[str, Any]) -> int | float | None:
+        """Return the number of samples that `num_samples` tells, checked: it may be a user's."""
+        return check_told(self, 'num_samples', self.num_samples(**kwargs))
+
     def _has_plan(self) -> bool:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
         return self.is_random_access and not overridden(self, 'batch_iterator')
@@ -139,6 +144,7 @@ class AbstractDataSource:
             samples = self.num_samples(**kwargs)
         except (NotImplementedError, TypeError):  # not told, or not for these keywords
             samples = None
+        samples = check_told(self, 'num_samples', samples)
         size = single_size(batch_size, type(self).__name__)
         length = count_batches(samples, size, bool(kwargs.get('drop_last')))
         return as_stream(batches, type(self).__name__, batch_size, kwargs, length)
@@ -153,7 +159,7 @@ class AbstractDataSource:
             return batches
 
         # With several batch sizes, the number of samples does not tell that of batches.
-        samples = None if isinstance(options.batch_size, tuple) else self.num_samples()
+        samples = None if isinstance(options.batch_size, tuple) else self._told_samples({})
         name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
         return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
 
@@ -365,7 +371,7 @@ class MapDataSource(DerivedDataSource):
         self._rng = bool(rng)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
-        return self.source.num_samples(**kwargs)
+        return self.source._told_samples(kwargs)
 
     def _samples(self, method: str, indices: Any) -> Batch:
         return self._apply(Request(0, 1, as_tree(indices)), getattr(self.source, method)(indices), ())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import batch as nested
-from ..arguments import BatchSize, check_integer, member_sizes
+from ..arguments import BatchSize, check_integer, check_told, member_sizes
 from ..batch import Batch
 from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
 from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
@@ -179,8 +179,8 @@ class CompositeDataSource(_JoinedDataSource):
         The shortest or the longest is the one with the fewest or the most samples.
         """
         if isinstance(self.stop, int):
-            return self._members[self.stop].num_samples(**kwargs)
-        samples = [member.num_samples(**kwargs) for member in self._members]
+            return self._members[self.stop]._told_samples(kwargs)
+        samples = [member._told_samples(kwargs) for member in self._members]
         if self.stop == 'shortest':
             return smallest(samples)
         return max((n for n in samples if n is not None), default=None) if None not in samples else None
@@ -255,6 +255,7 @@ def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: M
         samples = member.num_samples(**kwargs)
     except (NotImplementedError, TypeError):  # not told, or not for these keywords
         samples = None
+    samples = check_told(member, 'num_samples', samples)
     return 0 if samples is None or isinstance(batch_size, tuple) else samples / batch_size
 
 
@@ -322,7 +323,7 @@ class ChoiceDataSource(_JoinedDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
-        return sum(member.num_samples(**kwargs) or 0 for member in self._members)
+        return sum(member._told_samples(kwargs) or 0 for member in self._members)
 
     def _samples(self, method: str, indices: Any) -> Batch:
         if not isinstance(indices, ChoiceBatch):
