@@ -1,4 +1,4 @@
-"""Reading array-likes by arrays of indices, each kind as it wants to be read.
+"""Reading array-likes by arrays of indices, and putting them together, as each kind wants it.
 
 Other libraries are recognised once the user has imported them; batchup imports none.
 """
@@ -9,14 +9,14 @@ import array
 import mmap
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import six
 
-from .gather import Memory
-from .indices import Leaf, as_array, own_array
+from .gather import Memory, is_plain
+from .indices import IndexArray, Leaf, as_array, own_array
 from .ownership import owned
 
 # Types that have a length and items, but no rows that an array of indices could choose.
@@ -96,3 +96,85 @@ def _check_open(number: int, data: Any) -> None:
         raise ValueError(
             f'data[{number}] is a data set of an h5py file that is closed; keep the file open while batches are read'
         )
+
+
+def kind_of(array: Any) -> str:
+    """Return the name of the kind of arrays that a part of a batch is.
+
+    >>> kind_of(np.arange(3)), kind_of(np.ma.arange(3)), kind_of([1, 2])
+    ('numpy.ndarray', 'numpy.ma.MaskedArray', 'numpy.ndarray')
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        return 'numpy.ma.MaskedArray'
+    torch = sys.modules.get('torch')
+    if torch is not None and isinstance(array, torch.Tensor):
+        return 'torch.Tensor'
+    if is_plain(array) or not _keeps_its_kind(array):
+        return 'numpy.ndarray'
+    return f'{type(array).__module__.partition(".")[0]}.{type(array).__qualname__}'
+
+
+def as_kind(array: Any) -> Any:
+    """Return a part of a batch as it is, or as a NumPy array if its kind cannot be put together."""
+    return array if _keeps_its_kind(array) and not is_plain(array) else np.asarray(array)
+
+
+def join_rows(parts: Sequence[Any], places: IndexArray | None = None) -> Any:
+    """Put rows of one kind one after the other, as that kind does, and then in the order of `places`.
+
+    >>> join_rows([np.ma.masked_equal([1, 2], 2), np.ma.masked_equal([3], 2)], np.array([2, 1, 0]))
+    masked_array(data=[3, --, 1],
+                 mask=[False,  True, False],
+           fill_value=2)
+    """
+    first, kind = parts[0], kind_of(parts[0])
+    joined: Any
+    if kind == 'numpy.ma.MaskedArray':
+        joined = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
+        joined.fill_value = first.fill_value
+    elif kind == 'torch.Tensor':
+        joined = sys.modules['torch'].cat(list(parts))
+    elif _is_pandas(first):
+        joined = sys.modules['pandas'].concat(parts)
+    elif not isinstance(first, np.ndarray) and hasattr(first, '__array_namespace__'):
+        joined = first.__array_namespace__().concat(list(parts))
+    else:
+        joined = np.concatenate(parts)
+        if isinstance(first, np.ndarray) and not is_plain(first):
+            joined = joined.view(type(first))
+    if places is None:
+        return joined
+    return joined.iloc[places] if _is_pandas(joined) else joined[places]
+
+
+def columns_of(array: Any) -> Any:
+    """Return the dtype of an array; of a pandas object, each name with its dtype; `None` if it has none."""
+    if not _is_pandas(array):
+        return getattr(array, 'dtype', None)
+    return [(array.name, array.dtype)] if array.ndim == 1 else list(array.dtypes.items())
+
+
+def text_kind(array: Any) -> str | None:
+    """Return `'U'` or `'S'` for an array of strings, whose dtype says how long the longest is; else `None`."""
+    kind = getattr(getattr(array, 'dtype', None), 'kind', None)
+    return kind if kind in ('U', 'S') else None
+
+
+def known_kind(data: Any) -> str | None:
+    """Return the kind of arrays that is read from data, without reading; `None` if it is not known."""
+    if _is_h5py(data):
+        return 'numpy.ndarray'
+    return kind_of(data) if _keeps_its_kind(data) else None
+
+
+def _keeps_its_kind(array: Any) -> bool:
+    """Say whether parts of this kind can be put together without becoming NumPy arrays."""
+    torch = sys.modules.get('torch')
+    if isinstance(array, np.ndarray) or _is_pandas(array) or (torch is not None and isinstance(array, torch.Tensor)):
+        return True
+    return hasattr(array, '__array_namespace__') or hasattr(array, '__array_function__')
+
+
+def _is_pandas(data: Any) -> bool:
+    pandas = sys.modules.get('pandas')
+    return pandas is not None and isinstance(data, (pandas.Series, pandas.DataFrame))

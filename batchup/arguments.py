@@ -142,6 +142,11 @@ def check_count(name: str, value: Any) -> int | float | None:
     return check_non_negative(name, value)
 
 
+def check_told(owner: Any, method: str, value: Any) -> int | float | None:
+    """Return the number of samples that a method of a user's class told, or raise an error that names it."""
+    return check_count(f'{type(owner).__name__}.{method}() must return a number of samples: it', value)
+
+
 def overridden(instance: Any, method: str) -> bool:
     """Say whether a method of one of the package's classes was replaced by a user.
 

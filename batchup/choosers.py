@@ -42,11 +42,14 @@ class Choices(abc.ABC):
         Whether any batch can be asked for at any time.
     members : sequence of int
         The members that come at all.
+    firsts : sequence of int
+        Those that may come first.
     """
 
     name: str
     pure: bool
     members: Sequence[int]
+    firsts: Sequence[int]
 
     @abc.abstractmethod
     def __getitem__(self, number: int) -> tuple[int, int]: ...
@@ -75,6 +78,7 @@ class Turns(Choices):
 
     def __init__(self, count: int, shuffle: Shuffle, path: Path) -> None:
         self.members = range(count)
+        self.firsts = self.members[:1] if shuffle.in_order else self.members
         self.pure = shuffle.pure
         self._rounds = permutations(range(count), shuffle, Purpose.CHOICE, path)
 
@@ -119,6 +123,7 @@ class Interleaved(Choices):
         given = np.asarray(weights, np.float64)
         self.name = f'spread by weights {WeightTable(normalise_weights("weights", given)).digest}'
         self.members = np.flatnonzero(given).tolist()
+        self.firsts = self.members[:1]
         self._weights = given[self.members]
         self._latest: tuple[int, IndexArray, IndexArray] | None = None
 
@@ -179,7 +184,7 @@ class KeyedDraws(Choices):
 
     def __init__(self, table: WeightTable, shuffle: Shuffle, path: Path) -> None:
         self.name = f'draws by weights {table.digest}'
-        self.members = table.positive.tolist()
+        self.members = self.firsts = table.positive.tolist()
         self._table = table
         self._shuffle = shuffle
         self._path = path
@@ -240,7 +245,7 @@ class SequentialDraws(Choices):
 
     def __init__(self, table: WeightTable, rng: SequentialRng) -> None:
         self.name = f'draws by weights {table.digest}'
-        self.members = table.positive.tolist()
+        self.members = self.firsts = table.positive.tolist()
         self._table = table
         self._rng = rng
         self._counts = [0] * len(table.weights)
@@ -338,6 +343,13 @@ class Mixture:
             return self._choices.first_end(finite) if finite else math.inf
         return self._choices.last_end(finite) if len(finite) == len(self._lengths) else math.inf
 
+    def empty(self, members: Sequence[bool | None]) -> bool | None:
+        """Say whether there is no batch; `None` if it depends on what is drawn, by what is so of the members."""
+        if self._stop != 'first':
+            return self.length == 0
+        firsts = {members[member] for member in self._choices.firsts}
+        return firsts.pop() if len(firsts) == 1 else None
+
     def __getitem__(self, number: int) -> tuple[int, int]:
         if self._stop == 'all' and not self.pure:
             self._count(number)
@@ -378,6 +390,10 @@ class Spread:
         else:
             self._orders = permutations(members, shuffle, Purpose.CHOICE, path)
         self.length = len(members)
+
+    def empty(self, members: Sequence[bool | None]) -> bool | None:
+        """Say whether there is no batch, as `Mixture.empty` does."""
+        return False if False in members else None if None in members else True
 
     def __getitem__(self, number: int) -> tuple[int, int]:
         return int(self._members[number]), int(self._ordinals[number])

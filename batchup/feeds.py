@@ -6,6 +6,7 @@ import abc
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import GeneratorType
 from typing import Any
 
@@ -13,12 +14,16 @@ from .arguments import BatchSize, is_integer
 from .batch import Batch, check_batch
 from .choosers import Chooser
 from .errors import EndOfPlanError, StateMismatchError, warn_user
-from .joint_plan import smallest
+from .joint_plan import any_empty, smallest
 from .options import given_facts
 from .ownership import owned
 from .plan import Request
+from .replay import UserIterator
 from .rng import understood
 from .stream import STATE_VERSION, Feed, Stream
+
+# What to do when an iterator has ended.
+ANOTHER = 'make a CallableDataSource, whose function returns a new iterator for every epoch'
 
 # A function of the number of a batch, and the batch.
 BatchFunction = Callable[[int, Batch], Batch]
@@ -32,8 +37,8 @@ class IteratorFeed(Feed):
 
     Parameters
     ----------
-    iterator : iterator of tuples
-        Gives the batches.
+    iterator : iterator of tuples, or UserIterator over one
+        Gives the batches. Several streams may share the second.
     origin : str
         Who made the iterator, for errors.
     length : int, math.inf or None
@@ -55,26 +60,32 @@ class IteratorFeed(Feed):
         sequential: bool = False,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self._iterator = iterator
+        self._iterator = iterator if isinstance(iterator, UserIterator) else user_batches(iterator, origin)
         self._origin = origin
         self._facts = facts or {}
         self._owned = owned
         self._read = 0
+        if not owned:
+            self.again = f'its iterator cannot be gone through twice; {ANOTHER}'
         self.length = length
         self.sequential = sequential and not self._resumable()
 
     def batches(self, position: int) -> Iterator[Batch]:
         for batch in self._iterator:
             self._read = position = position + 1
-            box = [check_batch(batch, self._origin)]
+            box = [batch]
             del batch
             yield owned(box)
+        if not self._read and self._iterator.given:
+            warn_user(f'the iterator of {self._origin} has ended before, and cannot be gone through twice; {ANOTHER}')
 
     def skip(self, position: int, count: int) -> int:
-        for _ in itertools.islice(self._iterator, min(count, 1)):
-            self._read = position + 1
-            return 1
-        return 0
+        try:
+            self._iterator.skip()
+        except StopIteration:
+            return 0
+        self._read = position + 1
+        return 1
 
     def facts(self) -> dict[str, Any]:
         known = {} if self.length in (None, math.inf) else {'batches': self.length}
@@ -83,7 +94,7 @@ class IteratorFeed(Feed):
     def state(self, position: int, back: int) -> dict[str, Any]:
         if position != self._read or not self._resumable():
             return {}
-        return {'iterator': self._iterator.state_dict()}  # type: ignore[attr-defined]
+        return {'iterator': self._users.state_dict()}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if not self._resumable() or 'iterator' not in state:
@@ -91,7 +102,7 @@ class IteratorFeed(Feed):
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self._resumable() and 'iterator' in state:
-            self._iterator.load_state_dict(state['iterator'])  # type: ignore[attr-defined]
+            self._users.load_state_dict(state['iterator'])
             self._read = position
             return
         self.announce(here, position)
@@ -105,13 +116,23 @@ class IteratorFeed(Feed):
             )
 
     def _resumable(self) -> bool:
-        return hasattr(self._iterator, 'state_dict') and hasattr(self._iterator, 'load_state_dict')
+        return hasattr(self._users, 'state_dict') and hasattr(self._users, 'load_state_dict')
+
+    @property
+    def _users(self) -> Any:
+        """The iterator as the user gave it."""
+        return self._iterator.iterator
 
     def close(self) -> None:
         # A generator ends by itself once nobody holds it any more: others may do so.
-        if self._owned and hasattr(self._iterator, 'close') and not isinstance(self._iterator, GeneratorType):
-            self._iterator.close()
-        self._iterator = iter(())
+        if self._owned and hasattr(self._users, 'close') and not isinstance(self._users, GeneratorType):
+            self._users.close()
+        self._iterator = user_batches(iter(()), self._origin)
+
+
+def user_batches(iterator: Iterator[Any], origin: str) -> UserIterator:
+    """Return an iterator over batches that a user's one gives, which are checked."""
+    return UserIterator(iterator, origin, partial(check_batch, origin=origin))
 
 
 def as_stream(
@@ -124,6 +145,8 @@ def as_stream(
         iterator = iter(batches)
     except TypeError:
         raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
+    if isinstance(iterator, GeneratorType) and iterator.gi_frame is None:
+        warn_user(f'{origin} has returned a generator that has ended before: return a new one for every epoch')
     shuffle = understood(kwargs.get('shuffle'))
     sequential = shuffle is not None and not shuffle.pure
     return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=given_facts(batch_size, kwargs)))
@@ -148,8 +171,16 @@ class RepeatedFeed(Feed):
         self._stream = first
         self._open_round = open_round
         self._round = 0
+        # The round of a state that was checked, and its stream.
+        self._checked = (0, first)
         self._facts = first.feed.facts()
+        self._empty = first.feed.empty
         self.sequential = first.feed.sequential
+
+    @property
+    def empty(self) -> bool | None:
+        """Whether a round has no batch: if one may be so, it cannot start again."""
+        return self._empty
 
     def batches(self, position: int) -> Iterator[Batch]:
         while True:
@@ -191,9 +222,13 @@ class RepeatedFeed(Feed):
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
             super().check(here, position, state)
-        number = state.get('round')
-        if not is_integer(number) or number < 0 or not isinstance(state.get('in_round'), Mapping):  # type: ignore[operator]
+        number: Any = state.get('round')
+        if not is_integer(number) or number < 0 or not isinstance(state.get('in_round'), Mapping):
             raise StateMismatchError('the state has no round of a data source that starts again')
+        if not self.sequential:
+            stream = self._stream if number == self._round else self._open_round(number)
+            stream.check_state({**self._round_facts(), **state['in_round']})
+            self._checked = number, stream
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
@@ -201,10 +236,9 @@ class RepeatedFeed(Feed):
             self.announce(here, position)
             super().restore(here, position, state)
             return
-        number = state['round']
-        stream = self._stream if number == self._round else self._open_round(number)
+        number, stream = self._checked
         self._go_to(number, stream)
-        stream.load_state_dict({**self._round_facts(), **state['in_round']})
+        stream.restore_state({**self._round_facts(), **state['in_round']})
 
     def announce(self, here: int, position: int) -> None:
         self._stream.feed.announce(here, position)
@@ -224,6 +258,10 @@ class MemberFeed(Feed):
         self._facts = facts
         self.exact = all(member.feed.exact for member in members)
         self.sequential = any(member.feed.sequential for member in members)
+
+    @property
+    def empty(self) -> bool | None:
+        return any_empty([member.feed.empty for member in self._members])
 
     def skip(self, position: int, count: int) -> int:
         return int(count > 0 and self._skip_one(position, self._members))
@@ -264,7 +302,9 @@ class MemberFeed(Feed):
         states = state.get('states')
         if not isinstance(states, list) or len(states) != len(self._members):
             raise StateMismatchError(f'the state has no list of {len(self._members)} states of members')
-        for member, member_state in zip(self._members, states):
+        for number, (member, member_state) in enumerate(zip(self._members, states)):
+            if not isinstance(member_state, Mapping):
+                raise StateMismatchError(f'the state of member {number} must be a dict, got {member_state!r}')
             member.check_state({**self._member_facts(), **member_state})
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
@@ -369,6 +409,10 @@ class ChoiceFeed(MemberFeed):
                 return
             position += 1
             yield batch
+
+    @property
+    def empty(self) -> bool | None:
+        return self._chooser.empty([member.feed.empty for member in self._members])
 
     def _steps_back(self, position: int, back: int) -> list[int]:
         steps = [0] * len(self._members)

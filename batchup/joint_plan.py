@@ -6,6 +6,7 @@ import abc
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from .arguments import BatchSize
 from .batch import proportion
@@ -33,11 +34,9 @@ class JointPlan(Plan):
         self.pure = shuffle.pure
         self.exact = all(member.exact for member in members)
 
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        self.check_number(number)
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         while not self.pure and self._reached < number:
-            _, count = self._join(self._reached, number - self._reached)
-            self._reached += count
+            self.indices(self._reached, number - self._reached)
         indices, count = self._join(number, limit)
         self._reached = max(self._reached, number + count)
         return indices, count
@@ -67,7 +66,15 @@ class CompositePlan(JointPlan):
         super().__init__(members, shuffle)
         self._trim = trim
         self._sizes = sizes
-        self.length = smallest([member.length for member in members])
+
+    @cached_property
+    def length(self) -> int | float | None:  # type: ignore[override]
+        """The number of batches of the shortest member, which may have to count."""
+        return smallest([member.length for member in self._members])
+
+    @property
+    def empty(self) -> bool | None:
+        return any_empty([member.empty for member in self._members])
 
     def describe(self) -> str:
         return self._describe_members('trimmed' if self._trim else 'untrimmed')
@@ -87,6 +94,11 @@ def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
     """Return the smallest of some lengths, `None` if one of them is unknown."""
     known = [length for length in lengths if length is not None]
     return min(known) if len(known) == len(lengths) else None
+
+
+def any_empty(members: Sequence[bool | None]) -> bool | None:
+    """Say whether at least one of several members has no batch; `None` if it depends on what is drawn."""
+    return True if True in members else None if None in members else False
 
 
 def trim_batches(indices: IndexTree, count: int, sizes: BatchSize) -> IndexTree:
@@ -122,6 +134,10 @@ class ChoicePlan(JointPlan):
     def length(self) -> int | float | None:  # type: ignore[override]
         """The number of batches; members may have to be drawn to count it."""
         return self._chooser.length
+
+    @property
+    def empty(self) -> bool | None:
+        return self._chooser.empty([member.empty for member in self._members])
 
     def describe(self) -> str:
         return self._describe_members(self._chooser.name)
@@ -175,13 +191,19 @@ class RepeatedPlan(Plan):
         self._round = 0
         # Without batches, it cannot start.
         self.length = 0 if first.length == 0 else math.inf
+        self._empty = first.empty
         self.pure = first.pure
         self.shuffle = first.shuffle
+
+    @property
+    def empty(self) -> bool | None:
+        """Whether a round has no batch: if one may be so, it cannot start again."""
+        return self._empty
 
     def describe(self) -> str:
         return self._description
 
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         if number < self._starts[self._round] and not self.pure:
             raise passed(f'batch {number}')
         self._open(bisect_right(self._starts, number) - 1)

@@ -1,16 +1,15 @@
 """Plans: pure maps from the number of a batch to the request for it.
 
 A plan knows indices only: it can be looked at, counted and compared with no data at all.
-Plans over one sampler are in this file, those over several sources in `joint_plan`.
+Plans over the package's samplers are in this file, those over a user's code in `replay`, those over
+several sources in `joint_plan`.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from collections import deque
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,8 @@ import numpy as np
 from .arguments import check_integer
 from .errors import EndOfPlanError
 from .gather import Memory
-from .indices import IndexTree, Leaf, as_array, digest, first_leaf, map_leaves, own_array
-from .orders import ComputedOrders, Orders, Places, passed
+from .indices import IndexTree, Leaf, as_array, digest, map_leaves, own_array
+from .orders import ComputedOrders, Orders, Places
 from .rng import Path, Purpose, Shuffle, keyed_generator
 
 # How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
@@ -28,6 +27,9 @@ WINDOW_BATCHES = 256
 # How many indices of a computed order a window holds, unless a batch has more. Larger: more
 # memory, and time before the first batch. Smaller: less to do at once, at more cost each.
 COMPUTED_AT_ONCE = 65_536
+# A batch of more repetitions than this is taken for a mistake. Larger: it can take minutes to put one
+# together, 20 microseconds for each. Smaller: large batches of tiny data are refused.
+MOST_ROUNDS = 2**20
 
 
 class Request(NamedTuple):
@@ -148,7 +150,9 @@ class Plan(abc.ABC):
     exact: bool = True
     places: Places | None = None
 
-    @abc.abstractmethod
+    # The number of the first batch that is known to be missing.
+    _end: float = math.inf
+
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         """Return the indices of up to `limit` batches of equal size from batch `number` on.
 
@@ -164,6 +168,19 @@ class Plan(abc.ABC):
         EndOfPlanError
             If there is no batch `number`.
         """
+        self.check_number(number)
+        if self.exact and self.length is not None and self.length != math.inf:
+            limit = min(limit, int(self.length) - number)
+        try:
+            return self._indices(number, limit)
+        except EndOfPlanError:
+            # What was drawn up to here is not drawn again, to find that there is no more.
+            self._end = min(number, self._end)
+            raise
+
+    @abc.abstractmethod
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        """Return what `indices` does; a plan whose `length` is certain is not asked beyond it."""
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -194,10 +211,16 @@ class Plan(abc.ABC):
     def __len__(self) -> int:
         return known_length(self.length)
 
+    @property
+    def empty(self) -> bool | None:
+        """Whether there is no batch, under any shuffle of this kind; `None` if it depends on what is drawn."""
+        return self.length == 0
+
     def check_number(self, number: int) -> None:
-        """Raise `EndOfPlanError`, an `IndexError`, unless the plan has a batch of this number."""
-        if number < 0 or (self.exact and self.length is not None and number >= self.length):
-            raise EndOfPlanError(f'there is no batch {number} in a plan of {self.length} batches')
+        """Raise `EndOfPlanError`, an `IndexError`, if the plan is known to have no batch of this number."""
+        length = self.length if self.exact and self.length is not None else math.inf
+        if not 0 <= number < min(length, self._end):
+            raise EndOfPlanError(f'there is no batch {number} in a plan of {min(length, self._end)} batches')
 
     def index_batches(self) -> Iterator[Any]:
         """Go through the indices of all batches, as trees of arrays that the caller may keep."""
@@ -257,6 +280,12 @@ class OrderPlan(Plan):
         self.places = places
         self._order_length = length
         self._samples = min(samples, total_samples(length, repeats))
+        rounds = -(-min(batch_size, self._samples) // max(1, length))
+        if rounds > MOST_ROUNDS:
+            raise ValueError(
+                f'batch_size is {batch_size}, for which {int(rounds)} repetitions would go into one batch of {name}; '
+                f'choose a smaller one: at most {MOST_ROUNDS * length} samples fit into a batch'
+            )
         self._batch_size = batch_size
         self._most = max(1, COMPUTED_AT_ONCE // batch_size) if isinstance(orders, ComputedOrders) else math.inf
         self.length = count_batches(self._samples, batch_size, drop_last)
@@ -266,8 +295,7 @@ class OrderPlan(Plan):
     def describe(self) -> str:
         return self._name
 
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        self.check_number(number)
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         repetition, offset = divmod(number * self._batch_size, self._order_length)
         left = self._samples - number * self._batch_size
         whole = int(min(min(self._order_length - offset, left) // self._batch_size, limit, self._most))
@@ -295,121 +323,3 @@ class OrderPlan(Plan):
 def total_samples(length: int, repeats: int) -> int | float:
     """Return the number of samples of all repetitions; none stay none, however often repeated."""
     return math.inf if repeats == -1 and length > 0 else length * abs(repeats)
-
-
-class ReplayPlan(Plan):
-    """Take the indices from an iterator, which is only ever drawn from in order.
-
-    To go forward, indices are drawn and dropped (never data). To go back, the iterator is
-    made again if the shuffle is pure.
-
-    Parameters
-    ----------
-    name : str
-        What the iterator goes through.
-    make_iterator : callable
-        Makes the iterator of index batches; called at once.
-    num_samples : int, math.inf or None
-        The number of indices that the iterator gives in all.
-    check : callable
-        `check(name, indices)` returns the indices of a batch as a tree, or raises an error.
-    exact : bool
-        Whether `num_samples` is certain.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        make_iterator: Callable[[], Iterator[Any]],
-        num_samples: int | float | None,
-        batch_size: int,
-        shuffle: Shuffle,
-        drop_last: bool,
-        check: Callable[[str, Any], IndexTree],
-        exact: bool = False,
-    ) -> None:
-        self._name = name
-        self._make_iterator = make_iterator
-        self._num_samples = num_samples
-        self._batch_size = batch_size
-        self._drop_last = drop_last
-        self._check = check
-        self.shuffle = shuffle
-        self.pure = shuffle.pure
-        self.exact = exact or self.pure or num_samples == math.inf
-        self._restart()
-
-    def _restart(self) -> None:
-        self._iterator = iter(self._make_iterator())
-        # Indices that were drawn, but not asked for yet or found wrong.
-        self._drawn: deque[Any] = deque()
-        self._reached = 0
-        self._latest: IndexTree = None
-
-    def describe(self) -> str:
-        return self._name
-
-    @cached_property
-    def length(self) -> int | float | None:  # type: ignore[override]
-        """The number of batches. It is counted where possible: any batch may be a short one."""
-        expected = count_batches(self._num_samples, self._batch_size, self._drop_last)
-        if not self.pure or self._num_samples is None or self._num_samples == math.inf:
-            return expected
-        try:
-            return self._count_batches(self._num_samples)
-        except Exception:  # which arrives, once more, at the batch that it belongs to
-            return expected
-
-    def _count_batches(self, num_samples: float) -> int:
-        count = size = samples = 0
-        for indices in self._make_iterator():
-            size = len(first_leaf(self._check('', indices)))
-            count, samples = count + 1, samples + size
-            if samples >= num_samples:
-                break
-        return count - int(self._drop_last and 0 < size < self._batch_size)
-
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        if number < self._reached - 1:
-            if not self.pure:
-                raise passed(f'batch {number}')
-            self._restart()
-        while self._reached <= number:
-            self._latest = self._next_indices()
-            self._reached += 1
-        return self._latest, 1
-
-    def _next_indices(self) -> IndexTree:
-        if not self._draw(1):
-            raise EndOfPlanError(f'there is no batch {self._reached}: {self._name} gave no more indices')
-        indices = self._check(f'batch {self._reached} of {self._name}', self._drawn[0])
-        if self._drop_last and len(first_leaf(indices)) < self._batch_size and not self._draw(2):
-            raise EndOfPlanError(f'there is no batch {self._reached}: the last one is short')
-        self._drawn.popleft()
-        return indices
-
-    def _draw(self, count: int) -> bool:
-        """Draw until `count` batches wait to be asked for; return whether there are as many."""
-        try:
-            while len(self._drawn) < count:
-                self._drawn.append(next(self._iterator))
-        except StopIteration:
-            return False
-        except Exception as error:
-            # An iterator that failed would only end: the next try must not take that for the end.
-            if self.pure:
-                self._restart()
-            else:
-                self._iterator = _Failed(error)
-            raise
-        return True
-
-
-class _Failed(Iterator[Any]):
-    """An iterator that has failed, and does so again."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def __next__(self) -> Any:
-        raise self._error

@@ -17,9 +17,11 @@ from itertools import chain
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
-from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch
+from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch, warn_user
 from .indices import digest
 from .plan import WINDOW_BATCHES, Plan, Request, known_length
 from .shards import Shard
@@ -28,6 +30,9 @@ from .shards import Shard
 DESCRIPTION_CHARACTERS = 1000
 
 STATE_VERSION = 1
+
+# What the facts of a state are.
+PLAIN = (str, int, float, np.generic, type(None))
 
 Fetch = Callable[[Request], Iterator[Batch]]
 
@@ -78,6 +83,13 @@ class Feed(abc.ABC):
     length: int | float | None = None
     exact: bool = False
     sequential: bool = False
+    # What to do when all batches have been given.
+    again: str = 'call batch_iterator(...) again for every epoch'
+
+    @property
+    def empty(self) -> bool | None:
+        """Whether there is no batch, as of a `Plan`."""
+        return self.length == 0
 
     @abc.abstractmethod
     def batches(self, position: int) -> Iterator[Batch]:
@@ -142,22 +154,29 @@ class Stream(Iterator[Batch]):
     (3, 1, (array([3, 4, 5]),))
     """
 
-    __slots__ = ('__weakref__', '_closed', '_position', '_results', '_skipped', 'feed')
+    __slots__ = ('__weakref__', '_closed', '_ended', '_position', '_results', '_skipped', 'feed')
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self._position = 0
         self._skipped = 0
         self._closed = False
+        # Whether the user has seen the end.
+        self._ended = False
         self._results = feed.batches(0)
 
     def __iter__(self) -> Stream:
+        if self._ended or self._closed:
+            warn_user(
+                f'this stream {"is closed" if self._closed else "has ended"}: it gives no more; {self.feed.again}'
+            )
         return self
 
     def __next__(self) -> Batch:
         try:
             batch = next(self._results)
         except StopIteration:
+            self._ended = True
             raise
         except BaseException as error:
             self._failed(error)
@@ -253,8 +272,12 @@ class Stream(Iterator[Batch]):
         if not isinstance(state, Mapping):
             raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
         own = {'version': STATE_VERSION, **self.feed.facts()}
-        if any(state.get(name) != value for name, value in own.items()):
-            raise state_mismatch({name: value for name, value in state.items() if name in own}, own)
+        # What is no plain value may not even be compared.
+        saved = {
+            name: state[name] if isinstance(state[name], PLAIN) else repr(state[name]) for name in own if name in state
+        }
+        if any(saved.get(name) != value for name, value in own.items()):
+            raise state_mismatch(saved, own)
         position: Any = state.get('position')
         longest = self.length if self.feed.exact and self.length is not None else math.inf
         if not is_integer(position) or not 0 <= position <= longest:
@@ -264,6 +287,7 @@ class Stream(Iterator[Batch]):
     def _go_to(self, position: int) -> None:
         self._skipped += position - self._position
         self._position = position
+        self._ended = False
         self._results = self.feed.batches(position)
 
     def statistics(self) -> StreamStatistics:
@@ -307,7 +331,6 @@ class PlannedFeed(Feed):
 
     def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard) -> None:
         self.plan = plan
-        self.length = plan.length
         self.exact = plan.exact
         self.sequential = not plan.pure
         self._fetch = fetch
@@ -315,6 +338,15 @@ class PlannedFeed(Feed):
         self.shard = shard
         # The latest windows: a sequential generator cannot make them again.
         self._windows: deque[Request] = deque(maxlen=1)
+
+    @property
+    def length(self) -> int | float | None:  # type: ignore[override]
+        """That of the plan, which may have to count."""
+        return self.plan.length
+
+    @property
+    def empty(self) -> bool | None:
+        return self.plan.empty
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
@@ -390,6 +422,13 @@ class PlannedFeed(Feed):
         return {'digest_of': number, 'digest': digest(self.whole_batch(number).indices)}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        number, found = state.get('digest_of'), state.get('digest')
+        if number is not None and not (
+            is_integer(number) and isinstance(found, str) and number in (position, position - 1)
+        ):
+            raise StateMismatchError(
+                f'the state is damaged: at position {position}, it has the digest {found!r} of batch {number!r}'
+            )
         if self.sequential:
             super().check(here, position, state)
         else:

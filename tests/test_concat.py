@@ -15,6 +15,7 @@ from batchup.data_source import (
     ConcatDataSource,
     RandomAccessDataSource,
 )
+from batchup.indices import as_array
 from batchup.sampling import ComputedShuffle, WeightedSampler
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
@@ -299,6 +300,166 @@ def test_members_that_do_not_fit(members, error, message):
 def test_batches_of_members_that_do_not_fit(member, error, message):
     with pytest.raises(error, match=message):
         next(ConcatDataSource([PlainRandomAccess(50), member]).batch_iterator(9, shuffle=1))
+
+
+# Kinds of arrays
+
+
+def masked(x):
+    return np.ma.masked_equal(x, 1)
+
+
+def tensors(x):
+    return pytest.importorskip('torch').as_tensor(x)
+
+
+def series(x):
+    return pytest.importorskip('pandas').Series(x, index=np.arange(len(x)) + 1000, name='x')
+
+
+def frame(x):
+    return pytest.importorskip('pandas').DataFrame({'x': x, 'y': x * 2})
+
+
+class Subclass(np.ndarray):
+    """A user's array."""
+
+
+OWN_KINDS = {
+    'masked': masked,
+    'tensors': tensors,
+    'series': series,
+    'frame': frame,
+    'subclass': lambda x: x.view(Subclass),
+}
+
+
+def values(array):
+    """Return an array with -1 in place of what is masked."""
+    return array.filled(-1) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+
+
+def through_map(array):
+    return ArrayDataSource([array]).map(keep)
+
+
+@pytest.mark.parametrize('own', OWN_KINDS.values(), ids=OWN_KINDS)
+@pytest.mark.parametrize('member', [lambda array: ArrayDataSource([array]), through_map], ids=['arrays', 'mapped'])
+def test_every_batch_is_of_the_kind_of_the_members(own, member):
+    whole = own(np.arange(20) % 3)
+    parts = ConcatDataSource([member(own(part)) for part in np.split(np.arange(20) % 3, [7, 7, 16])])
+    for shuffle in SHUFFLE_ARGUMENTS.values():
+        for (batch,), request in zip(parts.batch_iterator(3, shuffle()), parts.plan(3, shuffle())):
+            assert type(batch) is type(whole)
+            np.testing.assert_array_equal(values(batch), values(whole)[as_array(request.indices)])
+
+
+@pytest.mark.parametrize('make_pool', [WorkerThreadPool, WorkerProcessPool])
+def test_pools_keep_the_kinds(make_pool):
+    source = ConcatDataSource([ArrayDataSource([masked(part)]) for part in np.split(np.arange(20) % 3, 2)])
+    with make_pool(2) as pool:
+        for shuffle in (None, 5):
+            batches = list(pool.parallel_data_source(source).batch_iterator(3, shuffle))
+            assert_same_batches(batches, source.batch_iterator(3, shuffle))
+            for one, other in zip(batches, source.batch_iterator(3, shuffle)):
+                np.testing.assert_array_equal(values(one[0]), values(other[0]))
+
+
+def test_the_labels_of_a_frame_stay_with_their_rows():
+    source = ConcatDataSource([ArrayDataSource([series(np.arange(5))]), ArrayDataSource([series(np.arange(9))])])
+    for (batch,) in source.batch_iterator(4, shuffle=1):
+        assert (batch.index - 1000 == batch).all()
+        assert batch.name == 'x'
+
+
+def test_what_is_put_together_by_no_library_becomes_arrays():
+    source = ConcatDataSource([numbers(5).map(lambda x: (x.tolist(),)), numbers(5)])
+    assert {type(batch) for (batch,) in source.batch_iterator(2)} == {np.ndarray}
+
+
+def test_texts_of_different_lengths_are_read_whole():
+    def words(*given):
+        return ArrayDataSource([np.array(given)]).map(keep)
+
+    source = ConcatDataSource([words('cat', 'dog'), words('horse', 'sparrow')])
+    assert next(source.batch_iterator(3, shuffle=3))[0].tolist() == ['horse', 'sparrow', 'dog']
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'message'),
+    [
+        (
+            np.asarray,
+            masked,
+            'array 0 is a numpy.ndarray in data source 0, but a numpy.ma.MaskedArray in data source 2',
+        ),
+        (np.asarray, tensors, 'but a torch.Tensor in data source 2'),
+        (series, frame, 'array 0 is a pandas.Series in data source 0, but a pandas.DataFrame in data source 2'),
+    ],
+)
+def test_kinds_that_differ_are_found_at_once(one, other, message):
+    with pytest.raises(TypeError, match=message):
+        ConcatDataSource([ArrayDataSource([make(Y)]) for make in (one, one, other)])
+
+
+def test_kinds_that_are_not_known_are_found_at_a_batch():
+    for shuffle in SHUFFLE_ARGUMENTS.values():
+        stream = ConcatDataSource([through_map(Y), through_map(masked(Y))]).batch_iterator(50, shuffle())
+        with pytest.raises(TypeError, match=r'array 0 is a numpy.* in data source .*; convert one of them'):
+            list(stream)
+
+
+class Described(ArrayLike):
+    """An array-like that tells its dtype and shape."""
+
+    @property
+    def dtype(self):
+        return self.array.dtype
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+
+class Renamed(ArrayDataSource):
+    """A user's subclass that reads as the package does."""
+
+
+@pytest.mark.parametrize(
+    ('members', 'error', 'message'),
+    [
+        (
+            [of_arrays(ArrayLike(X)), of_arrays(ArrayLike(X), Y)],
+            ValueError,
+            '0 gives 1 arrays, but data source 1 gives 2',
+        ),
+        ([of_arrays(X), Own(X), of_arrays(ArrayLike(X), Y)], ValueError, '0 gives 1 arrays, but data source 2 gives 2'),
+        ([of_arrays(X), ArrayDataSource([X], include_indices=True)], ValueError, '0 gives 1 arrays, but data source 1'),
+        (
+            [Renamed([X]), ConcatDataSource([of_arrays(X, Y)])],
+            ValueError,
+            '0 gives 1 arrays, but data source 1 gives 2',
+        ),
+        ([of_arrays(Described(Y)), of_arrays(Y * 1.0)], TypeError, 'array 0 is int64 in data source 0, but float64'),
+        ([of_arrays(ArrayLike(X), Y), of_arrays(X, Y), of_arrays(X[:, :2], Y)], ValueError, r'array 0 .*\(3,\) .*\(2,'),
+        ([of_arrays(np.array(['cat'])), of_arrays(np.array(['horse']))], TypeError, 'array 0 is <U3 .* but <U5'),
+    ],
+)
+def test_members_that_differ_are_found_at_once(members, error, message):
+    with pytest.raises(error, match=message):
+        ConcatDataSource(members)
+
+
+@pytest.mark.parametrize('part', [{'a': 1}, (X[:9],)])
+def test_members_give_no_nested_batches(part):
+    source = ConcatDataSource([numbers(50).map(lambda y: (part,))])
+    with pytest.raises(TypeError, match='map the function that makes it over the ConcatDataSource'):
+        next(source.batch_iterator(9))
+
+
+def test_samples_that_are_left_out_are_found_in_order_too():
+    with pytest.raises(ValueError, match='array 0 of data source 0 has 8 samples, for 9 indices'):
+        next(ConcatDataSource([numbers(50).map(lambda y: (y[:-1],))]).batch_iterator(9))
 
 
 def test_a_sampler_that_does_not_fit():

@@ -15,7 +15,7 @@ from batchup.data_source import (
 )
 from batchup.errors import StateMismatchError
 
-from .cases import PlainSource, assert_same_batches, call_batches
+from .cases import PlainSource, assert_same_batches, call_batches, take_until_error
 
 
 def batches(n):
@@ -91,6 +91,134 @@ def test_an_iterator_source_goes_on_where_it_was():
     with source.batch_iterator(2) as stream:
         next(stream)
     assert_same_batches(source.batch_iterator(2), batches(3)[1:])
+
+
+def again(source):
+    """Go through a source once more, of which nothing is left."""
+    with pytest.warns(
+        UserWarning, match='iterator of IteratorDataSource has ended before, and cannot be gone'
+    ) as caught:
+        assert list(source.batch_iterator(2)) == []
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_an_iterator_source_that_is_gone_through_again_warns():
+    source = IteratorDataSource(iter(batches(3)))
+    stream = source.batch_iterator(2)
+    assert len(list(stream)) == 3
+    again(source)
+    with pytest.warns(UserWarning, match='stream has ended: .* iterator cannot be gone through twice; make a Callable'):
+        assert list(stream) == []
+    source.batch_iter = iter(batches(2))
+    assert len(list(source.batch_iterator(2))) == 2
+
+
+def test_an_iterator_whose_end_was_not_seen_warns_too():
+    source = IteratorDataSource(iter(batches(3)))
+    both = CompositeDataSource([source, ArrayDataSource([np.arange(3)])])
+    assert len(list(both.batch_iterator(1))) == 3
+    with pytest.warns(UserWarning, match='cannot be gone through twice'):
+        assert list(both.batch_iterator(1)) == []
+
+
+def test_a_function_that_returns_the_same_generator_again_warns():
+    shared = (batch for batch in batches(3))
+    source = CallableDataSource(lambda batch_size: shared)
+    assert len(list(source.batch_iterator(2))) == 3
+    with pytest.warns(UserWarning, match='has returned a generator that has ended before') as caught:
+        source.batch_iterator(2)
+    assert caught[0].filename == __file__
+
+
+def test_iterators_that_are_new_or_empty_do_not_warn():
+    source, empty = CallableDataSource(call_batches), IteratorDataSource(iter([]))
+    assert [len(list(source.batch_iterator(4))) for _ in range(2)] == [3, 3]
+    assert [list(empty.batch_iterator(4)) for _ in range(2)] == [[], []]
+
+
+class FailsAtItsThird:
+    """An iterator over 5 batches that fails once, and then goes on."""
+
+    def __init__(self):
+        self.k = self.failed = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.k == 2 and not self.failed:
+            self.failed = 1
+            raise OSError('disk gone')
+        if self.k == 5:
+            raise StopIteration
+        self.k += 1
+        return (np.array([self.k - 1]),)
+
+
+def failing_generator(batch_size):
+    yield from FailsAtItsThird()
+
+
+ENDED = r"has ended with an error, OSError\('disk gone'\): a generator that has raised gives no more"
+
+BROKEN = {
+    'generator': lambda: CallableDataSource(failing_generator),
+    'function over a generator': lambda: CallableDataSource(lambda size: map(keep_batch, failing_generator(size))),
+    'iterator source': lambda: IteratorDataSource(failing_generator(1)),
+    'composite': lambda: CompositeDataSource([CallableDataSource(failing_generator), PlainSource(9)]),
+    'map': lambda: CallableDataSource(failing_generator).map(lambda x: (x,)),
+}
+
+
+def keep_batch(batch):
+    return batch
+
+
+@pytest.mark.parametrize('name', BROKEN)
+def test_a_generator_that_has_raised_does_not_just_end(name):
+    stream = BROKEN[name]().batch_iterator(1)
+    take_until_error(stream)
+    for go_on in (next, lambda stream: stream.skip(1), next):
+        with pytest.raises(RuntimeError, match=ENDED):
+            go_on(stream)
+    assert stream.position == 2
+
+
+def test_an_iterator_that_has_raised_stays_so_for_the_next_stream():
+    source = IteratorDataSource(failing_generator(1))
+    take_until_error(source.batch_iterator(1))
+    with pytest.raises(RuntimeError, match='the iterator of IteratorDataSource ' + ENDED):
+        list(source.batch_iterator(1))
+
+
+def test_a_new_stream_goes_on_after_a_generator_has_raised():
+    calls = itertools.count()
+
+    def fails_once(batch_size):
+        return failing_generator(batch_size) if next(calls) == 0 else iter(batches(5))
+
+    source = CallableDataSource(fails_once)
+    stream, resumed = source.batch_iterator(2), source.batch_iterator(2)
+    received = take_until_error(stream)
+    with pytest.warns(UserWarning, match='read again'):
+        resumed.load_state_dict(stream.state_dict())
+    assert [int(batch[0][0]) for batch in (*received, *resumed)] == [0, 1, 2, 3, 4]
+
+
+def test_an_iterator_that_can_go_on_is_asked_again():
+    stream = CallableDataSource(lambda batch_size: FailsAtItsThird()).batch_iterator(1)
+    received = take_until_error(stream)
+    assert [int(batch[0][0]) for batch in (*received, *stream)] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_no_batch_is_not_passed_over():
+    stream = CallableDataSource(lambda batch_size: iter([*batches(1), None, *batches(3)[2:]])).batch_iterator(2)
+    next(stream)
+    for _ in range(2):
+        with pytest.raises(TypeError, match='must return a tuple of arrays, got NoneType'):
+            next(stream)
+    assert stream.skip(1) == 1
+    assert_same_batches(stream, batches(3)[2:])
 
 
 def test_an_iterator_is_needed():

@@ -22,6 +22,7 @@ LAYERS = {
     'plans': [
         'plan',
         'joint_plan',
+        'replay',
         'choosers',
         'options',
         'shards',

@@ -192,6 +192,7 @@ def test_any_batch_is_found_at_once(drawn, number):
     assert repr(plan[0].indices) == walked[0]
 
 
+@pytest.mark.filterwarnings('ignore:this stream has ended')
 @given(full_trees, st.integers(0, 20))
 def test_a_state_by_a_seed_restores_the_rest(drawn, position):
     source, size = drawn[0].make(), drawn[1]
@@ -201,6 +202,7 @@ def test_a_state_by_a_seed_restores_the_rest(drawn, position):
     assert_same_batches(resumed, saved)
 
 
+@pytest.mark.filterwarnings('ignore:this stream has ended')
 @given(full_trees, st.integers(0, 20))
 def test_a_state_by_a_sequential_generator_restores_the_rest(drawn, position):
     source, size = drawn[0].make(), drawn[1]

@@ -226,6 +226,49 @@ def test_an_empty_member_cannot_start_again(kind, stop):
         kind([numbers(5), numbers(0)], stop=stop).batch_iterator(5)
 
 
+# Shuffled, each of these may begin with a member that has no batch.
+MAYBE_EMPTY = {
+    'turns': lambda kind: ChoiceDataSource([kind(9), numbers(0)]),
+    'by weight': lambda kind: ChoiceDataSource([numbers(0), kind(9), kind(5)], weights=[1, 1, 9]),
+    'composite': lambda kind: CompositeDataSource([kind(9), ChoiceDataSource([kind(9), numbers(0)])]),
+    'choice of choice': lambda kind: ChoiceDataSource([ChoiceDataSource([kind(9), numbers(0)]), kind(3)]),
+    'stratified': lambda kind: ChoiceDataSource([ChoiceDataSource([kind(9), numbers(0)]).map(keep)], stratified=True),
+}
+AGAIN = {
+    'the last': lambda member: CompositeDataSource([numbers(40), member], stop=0),
+    'the longest': lambda member: CompositeDataSource([numbers(40), member], stop='longest'),
+    'all': lambda member: ChoiceDataSource([numbers(40), member], stop='all'),
+    'a number': lambda member: ChoiceDataSource([numbers(40), member], stop=30),
+}
+
+
+@pytest.mark.parametrize('name', MAYBE_EMPTY)
+@pytest.mark.parametrize('again', AGAIN)
+def test_a_member_that_may_be_empty_cannot_start_again_by_any_seed(name, again):
+    known = 'data source 1 (cannot start again: shuffled, it may have no|has no) batches'
+    for kind in (numbers, PlainSource):
+        source = AGAIN[again](MAYBE_EMPTY[name](kind))
+        for seed in range(8):
+            with pytest.raises(ValueError, match=known):
+                source.batch_iterator(2, shuffle=seed)
+        with pytest.raises(ValueError, match=f'{known}|needs to know'):
+            source.batch_iterator(2, shuffle=np.random.RandomState(3))
+
+
+@pytest.mark.parametrize('again', AGAIN)
+def test_a_member_that_begins_with_batches_starts_again(again):
+    in_order = AGAIN[again](ChoiceDataSource([numbers(9), numbers(0)]))
+    assert len(in_order.batch_iterator(2)) == len(list(in_order.batch_iterator(2)))
+    spread = AGAIN[again](ChoiceDataSource([numbers(9), numbers(0)], stratified=True))
+    assert len(spread.batch_iterator(2, shuffle=3)) == len(list(spread.batch_iterator(2, shuffle=3)))
+
+
+def test_a_member_that_may_be_empty_is_gone_through_once():
+    member = ChoiceDataSource([numbers(9), numbers(0)])
+    for source in (CompositeDataSource([numbers(40), member], stop=1), ChoiceDataSource([member, numbers(9)])):
+        assert all(len(list(source.batch_iterator(2, shuffle=seed))) < 4 for seed in range(8))
+
+
 def test_too_few_samples_for_a_batch_start_again_too():
     batches = CompositeDataSource([numbers(3), numbers(10)], stop=1).batch_iterator(4, drop_last=True)
     assert listed(batches) == [[[0, 1, 2, 0], [0, 1, 2, 3]], [[1, 2, 0, 1], [4, 5, 6, 7]]]
@@ -298,7 +341,10 @@ def test_a_function_is_called_again_with_the_same_arguments():
 
 def test_an_iterator_that_was_gone_through_cannot_start_again():
     source = CompositeDataSource([numbers(3), IteratorDataSource(iter([(np.zeros(1),)]))], stop=0)
-    with pytest.raises(ValueError, match='without batches cannot start again: iterator of IteratorDataSource'):
+    with (
+        pytest.warns(UserWarning, match='cannot be gone through twice'),
+        pytest.raises(ValueError, match='without batches cannot start again: iterator of IteratorDataSource'),
+    ):
         list(source.batch_iterator(1))
 
 

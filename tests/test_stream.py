@@ -15,11 +15,12 @@ from batchup.data_source import (
     ChoiceDataSource,
     CompositeDataSource,
     RandomAccessDataSource,
+    batch_map_concat,
 )
 from batchup.errors import ReplayError, StateMismatchError
 from batchup.stream import Phase
 
-from .cases import SHUFFLE_ARGUMENTS, FailsOnce, assert_same_batches, take_until_error
+from .cases import SHUFFLE_ARGUMENTS, FailsOnce, PlainSource, assert_same_batches, take_until_error
 
 DATA = np.arange(20)
 
@@ -174,6 +175,71 @@ def test_a_wrong_position_is_refused(position):
         stream.load_state_dict({**stream.state_dict(), 'position': position})
 
 
+ODD = [
+    None,
+    True,
+    -1,
+    3,
+    2**70,
+    1.5,
+    float('nan'),
+    'x',
+    b'x',
+    [],
+    [1],
+    {},
+    {'a': 1},
+    (1, 2),
+    {1},
+    np.arange(3),
+    object(),
+]
+
+OPENED = {
+    **{name: make for name, make in FAILING.items() if name != 'choice of map'},
+    'array': lambda fn: ArrayDataSource([DATA]),
+    'rounds': lambda fn: CompositeDataSource([ArrayDataSource([DATA]), PlainSource(5).map(fn)], stop=0),
+}
+
+
+def places_of(state, above=()):
+    """Go through the places of all values of a state, nested ones as well."""
+    for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+        yield (*above, key)
+        if isinstance(value, (dict, list)):
+            yield from places_of(value, (*above, key))
+
+
+@pytest.mark.parametrize('name', OPENED)
+@pytest.mark.parametrize('shuffle', [None, 3])
+def test_an_odd_state_is_refused_or_fits_and_moves_nothing_if_refused(name, shuffle):
+    saved, stream = (OPENED[name](lambda *batch: batch).batch_iterator(3, shuffle=shuffle) for _ in range(2))
+    saved.skip(3)
+    refused = 0
+    for place, odd in itertools.product([*places_of(saved.state_dict()), ('digest_of',), ('digest',)], ODD):
+        state = inner = saved.state_dict()
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = odd
+        try:
+            stream.check_state(state)
+        except StateMismatchError:
+            refused += 1
+    assert refused > len(ODD)
+    assert stream.position == 0
+    assert_same_batches(stream, OPENED[name](lambda *batch: batch).batch_iterator(3, shuffle=shuffle))
+
+
+@pytest.mark.parametrize('digest_of', ['x', -1, 9, 1.0])
+def test_a_digest_of_no_batch_is_refused(digest_of):
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    next(stream)
+    state = {**stream.state_dict(), 'digest_of': digest_of}
+    with pytest.raises(StateMismatchError, match=f'at position 1, it has the digest .* of batch {digest_of!r}'):
+        stream.load_state_dict(state)
+    assert next(stream)[0].tolist() == [3, 4, 5]
+
+
 @pytest.mark.parametrize('state', [None, [], 'x', 3])
 def test_a_state_must_be_a_dict(state):
     with pytest.raises(TypeError, match='made by state_dict'):
@@ -255,6 +321,62 @@ def test_lengths():
 def test_a_stream_is_its_own_iterator():
     stream = ArrayDataSource([DATA]).batch_iterator(3)
     assert iter(stream) is stream
+
+
+AGAIN = r'stream has ended: it gives no more; call batch_iterator\(...\) again for every epoch'
+
+GONE_THROUGH = {
+    'for': lambda stream: [batch for batch in stream],  # noqa: C416 - list() asks for the length, too
+    'list': list,
+    'batch_map_concat': lambda stream: batch_map_concat(np.negative, stream),
+    'with a bar': lambda stream: batch_map_concat(np.negative, stream, lambda batches, **_: iter(batches)),
+}
+
+
+@pytest.mark.parametrize('make', FAILING.values(), ids=FAILING)
+def test_a_stream_that_is_gone_through_again_warns(make):
+    stream = make(lambda *batch: batch).batch_iterator(3)
+    assert list(stream)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=AGAIN) as caught:
+            assert list(stream) == []
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize('name', GONE_THROUGH)
+def test_every_way_to_go_through_again_warns_once(name):
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    assert len(GONE_THROUGH[name](stream)) > 0
+    with pytest.warns(UserWarning, match=AGAIN) as caught:
+        assert len(GONE_THROUGH[name](stream)) == 0
+    assert len(caught) == 1
+
+
+def test_a_closed_stream_that_is_gone_through_warns():
+    with ArrayDataSource([DATA]).batch_iterator(3) as stream:
+        next(stream)
+    with pytest.warns(UserWarning, match='stream is closed: it gives no more; call batch_iterator'):
+        assert list(stream) == []
+
+
+def test_a_stream_that_goes_on_does_not_warn():
+    stream = ArrayDataSource([DATA]).batch_iterator(3)
+    start = stream.state_dict()
+    assert [len(list(itertools.islice(stream, n))) for n in (2, 3)] == [2, 3]
+    assert len(list(stream)) == 2
+    assert next(stream, None) is None
+    stream.load_state_dict(start)
+    assert len(list(stream)) == 7
+
+
+@pytest.mark.parametrize('n', [0, 20])
+def test_an_epoch_without_batches_does_not_warn_at_first(n):
+    source, ended = ArrayDataSource([DATA[:n]]), ArrayDataSource([DATA[:n]]).batch_iterator(3)
+    list(ended)
+    resumed, skipped = source.batch_iterator(3), source.batch_iterator(3)
+    resumed.load_state_dict(ended.state_dict())
+    skipped.skip(9)
+    assert list(resumed) == list(skipped) == []
 
 
 def test_an_abandoned_stream_goes_away():

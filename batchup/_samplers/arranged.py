@@ -63,8 +63,7 @@ class ArrangedPlan(Plan):
     def describe(self) -> str:
         return self._name
 
-    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        self.check_number(number)
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         repetition, place = divmod(number, len(self._sizes))
         samples, turns = self._arrangement(repetition)
         batches = turns[place : place + limit]

@@ -7,10 +7,11 @@ from typing import Any, NoReturn
 
 from numpy.typing import ArrayLike
 
-from ..arguments import check_batch_size, check_flag, check_keywords, overridden
+from ..arguments import check_batch_size, check_flag, check_keywords, check_told, overridden
 from ..indices import IndexArray, check_batch_indices, check_indices
 from ..options import PLAN_KEYWORDS
-from ..plan import Plan, ReplayPlan
+from ..plan import Plan
+from ..replay import ReplayPlan
 from ..rng import Path, Shuffle
 
 
@@ -65,7 +66,7 @@ class AbstractSampler:
         epoch : int
             Selects the order that a seed gives.
         drop_last : bool
-            Whether to leave out a short last batch.
+            Whether to leave out a short last batch; of a sampler of your own, every short one.
         """
         check_keywords(f'{type(self).__name__}.plan', unknown, PLAN_KEYWORDS)
         drop_last = check_flag('drop_last', drop_last)
@@ -112,18 +113,24 @@ def make_plan(
             sampler.check_length(length)
         return sampler.make_plan(batch_size, shuffle, drop_last, path)
 
-    def make_iterator() -> Iterator[IndexArray]:
+    def make_iterator(shuffle: Shuffle) -> Iterator[IndexArray]:
         if shuffle.in_order:
             return sampler.in_order_indices_batch_iterator(batch_size)
         return sampler.shuffled_indices_batch_iterator(batch_size, shuffle.sampler_rng(path))
 
-    try:
-        num_samples = sampler.num_indices_generated()
-    except NotImplementedError:
-        num_samples = None
+    num_samples = count_indices(sampler)
 
     def check(name: str, indices: Any) -> IndexArray:
         return check_indices(name, indices) if length is None else check_batch_indices(name, indices, length)
 
     name = f'{type(sampler).__name__} of {num_samples} samples'
     return ReplayPlan(name, make_iterator, num_samples, batch_size, shuffle, drop_last, check)
+
+
+def count_indices(sampler: AbstractSampler) -> int | float | None:
+    """Return the number of indices of an epoch, `None` if it is unknown or the sampler does not tell."""
+    try:
+        count = sampler.num_indices_generated()
+    except NotImplementedError:
+        return None
+    return check_told(sampler, 'num_indices_generated', count)

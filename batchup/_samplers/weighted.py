@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import check_flag, check_non_negative
 from ..indices import IndexArray, bounds, check_indices, check_positions, check_range
 from ..orders import DrawnOrders, KeyedOrders, Orders
-from ..plan import OrderPlan, Plan, ReplayPlan
+from ..plan import OrderPlan, Plan
+from ..replay import ReplayPlan
 from ..rng import Path, Purpose, SequentialRng, Shuffle
 from .base import PlannedSampler
 from .draws import WeightTable, normalise_weights
@@ -81,7 +82,7 @@ def _replayed_draws(
     assert rng is not None
     drawn = samples - samples % batch_size if drop_last and samples != math.inf else samples
 
-    def draws() -> Iterator[IndexArray]:
+    def draws(_: Shuffle) -> Iterator[IndexArray]:
         left = drawn
         while left > 0:
             yield table.draw(rng, int(min(left, batch_size)))

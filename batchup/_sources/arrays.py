@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
 from .._samplers.standard import StandardSampler, SubsetSampler
 from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import BatchSize, check_flag, check_non_negative, check_repeats, overridden, single_size
+from ..arguments import BatchSize, check_flag, check_non_negative, check_repeats, check_told, overridden, single_size
 from ..batch import Batch, Columns
 from ..gather import Rows, is_plain, row_bytes
 from ..indices import IndexTree, Leaf, check_batch_indices, own_array
@@ -83,7 +83,7 @@ class RandomAccessDataSource(IndexedDataSource):
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of an epoch, all repetitions counted."""
         self._check_num_samples(kwargs)
-        return self.sampler.num_indices_generated()
+        return check_told(self.sampler, 'num_indices_generated', self.sampler.num_indices_generated())
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices into the data, as a tuple of arrays."""
@@ -147,7 +147,7 @@ class RandomAccessDataSource(IndexedDataSource):
         epoch : int
             Selects the order that a seed gives: pass the number of the epoch.
         drop_last : bool
-            Whether to leave out a short last batch.
+            Whether to leave out a short last batch; of a sampler of your own, every short one.
         shard : (rank, count) or 'env', optional
             Take the part of every batch that belongs to this of `count` ranks. The parts of
             all ranks, side by side, are the batches without `shard`. With 'env', the rank and

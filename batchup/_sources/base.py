@@ -22,6 +22,7 @@ from ..arguments import (
     check_batch_sizes,
     check_flag,
     check_keywords,
+    check_told,
     first_size,
     function_name,
     overridden,
@@ -34,8 +35,9 @@ from ..indices import IndexTree, as_tree, map_leaves, own_array
 from ..joint_plan import repeat_plan, round_path
 from ..options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
 from ..ownership import owned
-from ..plan import Plan, ReplayPlan, Request, count_batches
-from ..rng import Path, understood
+from ..plan import Plan, Request, count_batches
+from ..replay import ReplayPlan
+from ..rng import Path, Shuffle, understood
 from ..shards import real_rows
 from ..stream import PlannedFeed, Stream
 from ..trail import Trail
@@ -151,6 +153,10 @@ class AbstractDataSource:
         """Return how many functions that draw at random are at the place of this source."""
         return 0
 
+    def _told_samples(self, kwargs: Mapping[str, Any]) -> int | float | None:
+        """Return the number of samples that `num_samples` tells, checked: it may be a user's."""
+        return check_told(self, 'num_samples', self.num_samples(**kwargs))
+
     def _has_plan(self) -> bool:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
         return self.is_random_access and not overridden(self, 'batch_iterator')
@@ -167,6 +173,7 @@ class AbstractDataSource:
             samples = self.num_samples(**kwargs)
         except (NotImplementedError, TypeError):  # not told, or not for these keywords
             samples = None
+        samples = check_told(self, 'num_samples', samples)
         size = single_size(batch_size, type(self).__name__)
         length = count_batches(samples, size, bool(kwargs.get('drop_last')))
         return as_stream(batches, type(self).__name__, batch_size, kwargs, length)
@@ -175,13 +182,13 @@ class AbstractDataSource:
         """Make the plan of an epoch."""
         shuffle = options.shuffle
 
-        def make_iterator() -> Iterator[Any]:
+        def make_iterator(shuffle: Shuffle) -> Iterator[Any]:
             rng = None if shuffle.in_order else shuffle.sampler_rng(path)
             batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
             return batches
 
         # With several batch sizes, the number of samples does not tell that of batches.
-        samples = None if isinstance(options.batch_size, tuple) else self.num_samples()
+        samples = None if isinstance(options.batch_size, tuple) else self._told_samples({})
         name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
         return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
 
@@ -462,7 +469,7 @@ class MapDataSource(DerivedDataSource):
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         self._check_num_samples(kwargs)
-        return self.source.num_samples(**kwargs)
+        return self.source._told_samples(kwargs)
 
     def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         request = Request(0, 1, as_tree(indices))

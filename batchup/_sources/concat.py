@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
+from ..adapters import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
 from ..arguments import BatchSize, overridden
 from ..batch import Batch, Columns
 from ..gather import Memory, Rows, block_size
@@ -78,15 +79,17 @@ class ConcatDataSource(RandomAccessDataSource):
     ----------
     datasets : list or tuple of data sources
         The members, each a `RandomAccessDataSource`, or a function mapped over one. All give
-        batches of as many arrays, of the same dtypes and shapes of a sample. Of a member with
-        `indices`, only these samples are used, in this order.
+        batches of as many arrays, of the same kinds, dtypes and shapes of a sample: masked
+        arrays, tensors and pandas objects stay what they are, in every batch. What no library
+        puts together, such as lists, becomes NumPy arrays. Of a member with `indices`, only
+        these samples are used, in this order.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`, for samples that are counted through all members.
 
     Raises
     ------
     TypeError
-        If a member cannot be read by the index of a sample, or arrays differ in dtype.
+        If a member cannot be read by the index of a sample, or arrays differ in kind or dtype.
     ValueError
         If there is no member; if one repeats its samples, or has a sampler that is no
         `StandardSampler` or `SubsetSampler`; if members differ in the number of arrays or the
@@ -121,7 +124,10 @@ class ConcatDataSource(RandomAccessDataSource):
         starts = list(accumulate((int(sampler.num_indices_generated()) for sampler in self._samplers), initial=0))
         self._starts: IndexArray = np.array(starts, np.intp)
         super().__init__(starts[-1], indices, repeats, sampler, include_indices)
-        self._readers()
+        # The kinds of the arrays of batches, and a member that gives them, once that is known.
+        self._kinds: tuple[int, list[str]] | None = None
+        _check_known(list(map(_known_arrays, datasets)))
+        self._plain = self._readers() is not None
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""
@@ -133,7 +139,10 @@ class ConcatDataSource(RandomAccessDataSource):
             # Much of a run in order lies within one member.
             k, indices, _ = split.parts[0]
             batches: Iterator[Batch] = self.datasets[k]._fetch(request._replace(indices=indices), (*path, k))
-            return batches
+            if self._plain and _plain_readers(self.datasets[k]) is not None:
+                return batches
+            size = len(indices) // request.n_batches
+            return (self._of_one_kind(k, batch, size) for batch in batches)
         readers = self._readers()
         if readers is None:
             return (self._read_batch(single, path) for single in request.split())
@@ -188,11 +197,25 @@ class ConcatDataSource(RandomAccessDataSource):
         """Read a batch from members of any kind."""
         split = self._split(request.indices)
         parts = [
-            next(iter(self.datasets[k]._fetch(request._replace(indices=indices, memory=None), (*path, k))))
+            self._of_one_kind(k, next(self._fetch_part(request, k, indices, path)), len(indices))
             for k, indices, _ in split.parts
         ]
         batch: Batch = parts[0] if len(parts) == 1 else _join_parts(split, parts)
         return (own_array(request.indices), *batch) if self.include_indices else batch
+
+    def _fetch_part(self, request: Request, member: int, indices: Leaf, path: Path) -> Iterator[Batch]:
+        """Read what a batch takes of one member."""
+        return iter(self.datasets[member]._fetch(request._replace(indices=indices, memory=None), (*path, member)))
+
+    def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
+        """Return what a member gave for `size` samples; raise an error unless it is what members gave before."""
+        parts = tuple(_check_part(member, number, part, size) for number, part in enumerate(batch))
+        kinds = list(map(kind_of, parts))
+        if self._kinds is None:
+            self._kinds = member, kinds
+        elif self._kinds[1] != kinds:
+            _check_kinds(self._kinds, (member, kinds))
+        return parts
 
     def _split(self, indices: Leaf) -> _Split:
         """Find the members that samples belong to."""
@@ -284,32 +307,99 @@ def _read_rows(readers: Sequence[Rows], split: _Split, count: int, memory: Memor
 
 def _join_parts(split: _Split, parts: Sequence[Batch]) -> Batch:
     """Put the samples that were read from several members in order."""
-    batches = [[np.asarray(array) for array in part] for part in parts]
-    for part, batch in zip(split.parts, batches):
-        _check_alike((split.parts[0].member, batches[0]), (part.member, batch))
-        for number, array in enumerate(batch):
-            if len(array) != len(part.indices):
-                raise ValueError(
-                    f'array {number} of data source {part.member} has {len(array)} samples, for {len(part.indices)} '
-                    'indices; in a ConcatDataSource, samples must not be added or left out'
-                )
-    joined = [np.concatenate(column) for column in zip(*batches)]
-    return tuple(joined if split.order is None else [array.take(split.places, 0) for array in joined])
+    for part, batch in zip(split.parts, parts):
+        _check_alike((split.parts[0].member, parts[0]), (part.member, batch), texts=True)
+    places = None if split.order is None else split.places
+    return tuple(join_rows(column, places) for column in zip(*parts))
 
 
-def _check_alike(one: tuple[int, Sequence[Any]], other: tuple[int, Sequence[Any]]) -> None:
-    """Raise an error unless the arrays of two members, given with their numbers, can be put together."""
+def _known_arrays(member: AbstractDataSource) -> list[Any] | None:
+    """Return arrays like those of the batches of a member, which are not read; `None` if they are not known."""
+    if overridden(member, 'samples_by_indices_nomapping'):
+        return None
+    if isinstance(member, ArrayDataSource):
+        arrays: Sequence[Any] | None = member.data
+    elif isinstance(member, ConcatDataSource):
+        arrays = next((known for known in map(_known_arrays, member.datasets) if known is not None), None)
+    else:
+        return None
+    if arrays is None:
+        return None
+    return [np.empty(0, np.intp), *arrays] if member.include_indices else list(arrays)
+
+
+def _check_part(member: int, number: int, part: Any, size: int) -> Any:
+    """Return an array that a member gave for `size` samples as an array that can be put together with others."""
+    if isinstance(part, (tuple, dict)):
+        raise TypeError(
+            f'array {number} of data source {member} is a {type(part).__name__}; in a ConcatDataSource, members give '
+            'arrays: map the function that makes it over the ConcatDataSource instead'
+        )
+    array = as_kind(part)
+    if len(array) != size:
+        raise ValueError(
+            f'array {number} of data source {member} has {len(array)} samples, for {size} indices; '
+            'in a ConcatDataSource, samples must not be added or left out'
+        )
+    return array
+
+
+def _check_known(members: Sequence[Sequence[Any] | None]) -> None:
+    """Raise an error unless the arrays of all members can be put together, as far as they are known."""
+    known = [(number, arrays) for number, arrays in enumerate(members) if arrays is not None]
+    for other in known:
+        _check_count(known[0], other)
+    for place in range(len(known[0][1]) if known else 0):
+        column = [(number, arrays[place]) for number, arrays in known]
+        kinds = [(number, [kind]) for number, array in column if (kind := known_kind(array)) is not None]
+        typed = [(number, array) for number, array in column if columns_of(array) is not None]
+        for number, one_kind in kinds:
+            _check_kinds(kinds[0], (number, one_kind), place)
+        for number, array in typed:
+            _check_arrays(place, typed[0], (number, array))
+
+
+def _check_kinds(one: tuple[int, Sequence[str]], other: tuple[int, Sequence[str]], first: int = 0) -> None:
+    """Raise an error unless arrays of two members, from number `first` on, are of the same kinds."""
+    _check_count(one, other)
+    for number, (kind, other_kind) in enumerate(zip(one[1], other[1]), first):
+        if kind != other_kind:
+            raise TypeError(
+                f'array {number} is a {kind} in data source {one[0]}, but a {other_kind} in data source {other[0]}; '
+                'convert one of them'
+            )
+
+
+def _check_alike(one: tuple[int, Sequence[Any]], other: tuple[int, Sequence[Any]], texts: bool = False) -> None:
+    """Raise an error unless the arrays of two members, given with their numbers, can be put together.
+
+    With `texts`, strings may differ in length.
+    """
+    _check_count(one, other)
+    for number, (array, other_array) in enumerate(zip(one[1], other[1])):
+        if not (texts and text_kind(array) == text_kind(other_array) is not None):
+            _check_arrays(number, (one[0], array), (other[0], other_array))
+
+
+def _check_count(one: tuple[int, Sequence[Any]], other: tuple[int, Sequence[Any]]) -> None:
+    """Raise `ValueError` unless two members give equally many arrays."""
     (k, arrays), (m, others) = one, other
     if len(arrays) != len(others):
         raise ValueError(f'data source {k} gives {len(arrays)} arrays, but data source {m} gives {len(others)}')
-    for number, (array, other_array) in enumerate(zip(arrays, others)):
-        if array.dtype != other_array.dtype:
-            raise TypeError(
-                f'array {number} is {array.dtype} in data source {k}, but {other_array.dtype} in data source {m}; '
-                'convert one of them, for instance with array.astype(dtype)'
-            )
-        if array.shape[1:] != other_array.shape[1:]:
-            raise ValueError(
-                f'samples of array {number} have shape {array.shape[1:]} in data source {k}, '
-                f'but {other_array.shape[1:]} in data source {m}'
-            )
+
+
+def _check_arrays(number: int, one: tuple[int, Any], other: tuple[int, Any]) -> None:
+    """Raise an error unless an array of one member can be put together with that of another one."""
+    (k, array), (m, other_array) = one, other
+    dtype, other_dtype = columns_of(array), columns_of(other_array)
+    if dtype != other_dtype:
+        raise TypeError(
+            f'array {number} is {dtype} in data source {k}, but {other_dtype} in data source {m}; '
+            'convert one of them, for instance with array.astype(dtype)'
+        )
+    shape, other_shape = (getattr(part, 'shape', None) for part in (array, other_array))
+    if shape and other_shape and shape[1:] != other_shape[1:]:
+        raise ValueError(
+            f'samples of array {number} have shape {tuple(shape[1:])} in data source {k}, '
+            f'but {tuple(other_shape[1:])} in data source {m}'
+        )

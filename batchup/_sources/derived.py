@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import batch as nested
-from ..arguments import BatchSize, check_flag, check_integer, member_sizes
+from ..arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
 from ..batch import Batch
 from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
 from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
@@ -20,8 +20,11 @@ from ..joint_plan import ChoicePlan, CompositePlan, repeat_plan, round_path, sma
 from ..options import Options, given_facts
 from ..plan import Plan, Request
 from ..rng import Path, Shuffle
-from ..stream import Stream
+from ..stream import Feed, Stream
 from .base import AbstractDataSource, DerivedDataSource, samples_of
+
+# A plan or a feed, both of which have an end.
+Ended = TypeVar('Ended', bound=Plan | Feed)
 
 
 class _JoinedDataSource(DerivedDataSource):
@@ -82,11 +85,16 @@ def _repeat_stream(
     return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
 
 
-def _check_endless(members: Mapping[int, Plan | Stream]) -> None:
-    """Raise `ValueError` if a member that starts again has nothing to start with."""
+def _check_endless(members: Mapping[int, Plan | Feed]) -> None:
+    """Raise `ValueError` if a member that starts again has nothing to start with, or may have nothing."""
     for number, member in members.items():
-        if member.length == 0:
+        if member.empty:
             raise ValueError(f'data source {number} has no batches, and so cannot start again; leave it out')
+        if member.empty is None:
+            raise ValueError(
+                f'data source {number} cannot start again: shuffled, it may have no batches, since it can begin with a '
+                'data source that has none; leave that out'
+            )
 
 
 def _check_known(what: str, lengths: Mapping[int, int | float | None]) -> None:
@@ -177,8 +185,8 @@ class CompositeDataSource(_JoinedDataSource):
         """
         self._check_num_samples(kwargs)
         if isinstance(self.stop, int):
-            return self._members[self.stop].num_samples(**kwargs)
-        samples = [member.num_samples(**kwargs) for member in self._members]
+            return self._members[self.stop]._told_samples(kwargs)
+        samples = [member._told_samples(kwargs) for member in self._members]
         if self.stop == 'shortest':
             return smallest(samples)
         return max((n for n in samples if n is not None), default=None) if None not in samples else None
@@ -198,6 +206,11 @@ class CompositeDataSource(_JoinedDataSource):
         else:
             last = int(self.stop)
         return last
+
+    def _starting_again(self, members: Sequence[Ended], last: int) -> dict[int, Ended]:
+        """Return the members that start again until the `last` one ends; in another epoch, another may be longest."""
+        fixed = self.stop != 'longest' or len(members) == 1
+        return {number: member for number, member in enumerate(members) if number != last or not fixed}
 
     def _join(self, parts: Batch) -> Batch:
         """Make a batch of the members' batches."""
@@ -228,9 +241,9 @@ class CompositeDataSource(_JoinedDataSource):
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
         last = self._last([plan.length for plan in plans], options.batch_size, {})
-        if last is not None and plans[last].length != 0:
+        if last is not None and not plans[last].empty:
             plans = self._repeat_plans(plans, last, options, path)
-            _check_endless(dict(enumerate(plans)))
+            _check_endless(self._starting_again(plans, last))
         return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
@@ -243,9 +256,9 @@ class CompositeDataSource(_JoinedDataSource):
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         streams = self._member_streams(batch_size, kwargs, path)
         last = self._last([stream.length for stream in streams], batch_size, kwargs)
-        if last is not None and streams[last].length != 0:
+        if last is not None and not streams[last].feed.empty:
             streams = self._repeat_streams(streams, last, batch_size, kwargs, path)
-            _check_endless(dict(enumerate(streams)))
+            _check_endless(self._starting_again([stream.feed for stream in streams], last))
         join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
         return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
 
@@ -261,6 +274,7 @@ def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: M
         samples = member.num_samples(**kwargs)
     except (NotImplementedError, TypeError):  # not told, or not for these keywords
         samples = None
+    samples = check_told(member, 'num_samples', samples)
     return 0 if samples is None or isinstance(batch_size, tuple) else samples / batch_size
 
 
@@ -329,7 +343,7 @@ class ChoiceDataSource(_JoinedDataSource):
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
         self._check_num_samples(kwargs)
-        return sum(member.num_samples(**kwargs) or 0 for member in self._members)
+        return sum(member._told_samples(kwargs) or 0 for member in self._members)
 
     def _samples(self, method: str, indices: Any, path: Path) -> Batch:
         if not isinstance(indices, ChoiceBatch):
@@ -363,15 +377,15 @@ class ChoiceDataSource(_JoinedDataSource):
         lengths = [plan.length for plan in plans]
         chooser = self._chooser(lengths, options.shuffle, path)
         if self.stop != 'first':
-            plans = self._repeat_plans(plans, None, options, path)
-            self._check_repeated(lengths, plans)
+            once, plans = plans, self._repeat_plans(plans, None, options, path)
+            self._check_repeated(once, plans)
         return ChoicePlan(plans, options.shuffle, chooser)
 
-    def _check_repeated(self, lengths: Sequence[int | float | None], members: Sequence[Plan | Stream]) -> None:
+    def _check_repeated(self, once: Sequence[Plan | Feed], repeated: Sequence[Plan | Feed]) -> None:
         """Raise `ValueError` if a member that is chosen has no batches, unless none has to be."""
-        chosen = range(len(members)) if self.weights is None else np.flatnonzero(self.weights).tolist()
-        if self.stop != 'all' or any(lengths[number] for number in chosen):
-            _check_endless({number: members[number] for number in chosen})
+        chosen = range(len(once)) if self.weights is None else np.flatnonzero(self.weights).tolist()
+        if self.stop != 'all' or not all(once[number].empty for number in chosen):
+            _check_endless({number: repeated[number] for number in chosen})
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         indices, k = request.indices
@@ -384,6 +398,6 @@ class ChoiceDataSource(_JoinedDataSource):
         lengths = [stream.length for stream in streams]
         chooser = self._chooser(lengths, shuffle, path)
         if self.stop != 'first':
-            streams = self._repeat_streams(streams, None, batch_size, kwargs, path)
-            self._check_repeated(lengths, streams)
+            once, streams = streams, self._repeat_streams(streams, None, batch_size, kwargs, path)
+            self._check_repeated([stream.feed for stream in once], [stream.feed for stream in streams])
         return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..arguments import check_batch_size, check_count, function_name
-from ..feeds import IteratorFeed, as_stream
+from ..feeds import IteratorFeed, as_stream, user_batches
 from ..plan import count_batches
 from ..stream import Stream
 from .base import AbstractDataSource
@@ -103,12 +103,18 @@ class IteratorDataSource(AbstractDataSource):
                 f'batch_iter must be an iterator over batches, got {type(batch_iter).__name__}; iter(x) makes one'
             )
         self.batch_iter = batch_iter
+        self._batches = user_batches(batch_iter, type(self).__name__)
         self.n_samples = check_count('n_samples', n_samples)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         return self.n_samples
 
     def batch_iterator(self, batch_size: int | None = None, *args: Any, **kwargs: Any) -> Stream:
-        """Return a stream over the rest of the iterator; all arguments are ignored."""
+        """Return a stream over the rest of the iterator; all arguments are ignored.
+
+        Warns when the iterator has ended for an earlier stream, so that there is no rest.
+        """
+        if self._batches.iterator is not self.batch_iter:
+            self._batches = user_batches(self.batch_iter, type(self).__name__)
         length = math.inf if self.n_samples == math.inf else None
-        return Stream(IteratorFeed(self.batch_iter, type(self).__name__, length, owned=False))
+        return Stream(IteratorFeed(self._batches, type(self).__name__, length, owned=False))
