@@ -86,7 +86,11 @@ class ParallelDataSource(AbstractDataSource):
         if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes():
             return Stream(self._feed_of_caller(options, path))
         idle = self._idle.setdefault(options.batch_size, [])
-        channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
+        try:
+            channel = idle.pop()
+        except IndexError:
+            channel = self.pool._open_channel(self._buffer_size)
+        channel.abandoned = False
         feed = PooledFeed(self.source._make_plan(options, path), options, self, channel, path)
         weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
@@ -172,6 +176,9 @@ class PooledFeed(PlannedFeed):
         groups = self._groups(position)
         self._fill(groups)
         return chain.from_iterable(self._deliver(position, groups))
+
+    def interrupt(self) -> None:
+        self._channel.abandoned = True
 
     def close(self) -> None:
         _withdraw(self._channel, self.tickets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -122,8 +123,9 @@ def _end(supervisor: Supervisor) -> None:
 
 def _warn_of(supervisor: Supervisor) -> None:
     """Warn of what has happened in the background."""
-    while supervisor.warnings:
-        warn_user(supervisor.warnings.popleft())
+    with contextlib.suppress(IndexError):  # there are none, or another thread was faster
+        while True:
+            warn_user(supervisor.warnings.popleft())
 
 
 def _context(start_method: str) -> Any:
@@ -194,7 +196,7 @@ class ProcessChannel(Channel[Pending]):
             return pending.result
         task = pending.task
         assert task is not None
-        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task))
+        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task), self)
         if pending.slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
         if isinstance(pending.job, Fetch):

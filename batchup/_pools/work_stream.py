@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ class WorkStream:
         self._tasks = iter(task_generator)
         self._number = self._received = 0
         self._pool = pool
+        self._lock = threading.RLock()
         self._channel = pool._open_channel(self._buffer_size)
         self._pending: deque[Any] = deque()
         self._errors: deque[Exception] = deque()
@@ -42,6 +44,8 @@ class WorkStream:
 
     def retrieve(self) -> Any:
         """Return the next result, or `None` if there are no more.
+
+        Several threads may call this: each result goes to one of them.
 
         Raises
         ------
@@ -52,11 +56,15 @@ class WorkStream:
 
     def retrieve_iter(self) -> Iterator[Any]:
         """Go through the results that are left; a result may be `None`."""
-        while self._pending:
-            result = self._receive(self._pending.popleft())
-            number = self._received
-            self._received += 1
-            self._fill()
+        while True:
+            # Threads may share a stream: each result goes to one of them.
+            with self._lock:
+                if not self._pending:
+                    return
+                result = self._receive(self._pending.popleft())
+                number = self._received
+                self._received += 1
+                self._fill()
             if result.failure is not None:
                 add_note(result.failure.error, f'in task {number}')
                 result.failure.throw()
