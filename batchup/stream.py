@@ -29,6 +29,8 @@ from .turns import (
     Count,
     StreamClosed,
     Turns,
+    are_over,
+    are_taken,
     await_turn,
     describe,
     is_from_turns,
@@ -197,7 +199,7 @@ class Stream(Iterator[Batch]):
     def _give_way(self) -> None:
         """Wait for another thread, which makes a batch, moves the stream, or has failed to."""
         turns = self._turns
-        if turns.gi_running:
+        if are_taken(turns):
             await_turn(turns)
             return
         with self._lock:
@@ -217,7 +219,7 @@ class Stream(Iterator[Batch]):
 
     def _start_again(self) -> None:
         """Go on from the position, unless there are turns that go on."""
-        if self._turns.gi_frame is None:
+        if are_over(self._turns):
             # Once the next batch is asked for: workers would begin with it at once.
             self._turns = self._from(chain.from_iterable(map(self.feed.batches, (self._count.position,))))
             if self._count.closed:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
+from typing import Any
 
 from .batch import Batch
 from .errors import add_note
@@ -120,8 +121,18 @@ def await_turn(turns: Turns) -> None:
     time.sleep(PAUSE_SECONDS)
 
 
-def runs_here(turns: Turns) -> bool:
-    """Say whether a generator is running in this thread."""
+def are_over(turns: Any) -> bool:
+    """Say whether turns have ended, by themselves or otherwise."""
+    return turns.gi_frame is None
+
+
+def are_taken(turns: Any) -> bool:
+    """Say whether a thread makes a batch."""
+    return bool(turns.gi_running)
+
+
+def runs_here(turns: Any) -> bool:
+    """Say whether this thread makes a batch."""
     running = turns.gi_frame if turns.gi_running else None
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame is not running:

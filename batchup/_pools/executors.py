@@ -281,7 +281,9 @@ class _ExecutorChannel(Channel[_Pending]):
         try:
             return future.result(timeout)
         except (FutureTimeoutError, TimeoutError) as error:
-            raise WorkerTimeoutError(f'no result within {self._pool.timeout} seconds (timeout) from the executor') from error
+            raise WorkerTimeoutError(
+                f'no result within {self._pool.timeout} seconds (timeout) from the executor'
+            ) from error
 
     def _submit_again(self, pending: _Pending, error: Exception) -> None:
         """Hand over a job once more, whose worker was lost."""
