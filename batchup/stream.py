@@ -7,7 +7,6 @@ function that fetches what is requested; other feeds are in `feeds`.
 from __future__ import annotations
 
 import abc
-import contextlib
 import enum
 import hashlib
 import math
@@ -15,9 +14,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
@@ -48,6 +48,8 @@ DESCRIPTION_CHARACTERS = 1000
 STATE_VERSION = 1
 
 Fetch = Callable[[Request], Iterator[Batch]]
+
+Result = TypeVar('Result')
 
 
 class Phase(enum.Enum):
@@ -253,30 +255,31 @@ class Stream(Iterator[Batch]):
         int
             The number of batches skipped: fewer than `n` at the end of the stream.
         """
-        count = check_non_negative('n', n)
-        with self._alone():
-            start = self._count.position
-            try:
-                while count > self._count.position - start:
-                    skipped = self.feed.skip(self._count.position, start + count - self._count.position)
-                    if not skipped:
-                        break
-                    self._count_skipped(skipped)
-            except Exception as error:
-                describe(error, self.feed.describe_batch, self._count.position)
-                raise
-            self._turns = self._from(self.feed.batches(self._count.position))
-            return self._count.position - start
+        return self._alone(partial(self._skip, check_non_negative('n', n)))
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Have no other thread make a batch, or move the stream, for a while."""
+    def _skip(self, count: int) -> int:
+        start = self._count.position
+        end = start + count
+        try:
+            while self._count.position < end:
+                skipped = self.feed.skip(self._count.position, end - self._count.position)
+                if not skipped:
+                    break
+                self._count_skipped(skipped)
+        except Exception as error:
+            describe(error, self.feed.describe_batch, self._count.position)
+            raise
+        self._turns = self._from(self.feed.batches(self._count.position))
+        return self._count.position - start
+
+    def _alone(self, work: Callable[[], Result]) -> Result:
+        """Do something while no other thread makes a batch, or moves the stream."""
         try:
             with self._lock:
                 self._check_open()
                 stop_turns(self._turns)
                 try:
-                    yield
+                    return work()
                 finally:
                     self._start_again()
         finally:
@@ -295,8 +298,7 @@ class Stream(Iterator[Batch]):
         """
         if self.feed.steady or self._count.closed or runs_here(self._turns):
             return self.state_at(self._count.position)
-        with self._alone():
-            return self.state_at(self._count.position)
+        return self._alone(lambda: self.state_at(self._count.position))
 
     def state_at(self, position: int) -> dict[str, Any]:
         """Return the state of the stream at its position, or one batch before it."""
@@ -315,9 +317,11 @@ class Stream(Iterator[Batch]):
         StateMismatchError
             If the state does not fit this stream; the message shows both.
         """
-        with self._alone():
-            self.check_state(state)
-            self.restore_state(state)
+        self._alone(partial(self._load, state))
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.check_state(state)
+        self.restore_state(state)
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Go to the position of a state that was checked."""

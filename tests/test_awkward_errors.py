@@ -145,6 +145,17 @@ def test_it_arrives_at_its_batch_without_a_plan(name):
     check_that_it_arrives(CompositeDataSource([iterated]).map(Raises(name)).batch_iterator(3), KINDS[name])
 
 
+def test_it_arrives_from_what_is_skipped():
+    def fails(batch_size):
+        yield (DATA[:3],)
+        raise FrozenError(BAD)
+
+    stream = CallableDataSource(fails).batch_iterator(3)
+    with pytest.raises(FrozenError):
+        stream.skip(2)
+    assert stream.position == 1
+
+
 @on(['threads', 'fork', 'process_executor', 'spawn'], slow=['spawn'])
 def test_it_arrives_from_a_worker(pool):
     for name, kind in KINDS.items():
