@@ -10,7 +10,6 @@ import abc
 import enum
 import hashlib
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from .plan import WINDOW_BATCHES, Plan, Request, known_length
 from .shards import Shard
 from .turns import (
     Count,
+    ProcessLock,
     StreamClosed,
     Turns,
     are_over,
@@ -174,7 +174,7 @@ class Stream(Iterator[Batch]):
         self._count = Count()
         self._skipped = 0
         # Held by what moves the stream otherwise than to its next batch.
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._turns = self._from(feed.batches(0))
 
     def _from(self, batches: Iterator[Batch]) -> Turns:
@@ -417,7 +417,8 @@ class PlannedFeed(Feed):
         # The latest windows: a sequential generator cannot make them again. Two, as the one with
         # the last batch that the user has is needed while the next one is at work.
         self._windows: deque[Request] = deque(maxlen=2)
-        self._drawing = threading.Lock()
+        self._lock = ProcessLock()
+        self._drawing = False
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
@@ -441,8 +442,12 @@ class PlannedFeed(Feed):
         """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
         window = self._window(position)
         if window is None:
-            with self._drawing:
-                window = self.plan.window(position, limit)
+            with self._lock:
+                self._drawing = True
+                try:
+                    window = self.plan.window(position, limit)
+                finally:
+                    self._drawing = False
                 self._windows.append(window)
             return window
         return window.since(position)
@@ -489,7 +494,7 @@ class PlannedFeed(Feed):
         at_hand = self._window(number) is not None
         if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
-        if not at_hand and self._drawing.locked():
+        if not at_hand and self._drawing:
             return {}  # a signal handler may have come between: it must not wait
         return {'digest_of': number, 'digest': digest(self.whole_batch(number).indices)}
 

@@ -7,7 +7,9 @@ that costs next to nothing: Python lets one thread into it at a time, and refuse
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
@@ -21,6 +23,33 @@ Turns = Generator[Batch, None, None]
 # How long a thread waits before it tries again, in seconds. Larger: threads in turn are slower.
 # Smaller: those that wait take more of the processor.
 PAUSE_SECONDS = 2e-4
+
+
+class ProcessLock:
+    """A lock, which one thread may hold several times, and which a forked process has anew.
+
+    Who held it there before is a thread that has not come along.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take the lock; return whether that was possible."""
+        if os.getpid() != self._pid:
+            self._lock, self._pid = threading.RLock(), os.getpid()
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
 
 class StreamClosed(Exception):  # noqa: N818 - no error, and no user sees it
@@ -111,8 +140,13 @@ def await_turn(turns: Turns) -> None:
     Raises
     ------
     RuntimeError
-        If that is this thread: it would wait for itself.
+        If that is this thread, which would wait for itself, or one that was left behind by a fork.
     """
+    if not _runs_anywhere(turns):
+        raise RuntimeError(
+            'this stream cannot go on: another thread was making its next batch when this process was forked; '
+            'make a new one with batch_iterator()'
+        )
     if runs_here(turns):
         raise RuntimeError(
             'a stream was asked for its next batch, or to move, by what makes a batch of it: a function or a source, '
@@ -133,11 +167,20 @@ def are_taken(turns: Any) -> bool:
 
 def runs_here(turns: Any) -> bool:
     """Say whether this thread makes a batch."""
-    running = turns.gi_frame if turns.gi_running else None
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame is not running:
+    return bool(turns.gi_running) and _is_below(turns.gi_frame, sys._getframe())
+
+
+def _runs_anywhere(turns: Any) -> bool:
+    """Say whether a generator, if it is running, does so in a thread of this process."""
+    running = turns.gi_frame
+    return any(_is_below(running, frame) for frame in sys._current_frames().values()) or not turns.gi_running
+
+
+def _is_below(searched: FrameType | None, frame: FrameType | None) -> bool:
+    """Say whether a frame is among those that have led to another one."""
+    while frame is not None and frame is not searched:
         frame = frame.f_back
-    return running is not None and frame is not None
+    return frame is not None
 
 
 def stop_turns(turns: Turns) -> None:

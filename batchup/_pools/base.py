@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -37,6 +38,7 @@ class WorkerPool(Backend):
         if timeout is not None and not timeout > 0:
             raise ValueError(f'timeout must be a positive number of seconds or None, got {timeout!r}')
         self.timeout = timeout
+        self._pid = os.getpid()
         self._finalizer: Any = None
 
     def _close_with(self, close: Callable[[], None]) -> None:
@@ -77,9 +79,18 @@ class WorkerPool(Backend):
 
     def shared_constant(self, value: Any) -> SharedConstant:
         """Wrap a value that tasks take as an argument: it is sent to each worker once."""
+        self._check_process()
         return self._share(value)
 
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise WorkerPoolError(
+                f'this pool, with all that came from it, belongs to process {self._pid}, from which this one '
+                f'({os.getpid()}) was forked: its workers cannot be shared; make a new pool here'
+            )
+
     def _check_open(self) -> None:
+        self._check_process()
         if self._finalizer is not None and not self._finalizer.alive:
             raise WorkerPoolError('the pool is closed; make a new one')
 

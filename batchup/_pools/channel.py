@@ -94,7 +94,11 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _check_open(self) -> None:
-        """Raise an error if the pool is closed."""
+        """Raise an error if the pool is closed, or belongs to another process."""
+
+    @abc.abstractmethod
+    def _check_process(self) -> None:
+        """Raise an error in a process that was forked from that of the pool."""
 
     def _warn(self) -> None:  # noqa: B027 - most pools have nothing to say
         """Warn of what has happened in the background."""

@@ -167,6 +167,7 @@ class PooledFeed(PlannedFeed):
         self._group_size = 1
 
     def batches(self, position: int) -> Iterator[Batch]:
+        self._pool._check_process()
         self.close()
         if self.sequential:
             self._forget_before(position)
@@ -194,7 +195,7 @@ class PooledFeed(PlannedFeed):
             position += count_of(result.value)
             batches, failure = batches_of(result.value), result.failure
             del result  # nothing here holds on to batches that the user has let go of
-            yield batches
+            yield map(self._own, batches)
             del batches
             # Those after the first were waiting until now.
             self._under_way -= ticket.job.n_batches - 1
@@ -205,7 +206,13 @@ class PooledFeed(PlannedFeed):
                 failure.throw()
             self._forget_before(position)
 
+    def _own(self, batch: Batch) -> Batch:
+        """Return a batch, unless this process was forked when the others of its group were at hand."""
+        self._pool._check_process()
+        return batch
+
     def _receive(self, ticket: _Ticket) -> Result:
+        self._pool._check_process()
         if ticket.pending is None:
             assert self._error is not None
             return Result([], Failure(self._error))

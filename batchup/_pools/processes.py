@@ -89,6 +89,7 @@ class WorkerProcessPool(WorkerPool):
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
         self._close_with(partial(_end, self._supervisor))
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
+        _pools.add(self)
 
     def _least_bytes(self) -> int:
         return LEAST_BYTES
@@ -114,6 +115,20 @@ class WorkerProcessPool(WorkerPool):
 
     def _warn(self) -> None:
         _warn_of(self._supervisor)
+
+
+_pools: weakref.WeakSet[WorkerProcessPool] = weakref.WeakSet()
+
+
+def _disown() -> None:
+    """Have a forked process, which would end all workers that it takes for its own, not know of those of its parent."""
+    for pool in list(_pools):
+        for worker in pool._supervisor._workers:
+            multiprocessing.process._children.discard(worker.process)  # type: ignore[attr-defined]
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_disown)
 
 
 def _end(supervisor: Supervisor) -> None:
@@ -183,8 +198,8 @@ class ProcessChannel(Channel[Pending]):
         return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
 
     def _make_ring(self, nbytes: int) -> None:
-        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
-        self._supervisor.forget_with(self._ring, self._ring.segment)
+        least = self._pool.processes + KEPT_SLOTS
+        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), least, self._supervisor.forget_with)
 
     def most_batches(self) -> float:
         if self._ring is None:

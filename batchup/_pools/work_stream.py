@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..arguments import check_integer
 from ..errors import add_note
+from ..turns import ProcessLock
 from .channel import Backend, Channel
 from .failures import Failure
 from .jobs import Call, Result
@@ -35,7 +35,7 @@ class WorkStream:
         self._tasks = iter(task_generator)
         self._number = self._received = 0
         self._pool = pool
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._channel = pool._open_channel(self._buffer_size)
         self._pending: deque[Any] = deque()
         self._errors: deque[Exception] = deque()
@@ -59,6 +59,7 @@ class WorkStream:
         while True:
             # Threads may share a stream: each result goes to one of them.
             with self._lock:
+                self._pool._check_process()
                 if not self._pending:
                     return
                 result = self._receive(self._pending.popleft())
