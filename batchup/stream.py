@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
@@ -372,6 +372,12 @@ class Stream(Iterator[Batch]):
                     self.feed.close()
             finally:
                 self._lock.release()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            'a stream cannot be copied or pickled, as it reads on from where it stands: keep its state_dict(), make '
+            'another stream with the same arguments of batch_iterator(), and call load_state_dict(state) of that one'
+        )
 
     def _check_open(self) -> None:
         if self._count.closed:

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from .._sources.base import AbstractDataSource
 from ..arguments import check_integer
@@ -98,6 +98,12 @@ class WorkerPool(Backend):
         """End the workers. Streams raise an error after the batches that are there already."""
         if self._finalizer is not None:
             self._finalizer()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f'a {type(self).__name__} cannot be copied or pickled, and neither can what refers to it: its workers are '
+            'those of this process; copy or pickle the source that it reads, and make another pool'
+        )
 
     def __enter__(self) -> WorkerPool:
         return self

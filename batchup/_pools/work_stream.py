@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from ..arguments import check_integer
 from ..errors import add_note
@@ -72,6 +72,9 @@ class WorkStream:
             value = result.value
             del result
             yield value
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError('a stream of results cannot be copied or pickled: its tasks are under way; make another one')
 
     def _receive(self, pending: Any) -> Result:
         if pending is None:
