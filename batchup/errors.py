@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -89,11 +90,13 @@ def warn_user(message: str) -> None:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a line below the message of an exception, on Python 3.10 too.
+    """Add a line below the message of an exception, on Python 3.10 too, unless it takes none.
 
-    Python 3.10 keeps the note without showing it.
+    Python 3.10 keeps the note without showing it. An exception of a frozen dataclass, for
+    example, refuses notes: it arrives without one.
     """
-    if hasattr(error, 'add_note'):
-        error.add_note(note)
-    else:
-        vars(error).setdefault('__notes__', []).append(note)
+    with contextlib.suppress(Exception):
+        if hasattr(error, 'add_note'):
+            error.add_note(note)
+        else:
+            vars(error).setdefault('__notes__', []).append(note)

@@ -246,6 +246,9 @@ class RepeatedFeed(Feed):
     def describe_batch(self, position: int) -> str:
         return f'{super().describe_batch(position)}, in round {self._round}'
 
+    def interrupt(self) -> None:
+        self._stream.feed.interrupt()
+
     def close(self) -> None:
         self._stream.close()
 
@@ -326,6 +329,10 @@ class MemberFeed(Feed):
         for member in self._members:
             if member.feed.sequential:
                 member.feed.announce(here, position)
+
+    def interrupt(self) -> None:
+        for member in self._members:
+            member.feed.interrupt()
 
     def close(self) -> None:
         for member in self._members:

@@ -13,18 +13,36 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from .arguments import check_non_negative, is_integer
 from .batch import Batch
-from .errors import EndOfPlanError, ReplayError, StateMismatchError, add_note, state_mismatch, warn_user
+from .errors import EndOfPlanError, ReplayError, StateMismatchError, state_mismatch, warn_user
 from .indices import digest
 from .plan import WINDOW_BATCHES, Plan, Request, known_length
 from .shards import Shard
+from .turns import (
+    Count,
+    ProcessLock,
+    StreamClosed,
+    Turns,
+    are_over,
+    are_taken,
+    await_turn,
+    describe,
+    is_from_turns,
+    is_refused,
+    runs_here,
+    stop_turns,
+    take_quick_turns,
+    take_turns,
+    try_to_stop,
+)
 
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
@@ -35,6 +53,8 @@ STATE_VERSION = 1
 PLAIN = (str, int, float, np.generic, type(None))
 
 Fetch = Callable[[Request], Iterator[Batch]]
+
+Result = TypeVar('Result')
 
 
 class Phase(enum.Enum):
@@ -78,11 +98,17 @@ class Feed(abc.ABC):
         Whether `length` is certain, and not just what a user's code says of itself.
     sequential : bool
         Whether batches draw from a generator that other feeds may draw from as well.
+    quick : bool
+        Whether batches are just copies of memory, which are made in little time.
+    steady : bool
+        Whether `state` may be called at any time, also while a batch is made.
     """
 
     length: int | float | None = None
     exact: bool = False
     sequential: bool = False
+    quick: bool = False
+    steady: bool = False
     # What to do when all batches have been given.
     again: str = 'call batch_iterator(...) again for every epoch'
 
@@ -137,6 +163,9 @@ class Feed(abc.ABC):
         """Return the request that batch `number`, the latest one, was made by; `None` if there was none."""
         return None
 
+    def interrupt(self) -> None:  # noqa: B027 - most feeds never wait
+        """Have a thread that waits for a batch get the error `StreamClosed` soon."""
+
     def close(self) -> None:  # noqa: B027 - most feeds hold nothing
         """Let go of what the feed holds."""
 
@@ -154,42 +183,69 @@ class Stream(Iterator[Batch]):
     (3, 1, (array([3, 4, 5]),))
     """
 
-    __slots__ = ('__weakref__', '_closed', '_ended', '_position', '_results', '_skipped', 'feed')
+    __slots__ = ('__weakref__', '_count', '_lock', '_skipped', '_turns', 'feed')
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        self._position = 0
+        self._count = Count()
         self._skipped = 0
-        self._closed = False
-        # Whether the user has seen the end.
-        self._ended = False
-        self._results = feed.batches(0)
+        # Held by what moves the stream otherwise than to its next batch.
+        self._lock = ProcessLock()
+        self._turns = self._from(feed.batches(0))
+
+    def _from(self, batches: Iterator[Batch]) -> Turns:
+        take = take_quick_turns if self.feed.quick else take_turns
+        return take(self._count, batches, self.feed.describe_batch)
 
     def __iter__(self) -> Stream:
-        if self._ended or self._closed:
+        if self._count.ended or self._count.closed:
             warn_user(
-                f'this stream {"is closed" if self._closed else "has ended"}: it gives no more; {self.feed.again}'
+                f'this stream {"is closed" if self._count.closed else "has ended"}: it gives no more; {self.feed.again}'
             )
         return self
 
     def __next__(self) -> Batch:
-        try:
-            batch = next(self._results)
-        except StopIteration:
-            self._ended = True
-            raise
-        except BaseException as error:
-            self._failed(error)
-            raise
-        self._position += 1
-        return batch
+        while True:
+            position = self._count.position
+            try:
+                return next(self._turns)
+            except StopIteration:
+                if self._count.ended or self._count.closed:
+                    raise
+            except BaseException as error:
+                if not is_refused(error):
+                    self._failed(error, position)
+                    raise
+            self._give_way()
 
-    def _failed(self, error: BaseException) -> None:
-        """Say at which batch an error arrived, and stand before that batch again."""
-        if isinstance(error, Exception):
-            add_note(error, self.feed.describe_batch(self._position))
-        # Once the next batch is asked for: workers would begin with it at once.
-        self._results = chain.from_iterable(map(self.feed.batches, (self._position,)))
+    def _give_way(self) -> None:
+        """Wait for another thread, which makes a batch, moves the stream, or has failed to."""
+        turns = self._turns
+        if are_taken(turns):
+            await_turn(turns)
+            return
+        with self._lock:
+            self._start_again()
+        self._let_go_if_closed()
+
+    def _failed(self, error: BaseException, position: int) -> None:
+        """Stand before the batch again that an error has kept from the user."""
+        with self._lock:
+            if not is_from_turns(error) and self._count.position == position + 1 and try_to_stop(self._turns):
+                # An interrupt came when the batch was made, but not handed out yet.
+                self._count.position = position
+            self._start_again()
+        self._let_go_if_closed()
+        if isinstance(error, StreamClosed) and self._count.closed:
+            raise StopIteration from None
+
+    def _start_again(self) -> None:
+        """Go on from the position, unless there are turns that go on."""
+        if are_over(self._turns):
+            # Once the next batch is asked for: workers would begin with it at once.
+            self._turns = self._from(chain.from_iterable(map(self.feed.batches, (self._count.position,))))
+            if self._count.closed:
+                try_to_stop(self._turns)
 
     def __len__(self) -> int:
         return known_length(self.length)
@@ -202,14 +258,14 @@ class Stream(Iterator[Batch]):
     @property
     def position(self) -> int:
         """The number of batches that the user has received or skipped."""
-        return self._position
+        return self._count.position
 
     @property
     def phase(self) -> Phase:
         """Where the stream stands in its life."""
-        if self._closed:
+        if self._count.closed:
             return Phase.CLOSED
-        return Phase.RUNNING if self._position else Phase.FRESH
+        return Phase.RUNNING if self._count.position else Phase.FRESH
 
     def skip(self, n: int) -> int:
         """Go over the next `n` batches without reading their data, where possible.
@@ -219,27 +275,55 @@ class Stream(Iterator[Batch]):
         int
             The number of batches skipped: fewer than `n` at the end of the stream.
         """
-        self._check_open()
-        start, end = self._position, self._position + check_non_negative('n', n)
-        while self._position < end:
-            try:
-                skipped = self.feed.skip(self._position, end - self._position)
-            except BaseException as error:
-                self._failed(error)
-                raise
-            if not skipped:
-                break
-            self._go_to(self._position + skipped)
-        return self._position - start
+        return self._alone(partial(self._skip, check_non_negative('n', n)))
+
+    def _skip(self, count: int) -> int:
+        start = self._count.position
+        end = start + count
+        try:
+            while self._count.position < end:
+                skipped = self.feed.skip(self._count.position, end - self._count.position)
+                if not skipped:
+                    break
+                self._count_skipped(skipped)
+        except Exception as error:
+            describe(error, self.feed.describe_batch, self._count.position)
+            raise
+        self._turns = self._from(self.feed.batches(self._count.position))
+        return self._count.position - start
+
+    def _alone(self, work: Callable[[], Result]) -> Result:
+        """Do something while no other thread makes a batch, or moves the stream."""
+        try:
+            with self._lock:
+                self._check_open()
+                stop_turns(self._turns)
+                try:
+                    return work()
+                finally:
+                    self._start_again()
+        finally:
+            self._let_go_if_closed()
+
+    def _count_skipped(self, count: int) -> None:
+        self._skipped += count
+        self._count.position += count
+        self._count.ended = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position and what is needed to check it, as a small dict for JSON."""
-        return self.state_at(self._position)
+        """Return the position and what is needed to check it, as a small dict for JSON.
+
+        Where there is no plan, this waits for a thread that makes a batch. What makes the
+        batch, or a signal handler that comes between, gets the state before that batch.
+        """
+        if self.feed.steady or self._count.closed or runs_here(self._turns):
+            return self.state_at(self._count.position)
+        return self._alone(lambda: self.state_at(self._count.position))
 
     def state_at(self, position: int) -> dict[str, Any]:
         """Return the state of the stream at its position, or one batch before it."""
         facts = {'version': STATE_VERSION, **self.feed.facts()}
-        return {**facts, 'position': position, **self.feed.state(position, self._position - position)}
+        return {**facts, 'position': position, **self.feed.state(position, self._count.position - position)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the position of a saved state.
@@ -253,19 +337,24 @@ class Stream(Iterator[Batch]):
         StateMismatchError
             If the state does not fit this stream; the message shows both.
         """
-        self._check_open()
+        self._alone(partial(self._load, state))
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.check_state(state)
         self.restore_state(state)
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Go to the position of a state that was checked."""
+        stop_turns(self._turns)
+        position = self._count.position
         try:
-            self.feed.restore(self._position, state['position'], state)
+            self.feed.restore(position, state['position'], state)
         except BaseException:
             # Parts of it may have moved: batches from here would be anything.
             self.close()
             raise
-        self._go_to(state['position'])
+        self._count_skipped(state['position'] - position)
+        self._turns = self._from(self.feed.batches(state['position']))
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise an error, and move nothing, if a state is seen not to fit this stream."""
@@ -282,27 +371,40 @@ class Stream(Iterator[Batch]):
         longest = self.length if self.feed.exact and self.length is not None else math.inf
         if not is_integer(position) or not 0 <= position <= longest:
             raise StateMismatchError(f'the state is at position {position!r} in a stream of {self.length} batches')
-        self.feed.check(self._position, position, state)
-
-    def _go_to(self, position: int) -> None:
-        self._skipped += position - self._position
-        self._position = position
-        self._ended = False
-        self._results = self.feed.batches(position)
+        self.feed.check(self._count.position, position, state)
 
     def statistics(self) -> StreamStatistics:
         """Return what the stream has done so far."""
-        return StreamStatistics(self.phase, self._position, self.length, self._position - self._skipped)
+        position = self._count.position
+        return StreamStatistics(self.phase, position, self.length, position - self._skipped)
 
     def close(self) -> None:
-        """End the stream: it gives no more batches, and lets go of what it holds."""
-        if not self._closed:
-            self._closed = True
-            self._results = iter(())
-            self.feed.close()
+        """End the stream: it gives no more batches, and lets go of what it holds.
+
+        A thread that waits for a batch gets none: for it, the stream has ended.
+        """
+        if not self._count.closed:
+            self._count.closed = True
+            self.feed.interrupt()
+            self._let_go_if_closed()
+
+    def _let_go_if_closed(self) -> None:
+        """Let go of what a closed stream holds. If a thread is at work on it, that one does so when it leaves."""
+        if self._count.closed and self._lock.acquire(blocking=False):
+            try:
+                if try_to_stop(self._turns):
+                    self.feed.close()
+            finally:
+                self._lock.release()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            'a stream cannot be copied or pickled, as it reads on from where it stands: keep its state_dict(), make '
+            'another stream with the same arguments of batch_iterator(), and call load_state_dict(state) of that one'
+        )
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._count.closed:
             raise ValueError('the stream is closed; make a new one with batch_iterator()')
 
     def __enter__(self) -> Stream:
@@ -329,15 +431,23 @@ class PlannedFeed(Feed):
         The part of every batch to fetch.
     """
 
-    def __init__(self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard) -> None:
+    steady = True
+
+    def __init__(
+        self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard, *, quick: bool = False
+    ) -> None:
         self.plan = plan
         self.exact = plan.exact
         self.sequential = not plan.pure
         self._fetch = fetch
         self._facts = facts
         self.shard = shard
-        # The latest windows: a sequential generator cannot make them again.
-        self._windows: deque[Request] = deque(maxlen=1)
+        self.quick = quick
+        # The latest windows: a sequential generator cannot make them again. Two, as the one with
+        # the last batch that the user has is needed while the next one is at work.
+        self._windows: deque[Request] = deque(maxlen=2)
+        self._lock = ProcessLock()
+        self._drawing = False
 
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
@@ -370,14 +480,19 @@ class PlannedFeed(Feed):
         """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
         window = self._window(position)
         if window is None:
-            window = self.plan.window(position, limit)
-            self._windows.append(window)
+            with self._lock:
+                self._drawing = True
+                try:
+                    window = self.plan.window(position, limit)
+                finally:
+                    self._drawing = False
+                self._windows.append(window)
             return window
         return window.since(position)
 
     def _window(self, number: int) -> Request | None:
         """Return the window at hand that covers batch `number`, if there is one."""
-        for window in reversed(self._windows):  # they are in order
+        for window in reversed(tuple(self._windows)):  # they are in order
             if window.number <= number:
                 return window if number < window.end else None
         return None
@@ -417,8 +532,11 @@ class PlannedFeed(Feed):
         The last one is at hand. Of a sequential generator, nothing else may be asked for.
         """
         number = max(position - 1, 0)
-        if self.length == 0 or (self.sequential and (position == 0 or self._window(number) is None)):
+        at_hand = self._window(number) is not None
+        if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
+        if not at_hand and self._drawing:
+            return {}  # a signal handler may have come between: it must not wait
         return {'digest_of': number, 'digest': digest(self.whole_batch(number).indices)}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ LAYERS = {
     'data': ['datasets'],
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
-    'streams': ['stream', 'feeds', 'batch_map', 'gathered', 'trail', 'results', 'outputs'],
+    'streams': ['stream', 'turns', 'feeds', 'batch_map', 'gathered', 'trail', 'results', 'outputs'],
     'plans': [
         'plan',
         'joint_plan',

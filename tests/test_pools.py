@@ -1,6 +1,8 @@
 """What every pool promises: the batches, states and errors of the serial stream, made in the background."""
 
+import copy
 import itertools
+import pickle
 import threading
 import time
 
@@ -9,6 +11,7 @@ import pytest
 
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.errors import StateMismatchError
+from batchup.work_pool import WorkerThreadPool
 
 from . import pools
 from .cases import (
@@ -456,3 +459,12 @@ def test_a_parallel_source_may_be_read_beside_a_serial_one(pool, name):
     source, other = RANDOM_ACCESS[name](), numbers(30)
     pooled = CompositeDataSource([pool.parallel_data_source(source), other])
     assert_same_batches(pooled.batch_iterator(4), CompositeDataSource([source, other]).batch_iterator(4))
+
+
+@pytest.mark.parametrize('copied', [copy.deepcopy, pickle.dumps])
+def test_a_copy_of_what_has_workers_is_refused(copied):
+    with WorkerThreadPool(1) as opened:
+        parallel = opened.parallel_data_source(ArrayDataSource([np.arange(9)]))
+        for thing in [opened, parallel, parallel.batch_iterator(3), opened.work_stream([(abs, (1,))])]:
+            with pytest.raises(TypeError, match='cannot be copied or pickled'):
+                copied(thing)

@@ -1,9 +1,11 @@
 """Streams: errors and what follows them, skipping, states that do not fit, statistics."""
 
+import copy
 import dataclasses
 import gc
 import itertools
 import math
+import pickle
 import weakref
 
 import numpy as np
@@ -396,3 +398,12 @@ def test_wrong_numbers_of_batches(number, error):
     assert plan[-1].number == 6
     with pytest.raises(error, match='batch'):
         plan[number]
+
+
+@pytest.mark.parametrize('copied', [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_of_a_stream_is_refused(copied):
+    for source in [ArrayDataSource([DATA]), CallableDataSource(failing_iterator)]:
+        stream = source.batch_iterator(3)
+        with pytest.raises(TypeError, match=r'keep its state_dict\(\), make another stream .* of batch_iterator\(\)'):
+            copied(stream)
+        assert next(stream)[0].tolist() == [0, 1, 2]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from .._sources.base import AbstractDataSource
 from ..arguments import check_integer
@@ -37,6 +38,7 @@ class WorkerPool(Backend):
         if timeout is not None and not timeout > 0:
             raise ValueError(f'timeout must be a positive number of seconds or None, got {timeout!r}')
         self.timeout = timeout
+        self._pid = os.getpid()
         self._finalizer: Any = None
 
     def _close_with(self, close: Callable[[], None]) -> None:
@@ -77,9 +79,18 @@ class WorkerPool(Backend):
 
     def shared_constant(self, value: Any) -> SharedConstant:
         """Wrap a value that tasks take as an argument: it is sent to each worker once."""
+        self._check_process()
         return self._share(value)
 
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise WorkerPoolError(
+                f'this pool, with all that came from it, belongs to process {self._pid}, from which this one '
+                f'({os.getpid()}) was forked: its workers cannot be shared; make a new pool here'
+            )
+
     def _check_open(self) -> None:
+        self._check_process()
         if self._finalizer is not None and not self._finalizer.alive:
             raise WorkerPoolError('the pool is closed; make a new one')
 
@@ -87,6 +98,12 @@ class WorkerPool(Backend):
         """End the workers. Streams raise an error after the batches that are there already."""
         if self._finalizer is not None:
             self._finalizer()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f'a {type(self).__name__} cannot be copied or pickled, and neither can what refers to it: its workers are '
+            'those of this process; copy or pickle the source that it reads, and make another pool'
+        )
 
     def __enter__(self) -> WorkerPool:
         return self

@@ -10,9 +10,11 @@ from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 from ..errors import WorkerTimeoutError
+from ..turns import StreamClosed
 from .jobs import Job, Result, SharedConstant
 
-# How long to wait at a time. Larger: a lost Ctrl-C is noticed later. Smaller: more waking up.
+# How long to wait at a time. Larger: a lost Ctrl-C, or the end of a stream, is noticed later.
+# Smaller: more waking up.
 SLICE_SECONDS = 0.5
 
 Pending = TypeVar('Pending')
@@ -25,9 +27,12 @@ class Channel(abc.ABC, Generic[Pending]):
     ----------
     batch_seconds : float, optional
         How long it takes to make a batch, as last measured.
+    abandoned : bool
+        Whether the stream was closed: `receive` ends soon with `StreamClosed`.
     """
 
     batch_seconds: float | None = None
+    abandoned: bool = False
 
     @abc.abstractmethod
     def submit(self, job: Job) -> Pending:
@@ -89,15 +94,21 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _check_open(self) -> None:
-        """Raise an error if the pool is closed."""
+        """Raise an error if the pool is closed, or belongs to another process."""
+
+    @abc.abstractmethod
+    def _check_process(self) -> None:
+        """Raise an error in a process that was forked from that of the pool."""
 
     def _warn(self) -> None:  # noqa: B027 - most pools have nothing to say
         """Warn of what has happened in the background."""
 
 
-def wait_for(future: Future[Any], timeout: float | None, where: Callable[[], str]) -> Any:
+def wait_for(
+    future: Future[Any], timeout: float | None, where: Callable[[], str], channel: Channel[Any] | None = None
+) -> Any:
     """Wait for the result of a future; the error if it takes too long says where the worker is."""
-    if not wait_in_slices(lambda seconds: _done(future, seconds), timeout):
+    if not wait_in_slices(lambda seconds: _done(future, seconds), timeout, channel):
         raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {where()}')
     return future.result()
 
@@ -106,7 +117,9 @@ def _done(future: Future[Any], seconds: float) -> bool:
     return bool(wait([future], seconds).done)
 
 
-def wait_in_slices(finished: Callable[[float], bool], timeout: float | None) -> bool:
+def wait_in_slices(
+    finished: Callable[[float], bool], timeout: float | None, channel: Channel[Any] | None = None
+) -> bool:
     """Wait for a while at a time: Python may lose a Ctrl-C that comes as a long wait begins.
 
     Parameters
@@ -115,6 +128,8 @@ def wait_in_slices(finished: Callable[[float], bool], timeout: float | None) -> 
         `finished(seconds)` waits that long, and returns whether it need not wait any more.
     timeout : float, optional
         How long to wait in all, in seconds.
+    channel : Channel, optional
+        The wait ends with `StreamClosed` once it is abandoned.
 
     Returns
     -------
@@ -123,6 +138,8 @@ def wait_in_slices(finished: Callable[[float], bool], timeout: float | None) -> 
     """
     end = math.inf if timeout is None else time.monotonic() + timeout
     while not finished(max(0.0, min(SLICE_SECONDS, end - time.monotonic()))):
+        if channel is not None and channel.abandoned:
+            raise StreamClosed
         if time.monotonic() >= end:
             return False
     return True

@@ -13,6 +13,7 @@ import uuid
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +24,9 @@ import numpy as np
 from .._sources.base import AbstractDataSource
 from ..arguments import check_non_negative
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, installed_by, warn_user
+from ..turns import StreamClosed
 from .base import WorkerPool
-from .channel import Channel
+from .channel import Channel, wait_in_slices
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine, unpack_whole
 from .pickling import Sealed
@@ -261,7 +263,7 @@ class _ExecutorChannel(Channel[_Pending]):
                 result = self._wait(pending.future)
             except _FOR_GOOD as error:
                 raise _explained(pending.job, error) from error
-            except WorkerTimeoutError:
+            except (WorkerTimeoutError, StreamClosed):
                 raise
             except Exception as error:
                 self._submit_again(pending, error)
@@ -272,12 +274,17 @@ class _ExecutorChannel(Channel[_Pending]):
 
     def _wait(self, future: Any) -> Any:
         timeout = self._pool.timeout
+        if isinstance(future, Future):
+            done = wait_in_slices(lambda seconds: bool(wait([future], seconds).done), timeout, self)
+            timeout = None if done else 0
         if timeout is None:
             return future.result()
         try:
             return future.result(timeout)
         except (FutureTimeoutError, TimeoutError) as error:
-            raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor') from error
+            raise WorkerTimeoutError(
+                f'no result within {self._pool.timeout} seconds (timeout) from the executor'
+            ) from error
 
     def _submit_again(self, pending: _Pending, error: Exception) -> None:
         """Hand over a job once more, whose worker was lost."""

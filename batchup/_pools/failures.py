@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import pickle
 import traceback
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
 
 
 class WorkerTraceback(Exception):  # noqa: N818 - it shows where an error comes from, and is none itself
@@ -29,8 +32,7 @@ class Failure:
         self.error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        text = ''.join(traceback.format_exception(type(self.error), self.error, self.error.__traceback__))
-        return _arrive, (_pickled(self.error), _remains(self.error), text)
+        return _arrive, (_pickled(self.error), _remains(self.error), _traceback_of(self.error))
 
     def throw(self) -> NoReturn:
         """Raise the exception."""
@@ -51,12 +53,83 @@ def _pickled(error: BaseException) -> bytes | None:
         return None
 
 
-def _remains(error: BaseException) -> tuple[Any, ...]:
-    """Return the parts of an exception that pickle: a base, the name of its type, arguments, attributes."""
+class _Remains(NamedTuple):
+    """The parts of an exception that pickle.
+
+    Attributes
+    ----------
+    base : type
+        The type of the exception, or the nearest base of it.
+    names : (str, str)
+        The name of the type, and its qualified name.
+    arguments : tuple
+        The arguments; texts stand for those that do not pickle.
+    attributes : dict
+        Its attributes, those in slots too.
+    members : list
+        The exceptions of a group.
+    """
+
+    base: type[BaseException]
+    names: tuple[str, str]
+    arguments: tuple[Any, ...]
+    attributes: dict[str, Any]
+    members: list[tuple[bytes | None, _Remains]] | None
+
+    def made_anew(self) -> BaseException:
+        """Make an exception of these parts, as far as it can be."""
+        error = self._made()
+        for name, value in self.attributes.items():
+            with contextlib.suppress(Exception):
+                # Past a method of the type that may refuse it, as that of a frozen dataclass does.
+                object.__setattr__(error, name, value)
+        return error
+
+    def _made(self) -> BaseException:
+        name, qualified = self.names
+        kind, arguments = self.base, self.arguments
+        if self.members is not None:
+            arguments = (*arguments[:1], [_revived(*member) for member in self.members])
+        try:
+            if kind.__qualname__ != qualified:
+                kind = type(name, (kind,), {'__qualname__': qualified})
+            error: BaseException = kind.__new__(kind, *arguments)
+            return error
+        except Exception:
+            return RuntimeError(f'{name}: {", ".join(_text(argument) for argument in arguments)}')
+
+
+def _remains(error: BaseException) -> _Remains:
     base = next(kind for kind in type(error).__mro__ if _pickles(kind))
-    arguments = tuple(argument if _pickles(argument) else repr(argument) for argument in error.args)
-    attributes = {name: value for name, value in vars(error).items() if _pickles(value)}
-    return base, (type(error).__name__, type(error).__qualname__), arguments, attributes
+    arguments = tuple(argument if _pickles(argument) else _text(argument) for argument in error.args)
+    attributes = {name: value for name, value in _attributes(error) if _pickles(value)}
+    members = None
+    if _is_group(error):
+        members = [(_pickled(member), _remains(member)) for member in error.exceptions]  # type: ignore[attr-defined]
+    return _Remains(base, (type(error).__name__, type(error).__qualname__), arguments, attributes, members)
+
+
+def _is_group(error: BaseException) -> bool:
+    group = getattr(builtins, 'BaseExceptionGroup', None)  # since Python 3.11
+    return group is not None and isinstance(error, group)
+
+
+def _attributes(error: BaseException) -> Iterator[tuple[str, Any]]:
+    """Go through the attributes of an exception that its type has added, with their values."""
+    for kind in type(error).__mro__:
+        slots = vars(kind).get('__slots__', ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            with contextlib.suppress(Exception):
+                yield name, object.__getattribute__(error, name)
+    with contextlib.suppress(Exception):
+        yield from vars(error).items()
+
+
+def _text(value: Any) -> str:
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except Exception:
+        return f'({type(value).__name__})'
 
 
 def _pickles(value: Any) -> bool:
@@ -67,25 +140,26 @@ def _pickles(value: Any) -> bool:
     return True
 
 
-def _arrive(data: bytes | None, remains: tuple[Any, ...], text: str) -> Failure:
+def _traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception, as text; shorter if it cannot even be printed."""
+    try:
+        return ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        return ''.join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+
+
+def _revived(data: bytes | None, remains: _Remains) -> BaseException:
+    """Bring an exception back to life."""
+    try:
+        return pickle.loads(data) if data is not None else remains.made_anew()
+    except Exception:
+        return remains.made_anew()
+
+
+def _arrive(data: bytes | None, remains: _Remains, text: str) -> Failure:
     """Bring an exception back to life, with the worker's traceback as its cause."""
-    error: BaseException
-    try:
-        error = pickle.loads(data) if data is not None else _made_anew(*remains)
-    except Exception:
-        error = _made_anew(*remains)
-    error.__cause__ = WorkerTraceback(text)
+    error = _revived(data, remains)
+    with contextlib.suppress(Exception):
+        # Past a method of the type that may refuse it.
+        BaseException.__setattr__(error, '__cause__', WorkerTraceback(text))
     return Failure(error)
-
-
-def _made_anew(
-    base: type[BaseException], names: tuple[str, str], arguments: tuple[Any, ...], attributes: dict[str, Any]
-) -> BaseException:
-    name, qualified = names
-    kind = base if base.__qualname__ == qualified else type(name, (base,), {'__qualname__': qualified})
-    try:
-        error: BaseException = kind.__new__(kind, *arguments)
-    except Exception:
-        error = RuntimeError(f'{name}: {", ".join(str(argument) for argument in arguments)}')
-    error.__dict__.update(attributes)
-    return error

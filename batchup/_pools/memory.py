@@ -12,9 +12,11 @@ import math
 import mmap
 import os
 import pickle
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,9 @@ LARGEST_PART = 0.5
 
 # Where files without a name are made if the system has no memory files, the fastest first.
 FOLDERS = ('/dev/shm', tempfile.gettempdir())
+
+# What tells the system to map memory at a given address; Python has no name for it.
+MAP_FIXED = 0x10
 
 Span = tuple[int, int]
 
@@ -60,6 +65,10 @@ class Segment:
         self.fd = _open_file(self.size)
         weakref.finalize(self, os.close, self.fd)
         self.view = memoryview(mmap.mmap(self.fd, self.size))
+
+    def keep_apart(self) -> None:
+        """Have nobody see what is written to `view` from now on."""
+        self.view = memoryview(mmap.mmap(self.fd, self.size, access=mmap.ACCESS_COPY))
 
 
 def _open_file(size: int) -> int:
@@ -139,8 +148,12 @@ class Slot(NamedTuple):
     memory: pickle.PickleBuffer
 
 
+class _Use:
+    """Stands for the use of a segment."""
+
+
 class Ring:
-    """Slots of equal size in one segment.
+    """Slots of equal size in one segment, and in another one after a fork.
 
     Parameters
     ----------
@@ -150,9 +163,11 @@ class Ring:
         The size of each.
     least : int
         The number of slots below which work would stand still.
+    made : callable
+        `made(use, segment)` is called with each segment; it is not used any more once `use` has gone.
     """
 
-    def __init__(self, slots: int, slot_bytes: int, least: int) -> None:
+    def __init__(self, slots: int, slot_bytes: int, least: int, made: Callable[[object, Segment], None]) -> None:
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         fitting = min(available_memory() * LARGEST_PART // self.slot_bytes, slots)
         if fitting < slots:
@@ -162,12 +177,25 @@ class Ring:
                 f'memory is short: {slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
                 'not batch_buffer_size',
             )
-        self.segment = Segment(slots * self.slot_bytes)
+        self._slots = slots
+        self._made = made
+        self._renew()
+        _rings.add(self)
+
+    def _renew(self) -> None:
+        """Make new slots; those there were are not used again."""
+        self.retired = False
+        self.segment = Segment(self._slots * self.slot_bytes)
+        # Gone with the ring, and with these slots.
+        self._use = _Use()
+        self._made(self._use, self.segment)
         # The last one used comes first: its pages exist, and may be in the processor's cache.
-        self._free = list(range(slots))
+        self._free = list(range(self._slots))
 
     def take(self) -> Slot | None:
         """Return a free slot, if there is one."""
+        if self.retired:
+            self._renew()
         try:
             number = self._free.pop()
         except IndexError:
@@ -177,12 +205,63 @@ class Ring:
         part: Any = np.frombuffer(self.segment.view[start : start + self.slot_bytes], np.uint8)
         memory = pickle.PickleBuffer(part)
         weakref.finalize(memory, self._free.append, number).atexit = False
+        _places[memory] = _Place(self.segment, start)
         return Slot(self.segment, start, memory)
 
     @property
     def has_free(self) -> bool:
         """Whether a slot is free."""
         return bool(self._free)
+
+
+@dataclass
+class _Place:
+    """Where the memory of a slot comes from, and whether the user has what is in it."""
+
+    segment: Segment
+    start: int
+    in_hands: bool = False
+
+
+_rings: weakref.WeakSet[Ring] = weakref.WeakSet()
+_places: weakref.WeakKeyDictionary[pickle.PickleBuffer, _Place] = weakref.WeakKeyDictionary()
+
+
+def _part() -> None:
+    """Have batches that the user holds not be shared with a process that is about to be forked.
+
+    Their memory becomes private to each process, without a copy: a page is copied once it is
+    written to. So that no worker writes there either, all slots there are are used up.
+    """
+    for ring in list(_rings):
+        ring.retired = True
+    for reference in _places.keyrefs():
+        memory = reference()
+        place = None if memory is None else _places.get(memory)
+        if memory is not None and place is not None and place.in_hands:
+            # Once only: what was written since then would be lost.
+            del _places[memory]
+            _make_private(memory, place)
+
+
+def _make_private(memory: pickle.PickleBuffer, place: _Place) -> None:
+    """Map the memory of a slot again, at the same address, with the same contents, for this process alone."""
+    # At a fork only, so that nobody else waits for the import.
+    import ctypes  # noqa: PLC0415
+
+    map_memory = ctypes.CDLL(None).mmap
+    map_memory.restype = ctypes.c_void_p
+    map_memory.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    whole = _over(memory)
+    flags = mmap.MAP_PRIVATE | MAP_FIXED
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    address = whole.ctypes.data
+    if map_memory(address, whole.nbytes, protection, flags, place.segment.fd, place.start) != address:
+        _warn_once('fork', 'batches of a process pool are shared with a forked process: copy those that either changes')
+
+
+if sys.platform == 'linux':
+    os.register_at_fork(before=_part)
 
 
 class Packed(NamedTuple):
@@ -204,6 +283,8 @@ class Packed(NamedTuple):
 
     def unpack(self, memory: Any, load: Callable[..., Any] = pickle.loads) -> Any:
         """Return the value, with arrays over the memory."""
+        if isinstance(memory, pickle.PickleBuffer):
+            _places[memory].in_hands = True
         # Each over a part of its own: what refers to one array does not refer to the others.
         return load(self.data, buffers=[np.ndarray(end - start, np.uint8, memory, start) for start, end in self.spans])
 
@@ -282,7 +363,10 @@ def store_whole(parts: Sequence[Any]) -> tuple[Segment, list[Span]]:
     """Put buffers side by side into a segment of their own; return where they are."""
     segment = Segment(sum(memoryview(part).nbytes + ALIGNMENT for part in parts))
     packer = Packer(segment.view)
-    return segment, [packer.put(memoryview(part)) or (0, 0) for part in parts]
+    spans = [packer.put(memoryview(part)) or (0, 0) for part in parts]
+    del packer  # it refers to memory that can be let go
+    segment.keep_apart()
+    return segment, spans
 
 
 def unpack_whole(memory: Any, spans: list[Span]) -> Any:

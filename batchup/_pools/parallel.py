@@ -101,7 +101,11 @@ class ParallelDataSource(AbstractDataSource):
         if self.source._copied_bytes(options.batch_size) < self.pool._least_bytes():
             return Stream(self._feed_of_caller(make_plan(options, path), options, path))
         idle = self._idle.setdefault(options.batch_size, [])
-        channel = idle.pop() if idle else self.pool._open_channel(self._buffer_size)
+        try:
+            channel = idle.pop()
+        except IndexError:
+            channel = self.pool._open_channel(self._buffer_size)
+        channel.abandoned = False
         feed = PooledFeed(make_plan(options, path), options, self, channel, path)
         weakref.finalize(feed, _release, channel, feed.tickets, idle).atexit = False
         return Stream(feed)
@@ -178,6 +182,7 @@ class PooledFeed(PlannedFeed):
         self._group_size = 1
 
     def batches(self, position: int) -> Iterator[Batch]:
+        self._pool._check_process()
         self.close()
         if self.sequential:
             self._forget_before(position)
@@ -187,6 +192,9 @@ class PooledFeed(PlannedFeed):
         groups = self._groups(position)
         self._fill(groups)
         return chain.from_iterable(self._deliver(position, groups))
+
+    def interrupt(self) -> None:
+        self._channel.abandoned = True
 
     def close(self) -> None:
         _withdraw(self._channel, self.tickets)
@@ -202,7 +210,7 @@ class PooledFeed(PlannedFeed):
             position += count_of(result.value)
             batches, failure = take_batches(result.value), result.failure
             del result  # nothing here holds on to batches that the user has let go of
-            yield batches
+            yield map(self._own, batches)
             del batches
             # Those after the first were waiting until now.
             self._under_way -= ticket.job.n_batches - 1
@@ -213,7 +221,13 @@ class PooledFeed(PlannedFeed):
                 failure.throw()
             self._forget_before(position)
 
+    def _own(self, batch: Batch) -> Batch:
+        """Return a batch, unless this process was forked when the others of its group were at hand."""
+        self._pool._check_process()
+        return batch
+
     def _receive(self, ticket: _Ticket) -> Result:
+        self._pool._check_process()
         if ticket.pending is None:
             assert self._error is not None
             return Result([], Failure(self._error))

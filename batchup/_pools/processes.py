@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -88,6 +89,7 @@ class WorkerProcessPool(WorkerPool):
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
         self._close_with(partial(_end, self._supervisor))
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
+        _pools.add(self)
 
     def _least_bytes(self) -> int:
         return LEAST_BYTES
@@ -115,6 +117,20 @@ class WorkerProcessPool(WorkerPool):
         _warn_of(self._supervisor)
 
 
+_pools: weakref.WeakSet[WorkerProcessPool] = weakref.WeakSet()
+
+
+def _disown() -> None:
+    """Have a forked process, which would end all workers that it takes for its own, not know of those of its parent."""
+    for pool in list(_pools):
+        for worker in pool._supervisor._workers:
+            multiprocessing.process._children.discard(worker.process)  # type: ignore[attr-defined]
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_disown)
+
+
 def _end(supervisor: Supervisor) -> None:
     supervisor.close()
     _warn_of(supervisor)
@@ -122,8 +138,9 @@ def _end(supervisor: Supervisor) -> None:
 
 def _warn_of(supervisor: Supervisor) -> None:
     """Warn of what has happened in the background."""
-    while supervisor.warnings:
-        warn_user(supervisor.warnings.popleft())
+    with contextlib.suppress(IndexError):  # there are none, or another thread was faster
+        while True:
+            warn_user(supervisor.warnings.popleft())
 
 
 def _context(start_method: str) -> Any:
@@ -181,8 +198,8 @@ class ProcessChannel(Channel[Pending]):
         return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
 
     def _make_ring(self, nbytes: int) -> None:
-        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
-        self._supervisor.forget_with(self._ring, self._ring.segment)
+        least = self._pool.processes + KEPT_SLOTS
+        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), least, self._supervisor.forget_with)
 
     def most_batches(self) -> float:
         if self._ring is None:
@@ -194,7 +211,7 @@ class ProcessChannel(Channel[Pending]):
             return pending.result
         task = pending.task
         assert task is not None
-        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task))
+        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task), self)
         if pending.slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
         if isinstance(pending.job, Fetch):

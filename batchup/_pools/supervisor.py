@@ -138,6 +138,8 @@ class Supervisor:
         weakref.finalize(owner, self._forget, segment.id).atexit = False
 
     def _forget(self, number: int) -> None:
+        if os.getpid() != self._pid:
+            return  # a process that was forked from the user's: the workers are not its own
         # Only notes it: this may run anywhere, also where the lock is held.
         self._forgotten.append(number)
         with contextlib.suppress(OSError):  # closed

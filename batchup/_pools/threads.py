@@ -64,9 +64,9 @@ class _Task:
         self.result = result
         self._done.release()
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, channel: Channel[_Task]) -> bool:
         """Wait for the result; return whether it is there."""
-        return wait_in_slices(lambda seconds: self._done.acquire(timeout=seconds), timeout)
+        return wait_in_slices(lambda seconds: self._done.acquire(timeout=seconds), timeout, channel)
 
 
 class _Recycler:
@@ -171,7 +171,7 @@ class _ThreadChannel(Channel[_Task]):
         return task
 
     def receive(self, pending: _Task) -> Result:
-        if not pending.wait(self._pool.timeout):
+        if not pending.wait(self._pool.timeout, self):
             raise WorkerTimeoutError(f'no result within {self._pool.timeout} seconds (timeout); {_where(pending)}')
         return pending.result
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from ..arguments import check_integer
 from ..errors import add_note
+from ..turns import ProcessLock
 from .channel import Backend, Channel
 from .failures import Failure
 from .jobs import Call, Result
@@ -34,6 +35,7 @@ class WorkStream:
         self._tasks = iter(task_generator)
         self._number = self._received = 0
         self._pool = pool
+        self._lock = ProcessLock()
         self._channel = pool._open_channel(self._buffer_size)
         self._pending: deque[Any] = deque()
         self._errors: deque[Exception] = deque()
@@ -42,6 +44,8 @@ class WorkStream:
 
     def retrieve(self) -> Any:
         """Return the next result, or `None` if there are no more.
+
+        Several threads may call this: each result goes to one of them.
 
         Raises
         ------
@@ -52,17 +56,25 @@ class WorkStream:
 
     def retrieve_iter(self) -> Iterator[Any]:
         """Go through the results that are left; a result may be `None`."""
-        while self._pending:
-            result = self._receive(self._pending.popleft())
-            number = self._received
-            self._received += 1
-            self._fill()
+        while True:
+            # Threads may share a stream: each result goes to one of them.
+            with self._lock:
+                self._pool._check_process()
+                if not self._pending:
+                    return
+                result = self._receive(self._pending.popleft())
+                number = self._received
+                self._received += 1
+                self._fill()
             if result.failure is not None:
                 add_note(result.failure.error, f'in task {number}')
                 result.failure.throw()
             value = result.value
             del result
             yield value
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError('a stream of results cannot be copied or pickled: its tasks are under way; make another one')
 
     def _receive(self, pending: Any) -> Result:
         if pending is None:

@@ -317,7 +317,8 @@ class IndexedDataSource(AbstractDataSource):
 
 def planned_feed(source: AbstractDataSource, plan: Plan, options: Options, path: Path) -> PlannedFeed:
     """Return the feed of a plan whose batches are read from a source by the caller."""
-    return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard)
+    quick = source._copied_bytes(options.batch_size) < math.inf
+    return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard, quick=quick)
 
 
 def read_batches(source: AbstractDataSource, request: Request, path: Path) -> Iterator[Batch]:
