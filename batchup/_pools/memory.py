@@ -165,26 +165,50 @@ class Ring:
                 'not batch_buffer_size',
             )
         self.segment = Segment(slots * self.slot_bytes)
-        # The last one used comes first: its pages exist, and may be in the processor's cache.
-        self._free = list(range(slots))
+        # What is in use of each slot. That is all there is to know: wherever an interrupt comes, no slot
+        # is lost, nor used twice.
+        self._uses: list[_Use | None] = [None] * slots
+        # The slots that were in use, the last one last: its pages exist, and may be in the processor's
+        # cache. Where to look first, and no more.
+        self._left: list[_Use] = []
 
     def take(self) -> Slot | None:
         """Return a free slot, if there is one."""
-        try:
-            number = self._free.pop()
-        except IndexError:
+        number = self._free_number()
+        if number is None:
             return None
         start = number * self.slot_bytes
         # Over an array: Python's garbage collection crashes on one over a memoryview.
         part: Any = np.frombuffer(self.segment.view[start : start + self.slot_bytes], np.uint8)
         memory = pickle.PickleBuffer(part)
-        weakref.finalize(memory, self._free.append, number).atexit = False
+        use = _Use(memory, self._left.append)
+        use.number = number
+        self._uses[number] = use
         return Slot(self.segment, start, memory)
 
     @property
     def has_free(self) -> bool:
         """Whether a slot is free."""
-        return bool(self._free)
+        return self._free_number() is not None
+
+    def _free_number(self) -> int | None:
+        while self._left:
+            number = self._left[-1].number
+            if self._is_free(number):
+                return number
+            self._left.pop()
+        return next(filter(self._is_free, range(len(self._uses))), None)
+
+    def _is_free(self, number: int) -> bool:
+        use = self._uses[number]
+        return use is None or use() is None
+
+
+class _Use(weakref.ref[pickle.PickleBuffer]):
+    """Refers to the memory of a slot for as long as anything else does."""
+
+    __slots__ = ('number',)
+    number: int
 
 
 class Packed(NamedTuple):

@@ -204,7 +204,7 @@ class PooledFeed(PlannedFeed):
             return Result([], Failure(self._error))
         # The first batches never wait for a worker to start.
         if self._channel.starting and self._channel.withdraw(ticket.pending):
-            result = ticket.job.run()
+            result = ticket.job.run_here()
         else:
             try:
                 result = self._channel.receive(ticket.pending)

@@ -17,7 +17,7 @@ from ..arguments import check_non_negative
 from ..batch import leaves
 from ..errors import warn_user
 from .base import WorkerPool
-from .channel import Channel, wait_for
+from .channel import Channel
 from .handles import MISSING_GUARD
 from .jobs import Fetch, Job, Result, SharedConstant, batches_of
 from .memory import ALIGNMENT, Packed, Ring, Slot
@@ -86,8 +86,10 @@ class WorkerProcessPool(WorkerPool):
         context = _context('spawn' if start_method is None else start_method)
         restarts = check_non_negative('max_restarts', max_restarts)
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
-        self._close_with(partial(_end, self._supervisor))
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
+        # First what ends it: an interrupt may come at any time.
+        self._close_with(partial(_end, self._supervisor))
+        self._supervisor.start()
 
     def _least_bytes(self) -> int:
         return LEAST_BYTES
@@ -172,7 +174,7 @@ class ProcessChannel(Channel[Pending]):
         if not isinstance(job, Fetch):
             return Pending(job, self._supervisor.submit(job, _shipment, None))
         if self._ring is None:
-            result = job.run()
+            result = job.run_here()
             self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
             indices = sum(_nbytes(request.indices) for request in job.requests)
             self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
@@ -181,8 +183,9 @@ class ProcessChannel(Channel[Pending]):
         return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
 
     def _make_ring(self, nbytes: int) -> None:
-        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
-        self._supervisor.forget_with(self._ring, self._ring.segment)
+        ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
+        self._supervisor.forget_with(ring, ring.segment)
+        self._ring = ring
 
     def most_batches(self) -> float:
         if self._ring is None:
@@ -194,7 +197,7 @@ class ProcessChannel(Channel[Pending]):
             return pending.result
         task = pending.task
         assert task is not None
-        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task))
+        packed = self._supervisor.result(task, self._pool.timeout)
         if pending.slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
         if isinstance(pending.job, Fetch):
