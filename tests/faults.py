@@ -343,8 +343,10 @@ def started(processes, method, **kwargs):
 
 
 def settle(pool):
-    """Wait until as many workers as there should be take jobs."""
+    """Wait until as many workers as there should be take jobs, however long they take to start."""
+    timeout, pool.timeout = pool.timeout, None
     assert until(lambda: len(pids_of(pool)) == pool.processes)
+    pool.timeout = timeout
 
 
 def parallel(pool, ds, buffer_size=6, **kwargs):

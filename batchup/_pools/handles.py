@@ -115,13 +115,12 @@ class WorkerHandle:
     def give_up(self, task: Task) -> str:
         """End the process if this is the job that it runs; return what it was doing. For users' threads."""
         stacks = self._stack_dump()
+        doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
         with contextlib.suppress(IndexError, ValueError):  # its tasks are done; it has ended
             if self.tasks[0] is task:
                 self.given_up = task
                 self.process.kill()
-        if stacks:
-            return f'worker process {self.pid} was at:\n{stacks}'
-        return f'worker process {self.pid} did not say where it is, its state is {_state(self.pid)}'
+        return f'worker process {self.pid} {doing}'
 
     def _stack_dump(self) -> str:
         """Ask the worker where its threads are; return what it has answered."""

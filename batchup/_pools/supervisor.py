@@ -358,6 +358,6 @@ def _lost(losses: int, cause: str) -> WorkerLostError:
 
 def _cannot_start(cause: str) -> WorkerPoolError:
     return WorkerLostError(
-        f'worker processes end before they are ready, the last one by {cause}. Likely causes: {GUARD_ADVICE}; a module '
-        'of the script that fails when it is imported (see the traceback above); too little memory'
+        f'worker processes end before they are ready, the last one by {cause}. Likely causes: a module of the script '
+        'that fails when it is imported (see the traceback above), or too little memory'
     )
