@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -168,6 +169,12 @@ def memory_of_this(values: np.ndarray) -> tuple[int, int, int, float]:
     total = float(values.sum())
     full = psutil.Process().memory_full_info()
     return os.getpid(), full.uss, full.pss, total
+
+
+def limit_memory(spare: int) -> None:
+    """Have this process address no more than so many bytes more."""
+    used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, resource.RLIM_INFINITY))
 
 
 def pids_of(pool: Any) -> set[int]:

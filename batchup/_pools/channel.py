@@ -56,6 +56,10 @@ class Channel(abc.ABC, Generic[Pending]):
         """Return how many batches one job should fetch at most."""
         return math.inf
 
+    def most_jobs(self) -> float:
+        """Return how many jobs there is memory for, at a time."""
+        return math.inf
+
 
 class Backend(abc.ABC):
     """Workers, as streams use them.

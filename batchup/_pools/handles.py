@@ -43,7 +43,7 @@ class WorkerHandle:
     orphaned : bool
         Whether that server has gone.
     given_up : Task, optional
-        The job that it was ended for, as it took too long.
+        The job that the pool itself has ended it for.
     known : set of int
         The segments that it maps.
     tasks : deque
@@ -118,9 +118,13 @@ class WorkerHandle:
         doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
         with contextlib.suppress(IndexError, ValueError):  # its tasks are done; it has ended
             if self.tasks[0] is task:
-                self.given_up = task
-                self.process.kill()
+                self.end_for(task)
         return f'worker process {self.pid} {doing}'
+
+    def end_for(self, task: Task) -> None:
+        """End the process because of a job that it runs; this is no loss."""
+        self.given_up = task
+        self.process.kill()
 
     def _stack_dump(self) -> str:
         """Ask the worker where its threads are; return what it has answered."""

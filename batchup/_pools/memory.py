@@ -6,6 +6,7 @@ what is left of a pickle: structure, dtypes, shapes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
@@ -21,6 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import warn_user
+
+with contextlib.suppress(ImportError):  # Windows
+    import resource
 
 # The version of pickle that keeps the byte order of arrays, and copies them least.
 ARRAY_PROTOCOL = 5
@@ -61,7 +65,22 @@ class Segment:
         self.size = max(size, mmap.PAGESIZE)
         self.fd = _open_file(self.size)
         weakref.finalize(self, os.close, self.fd)
-        self.view = memoryview(mmap.mmap(self.fd, self.size))
+        self.view = memoryview(map_file(self.fd, self.size))
+
+
+class NoRoomError(MemoryError):
+    """There is no room for shared memory, or the process may not have so much."""
+
+
+def map_file(fd: int, size: int, access: int = mmap.ACCESS_WRITE, offset: int = 0) -> mmap.mmap:
+    """Map a part of a file; raise `NoRoomError` if the process has no room for it."""
+    try:
+        return mmap.mmap(fd, size, access=access, offset=offset)
+    except OSError as error:
+        raise NoRoomError(
+            f'{size / 2**20:.0f} MiB of shared memory do not fit into what this process may address; a likely cause '
+            f'is a limit (ulimit -v): {error}'
+        ) from error
 
 
 def _open_file(size: int) -> int:
@@ -76,10 +95,10 @@ def _open_file(size: int) -> int:
                 _reserve(file.fileno(), size)
                 return os.dup(file.fileno())
         except OSError:
-            _warn_once(
+            warn_once(
                 folder, f'{folder} has no room for {size / 2**20:.0f} MiB of shared memory; workers use another place'
             )
-    raise MemoryError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
+    raise NoRoomError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
 
 
 def _reserve(fd: int, size: int) -> None:
@@ -93,7 +112,7 @@ def _reserve(fd: int, size: int) -> None:
 _warned: set[str] = set()
 
 
-def _warn_once(reason: str, message: str) -> None:
+def warn_once(reason: str, message: str) -> None:
     if reason not in _warned:
         _warned.add(reason)
         warn_user(message)
@@ -110,7 +129,7 @@ def machine() -> str | None:
 
 def available_memory() -> float:
     """Return how many bytes of memory may still be taken; infinite if that is not known."""
-    return min(_available_in_machine(), _available_in_container())
+    return min(_available_in_machine(), _available_in_container(), _available_in_process())
 
 
 def _available_in_machine() -> float:
@@ -127,6 +146,17 @@ def _available_in_container() -> float:
             return float(most.read()) - float(current.read())
     except (OSError, ValueError):  # ValueError: "max", which is no limit
         return math.inf
+
+
+def _available_in_process() -> float:
+    """Return how much more memory this process may address (ulimit -v)."""
+    try:
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        with open('/proc/self/statm') as file:
+            used = int(file.read().split()[0]) * mmap.PAGESIZE
+    except (NameError, OSError):
+        return math.inf
+    return math.inf if limit == resource.RLIM_INFINITY else max(0.0, limit - used)
 
 
 class Slot(NamedTuple):
@@ -151,26 +181,49 @@ class Ring:
     slot_bytes : int
         The size of each.
     least : int
-        The number of slots below which work would stand still.
+        The number of slots below which it would be of little use.
+
+    Attributes
+    ----------
+    slots : int
+        How many there are.
+    is_short : bool
+        Whether these are fewer than wanted.
+
+    Raises
+    ------
+    NoRoomError
+        If there is no room for the least number.
     """
 
     def __init__(self, slots: int, slot_bytes: int, least: int) -> None:
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         fitting = min(available_memory() * LARGEST_PART // self.slot_bytes, slots)
-        if fitting < slots:
-            slots = max(int(fitting), least)
-            _warn_once(
+        self.segment = self._largest(slots if fitting == slots else max(int(fitting), least), least)
+        self.slots = self.segment.size // self.slot_bytes
+        self.is_short = self.slots < slots
+        if self.is_short:
+            warn_once(
                 'memory',
-                f'memory is short: {slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
+                f'memory is short: {self.slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
                 'not batch_buffer_size',
             )
-        self.segment = Segment(slots * self.slot_bytes)
         # What is in use of each slot. That is all there is to know: wherever an interrupt comes, no slot
         # is lost, nor used twice.
-        self._uses: list[_Use | None] = [None] * slots
+        self._uses: list[_Use | None] = [None] * self.slots
         # The slots that were in use, the last one last: its pages exist, and may be in the processor's
         # cache. Where to look first, and no more.
         self._left: list[_Use] = []
+
+    def _largest(self, slots: int, least: int) -> Segment:
+        """Make a segment for so many slots, or for as many as there is room for."""
+        while True:
+            try:
+                return Segment(slots * self.slot_bytes)
+            except NoRoomError:
+                if slots <= least:
+                    raise
+                slots = max(slots // 2, least)
 
     def take(self) -> Slot | None:
         """Return a free slot, if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import sys
@@ -20,7 +21,7 @@ from .base import WorkerPool
 from .channel import Channel
 from .handles import MISSING_GUARD
 from .jobs import Fetch, Job, Result, SharedConstant, batches_of
-from .memory import ALIGNMENT, Packed, Ring, Slot
+from .memory import ALIGNMENT, NoRoomError, Packed, Ring, Slot, warn_once
 from .shipping import Shipment
 from .supervisor import Supervisor
 from .tasks import Task
@@ -166,31 +167,42 @@ class ProcessChannel(Channel[Pending]):
         self._pool = pool
         self._supervisor = supervisor
         self._slots = slots
+        # No ring: there is no room for one, or no batch was made yet.
         self._ring: Ring | None = None
-        self._batch_bytes = 0
+        self._batch_bytes: int | None = None
 
     def submit(self, job: Job) -> Pending:
         self._pool._check_open()
         if not isinstance(job, Fetch):
             return Pending(job, self._supervisor.submit(job, _shipment, None))
-        if self._ring is None:
+        if self._batch_bytes is None:
             result = job.run_here()
             self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
             indices = sum(_nbytes(request.indices) for request in job.requests)
             self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
             return Pending(job, None, None, result)
-        slot = self._ring.take()
+        slot = None if self._ring is None else self._ring.take()
         return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
 
     def _make_ring(self, nbytes: int) -> None:
-        ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
-        self._supervisor.forget_with(ring, ring.segment)
-        self._ring = ring
+        try:
+            ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), self._pool.processes + KEPT_SLOTS)
+        except NoRoomError as error:
+            warn_once('memory', f'memory is short: batches come through pipes, which takes longer ({error})')
+            self._ring = None
+        else:
+            self._supervisor.forget_with(ring, ring.segment)
+            self._ring = ring
 
     def most_batches(self) -> float:
-        if self._ring is None:
+        if self._ring is None or self._batch_bytes is None:
             return 1
         return max(1, int(self._ring.slot_bytes / SLACK) // max(1, self._batch_bytes))
+
+    def most_jobs(self) -> float:
+        if self._ring is None:
+            return math.inf if self._batch_bytes is None else self._pool.processes
+        return max(self._pool.processes, self._ring.slots - KEPT_SLOTS) if self._ring.is_short else math.inf
 
     def receive(self, pending: Pending) -> Result:
         if pending.result is not None:
@@ -198,14 +210,20 @@ class ProcessChannel(Channel[Pending]):
         task = pending.task
         assert task is not None
         packed = self._supervisor.result(task, self._pool.timeout)
-        if pending.slot is None:
+        result = self._unpack(packed, pending.slot)
+        if isinstance(pending.job, Fetch) and result.failure and isinstance(result.failure.error, NoRoomError):
+            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
+            return pending.job.run_here()
+        return result
+
+    def _unpack(self, packed: Packed, slot: Slot | None) -> Result:
+        if slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
-        if isinstance(pending.job, Fetch):
-            self._learn(packed, pending.slot)
+        self._learn(packed, slot)
         if self._ring is not None and self._ring.has_free:
-            return packed.unpack(pending.slot.memory)  # type: ignore[no-any-return]
+            return packed.unpack(slot.memory)  # type: ignore[no-any-return]
         # The user keeps batches: the slot is needed for the next one.
-        return packed.unpack_copy(pending.slot.memory)  # type: ignore[no-any-return]
+        return packed.unpack_copy(slot.memory)  # type: ignore[no-any-return]
 
     def _learn(self, packed: Packed, slot: Slot) -> None:
         """Have larger slots made if this one was too small."""

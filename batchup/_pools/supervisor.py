@@ -242,6 +242,10 @@ class Supervisor:
             worker.gone = True
             worker.process.join(GRACE_SECONDS)
             return
+        except MemoryError as error:  # what is left of the message cannot be told from the next one
+            worker.end_for(worker.tasks[0])
+            worker.tasks.popleft().settle(error)
+            return
         if message is None:
             worker.ready = self._was_ready = True
             self._failed_starts = 0
