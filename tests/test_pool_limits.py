@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -175,20 +174,30 @@ def by_process(*batch):
     return (*batch, os.getpid())
 
 
-@pytest.mark.parametrize('spare', [60_000_000, 2_000_000])
-def test_a_worker_with_little_memory_maps_a_part_or_nothing(spare, monkeypatch):
-    monkeypatch.setattr(memory, '_warned', set())
+def makers_beside_a_limited_worker(spare):
+    """Check an epoch, all but the source of which comes after a limit; return the worker, and who made the batches."""
     ds = large_samples(400).map(by_process)
-    with started(1, 'fork') as pool, warnings.catch_warnings(record=True) as caught:
+    with started(1, 'fork') as pool:
         shared = pool.parallel_data_source(ds)
-        list(shared.batch_iterator(100))  # so that the worker has the source, but not yet room for what follows
+        list(shared.batch_iterator(100))
         (worker,) = pids_of(pool)
         pool.work_stream([(faults.limit_memory, (spare,))]).retrieve()
-        first, *batches = shared.batch_iterator(40)
-    assert_same_batches([batch[:2] for batch in (first, *batches)], [batch[:2] for batch in ds.batch_iterator(40)])
-    maps = spare > 5_000_000
-    assert {batch[2] for batch in batches} == {worker if maps else os.getpid()}
-    assert ['your own process makes batches' in str(warning.message) for warning in caught] == [True] * (not maps)
+        batches = list(shared.batch_iterator(40))
+    assert_same_batches([batch[:2] for batch in batches], [batch[:2] for batch in ds.batch_iterator(40)])
+    return worker, {batch[2] for batch in batches[1:]}
+
+
+def test_a_worker_with_little_memory_maps_what_it_needs():
+    worker, makers = makers_beside_a_limited_worker(60_000_000)
+    assert makers == {worker}
+
+
+def test_batches_of_a_worker_without_memory_are_made_by_the_caller(monkeypatch):
+    monkeypatch.setattr(memory, '_warned', set())
+    with warned('your own process makes batches') as caught:
+        _, makers = makers_beside_a_limited_worker(2_000_000)
+    assert makers == {os.getpid()}
+    assert len(caught) == 1
 
 
 def test_a_source_that_a_worker_cannot_map_is_read_by_the_caller(monkeypatch):
