@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import random
 import signal
@@ -21,8 +22,8 @@ import numpy as np
 from batchup.data_source import ArrayDataSource
 from batchup.work_pool import WorkerPool, WorkerProcessPool, WorkerThreadPool
 
-# Between two interrupts, in seconds, on average.
-PAUSE = 0.004
+# Between two interrupts, in seconds, on average. To make a pool takes longer than a batch.
+PAUSES = {'stream': 0.004, 'tasks': 0.004, 'close': 0.05}
 
 # Nothing takes so long, in seconds.
 HANGS = 20.0
@@ -34,19 +35,19 @@ N_BATCHES = 60
 class Interrupts:
     """Interrupts from another process; those that come while nobody listens do nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float) -> None:
         self.listening = False
         self.count = 0
         self._parent = os.getpid()
         signal.signal(signal.SIGINT, self._take)
         if os.fork() == 0:
-            self._send()
+            self._send(pause)
 
-    def _send(self) -> None:
+    def _send(self, pause: float) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         rng = random.Random(5)
         while os.getppid() == self._parent:
-            time.sleep(rng.uniform(0, 2 * PAUSE))
+            time.sleep(rng.uniform(0, 2 * pause))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._parent, signal.SIGINT)
         os._exit(0)
@@ -136,13 +137,15 @@ def tasks(interrupts: Interrupts, pool: WorkerPool, epoch: int) -> None:
 def close(interrupts: Interrupts, kind: str, epoch: int) -> None:
     """Make, use and close a pool."""
     pool = interrupts.until_done(lambda: make_pool(kind))
-    if epoch % 3:
-        stream(interrupts, pool, epoch)
+    if epoch % 3 == 0:
+        results = pool.work_stream([(numbered, (number,)) for number in range(4)]).retrieve_iter()
+        assert [number for number, _ in results] == [0, 1, 2, 3]
     interrupts.until_done(pool.close)
+    assert not multiprocessing.active_children()
 
 
 def main(what: str, kind: str, wanted: int) -> None:
-    interrupts = Interrupts()
+    interrupts = Interrupts(PAUSES[what])
     epoch = 0
     if what == 'close':
         while interrupts.count < wanted:

@@ -25,7 +25,7 @@ from ..arguments import check_non_negative
 from ..batch import Columns
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, warn_user
 from .base import WorkerPool
-from .channel import Channel
+from .channel import Channel, Flag, wait_in_slices
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine, unpack_whole
 from .shipping import Shipment
@@ -271,12 +271,23 @@ class _ExecutorChannel(Channel[_Pending]):
 
     def _wait(self, future: Any) -> Any:
         timeout = self._pool.timeout
-        if timeout is None:
-            return future.result()
+        announce = getattr(future, 'add_done_callback', None)
+        if announce is None:
+            return self._wait_inside(future, timeout)
+        # Waiting inside a future, an interrupted thread may keep the lock that its executor needs.
+        done = Flag()
+        announce(lambda _: done.raise_())
+        if not wait_in_slices(done.wait, timeout):
+            raise _too_late(timeout)
+        return future.result()
+
+    def _wait_inside(self, future: Any, timeout: float | None) -> Any:
         try:
-            return future.result(timeout)
+            return future.result() if timeout is None else future.result(timeout)
         except (FutureTimeoutError, TimeoutError) as error:
-            raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor') from error
+            if timeout is None:
+                raise
+            raise _too_late(timeout) from error
 
     def _submit_again(self, pending: _Pending, error: Exception) -> None:
         """Hand over a job once more, whose worker was lost."""
@@ -303,6 +314,10 @@ class _ExecutorChannel(Channel[_Pending]):
             cancel = getattr(self._unwanted.popleft(), 'cancel', None)
             if cancel is not None:
                 cancel()
+
+
+def _too_late(timeout: float | None) -> WorkerTimeoutError:
+    return WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor')
 
 
 def _explained(job: Job, error: Exception) -> Exception:
