@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -168,6 +169,12 @@ def memory_of_this(values: np.ndarray) -> tuple[int, int, int, float]:
     total = float(values.sum())
     full = psutil.Process().memory_full_info()
     return os.getpid(), full.uss, full.pss, total
+
+
+def limit_memory(spare: int) -> None:
+    """Have this process address no more than so many bytes more."""
+    used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, resource.RLIM_INFINITY))
 
 
 def pids_of(pool: Any) -> set[int]:
@@ -343,8 +350,10 @@ def started(processes, method, **kwargs):
 
 
 def settle(pool):
-    """Wait until as many workers as there should be take jobs."""
+    """Wait until as many workers as there should be take jobs, however long they take to start."""
+    timeout, pool.timeout = pool.timeout, None
     assert until(lambda: len(pids_of(pool)) == pool.processes)
+    pool.timeout = timeout
 
 
 def parallel(pool, ds, buffer_size=6, **kwargs):

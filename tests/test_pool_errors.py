@@ -315,6 +315,10 @@ def test_wrong_arguments_of_a_stream_are_named(pool, kwargs, error, named):
         ({'processes': 2.5}, TypeError, 'processes'),
         ({'processes': True}, TypeError, 'processes'),
         ({'timeout': 0}, ValueError, 'timeout'),
+        ({'timeout': float('nan')}, ValueError, 'timeout'),
+        ({'timeout': 'a'}, TypeError, 'timeout'),
+        ({'timeout': True}, TypeError, 'timeout'),
+        ({'timeout': np.True_}, TypeError, 'timeout'),
         ({'prosesses': 2}, TypeError, 'prosesses'),
     ],
 )

@@ -4,7 +4,9 @@ import os
 import random
 import signal
 import time
+from multiprocessing import forkserver
 
+import psutil
 import pytest
 
 from batchup.errors import WorkerLostError
@@ -25,6 +27,7 @@ from .faults import (
     started,
     take_until,
     take_until_seconds,
+    until,
     warned,
 )
 
@@ -230,12 +233,74 @@ def test_workers_that_end_before_they_are_ready_give_an_error(start_method, faul
     assert 'PoolError' in err or 'WorkerLostError' in err
 
 
-def test_workers_killed_while_they_start_give_an_error(tmp_path):
+@pytest.mark.parametrize('start_method', ['forkserver', 'spawn'])
+def test_workers_killed_while_they_start_give_an_error(start_method, tmp_path):
     fault = 'import os; os.kill(os.getpid(), 9)'
-    code, _, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method='spawn', fault=fault))
+    code, _, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method=start_method, fault=fault))
     assert code == 1
     assert 'WorkerLostError: worker processes end before they are ready' in err
     assert 'SIGKILL' in err
+    assert 'main part' not in err
+
+
+DIES = """
+import os, pathlib
+def die():
+    for mark in ('first', 'second'):
+        try:
+            pathlib.Path({folder!r}, mark).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize('start_method', ['forkserver', pytest.param('spawn', marks=pytest.mark.slow)])
+def test_others_take_over_from_workers_killed_while_they_start(start_method, tmp_path):
+    (tmp_path / 'dying.py').write_text(DIES.format(folder=str(tmp_path)) + 'die()')
+    text = FAILS_IN_WORKERS.format(method=start_method, fault='import dying')
+    assert_two_were_replaced(*run_script(tmp_path, text))
+
+
+def test_others_take_over_from_workers_killed_as_they_are_forked(tmp_path):
+    (tmp_path / 'dying.py').write_text(DIES.format(folder=str(tmp_path)) + 'os.register_at_fork(after_in_child=die)')
+    text = """
+        import multiprocessing, os, sys
+        from batchup.work_pool import WorkerProcessPool
+        if __name__ == '__main__':
+            os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)
+            multiprocessing.set_forkserver_preload(['dying'])
+            with WorkerProcessPool(2, start_method='forkserver') as pool:
+                print(pool.work_stream([(abs, (-1,))]).retrieve())
+    """
+    assert_two_were_replaced(*run_script(tmp_path, text))
+
+
+def assert_two_were_replaced(code, out, err):
+    assert (code, out) == (0, '1\n')
+    assert err.count('UserWarning: ') == 2
+    assert 'Traceback' not in err
+
+
+def test_workers_whose_server_is_killed_are_replaced():
+    ds = numbers(40).map(Fails([], seconds=0.01))
+    with started(2, 'forkserver') as pool, warned('the server that'):
+        stream, before = parallel(pool, ds), pids_of(pool)
+        first = [next(stream) for _ in range(3)]
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        assert_same_batches([*first, *stream], serial(ds))
+        settle(pool)
+        assert not before & pids_of(pool)
+        assert until(lambda: not any(psutil.pid_exists(pid) for pid in before))
+
+
+def test_a_server_that_is_killed_between_streams_is_started_again():
+    with started(1, 'forkserver') as pool, warned('the server that') as caught:
+        for _ in range(4):  # more than `max_restarts`, which counts those that do not become ready
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+            until(lambda: len(pool._supervisor.warnings) > len(caught))
+            settle(pool)
+    assert sum('had started it ended' in str(warning.message) for warning in caught) == 4
 
 
 MODULE = """

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from .faults import (
     numbers,
     parallel,
     pids_of,
+    run_script,
     serial,
     settle,
     started,
@@ -134,6 +136,77 @@ def test_the_most_batches_wait_that_memory_allows(little_memory):
         next(stream)
         ring = stream.feed._channel._ring
     assert ring.segment.size <= 10e6 + 8 * ring.slot_bytes
+
+
+# Processes that may not address more memory (ulimit -v).
+
+LIMITED = """
+    import sys
+    import numpy as np
+    from batchup.data_source import ArrayDataSource
+    from batchup.work_pool import WorkerProcessPool
+    from tests.faults import Fails, limit_memory, settle
+
+    if __name__ == '__main__':
+        ds = ArrayDataSource([np.random.default_rng(0).normal(size=(800, 12_500)), np.arange(800)]).map(Fails([]))
+        with WorkerProcessPool(2, start_method=sys.argv[1]) as pool:
+            settle(pool)
+            shared = pool.parallel_data_source(ds)
+            limit_memory(int(sys.argv[2]))
+            for epoch in range(2):
+                stream, serial = (one.batch_iterator(40, shuffle=3, epoch=epoch) for one in (shared, ds))
+                for batch, expected in zip(stream, serial):
+                    assert all(map(np.array_equal, batch, expected))
+                print(stream.position)
+"""
+
+
+@pytest.mark.parametrize(('spare', 'says'), [(80_000_000, 'memory is short: '), (25_000_000, 'through pipes')])
+@pytest.mark.parametrize('start_method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
+def test_a_process_with_little_memory_has_fewer_batches_wait(start_method, spare, says, tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
+    code, out, err = run_script(tmp_path, LIMITED, start_method, str(spare))
+    assert (code, out) == (0, '20\n20\n')
+    assert err.count('Warning: ') == err.count(says) == 1
+
+
+def by_process(*batch):
+    return (*batch, os.getpid())
+
+
+def makers_beside_a_limited_worker(spare):
+    """Check an epoch, all but the source of which comes after a limit; return the worker, and who made the batches."""
+    ds = large_samples(400).map(by_process)
+    with started(1, 'fork') as pool:
+        shared = pool.parallel_data_source(ds)
+        list(shared.batch_iterator(100))
+        (worker,) = pids_of(pool)
+        pool.work_stream([(faults.limit_memory, (spare,))]).retrieve()
+        batches = list(shared.batch_iterator(40))
+    assert_same_batches([batch[:2] for batch in batches], [batch[:2] for batch in ds.batch_iterator(40)])
+    return worker, {batch[2] for batch in batches[1:]}
+
+
+def test_a_worker_with_little_memory_maps_what_it_needs():
+    worker, makers = makers_beside_a_limited_worker(60_000_000)
+    assert makers == {worker}
+
+
+def test_batches_of_a_worker_without_memory_are_made_by_the_caller(monkeypatch):
+    monkeypatch.setattr(memory, '_warned', set())
+    with warned('your own process makes batches') as caught:
+        _, makers = makers_beside_a_limited_worker(2_000_000)
+    assert makers == {os.getpid()}
+    assert len(caught) == 1
+
+
+def test_a_source_that_a_worker_cannot_map_is_read_by_the_caller(monkeypatch):
+    monkeypatch.setattr(memory, '_warned', set())
+    ds = large_samples(400)
+    with started(1, 'fork') as pool, warned('your own process makes batches: in a worker process, 38 MiB') as caught:
+        pool.work_stream([(faults.limit_memory, (30_000_000,))]).retrieve()
+        assert_same_batches(parallel(pool, ds), serial(ds))
+    assert len(caught) == 1
 
 
 # Threads, random numbers and mapped files of workers.

@@ -87,12 +87,12 @@ def test_other_streams_keep_their_batches_when_a_hanging_worker_is_ended(forked)
     assert_same_batches(other, serial(ds))
 
 
-def test_a_stopped_worker_is_a_timeout(forked):
+def test_a_stopped_worker_is_a_timeout_that_says_so(forked):
     forked.timeout = 0.5
     stream = forked.work_stream([(faults.slow, (1, 0.3))] * 2)
     for pid in pids_of_running(forked):
         os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(WorkerTimeoutError):
+    with pytest.raises(WorkerTimeoutError, match=r'worker process \d+ did not answer; its state is T \(stopped\)'):
         stream.retrieve()
 
 

@@ -8,13 +8,29 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NoReturn
 
+import numpy as np
+
 from .._sources.base import AbstractDataSource
-from ..arguments import check_integer
+from ..arguments import check_integer, is_integer
 from ..errors import WorkerPoolError
 from .channel import Backend
 from .jobs import SharedConstant
 from .parallel import ParallelDataSource
 from .work_stream import WorkStream
+
+# What a pool takes as `timeout`.
+Timeout = float | None
+
+
+def check_timeout(timeout: Any) -> Timeout:
+    """Return a time in seconds, a positive number but no boolean, as a `float`, or `None` for ever."""
+    if timeout is None:
+        return None
+    if not is_integer(timeout) and not isinstance(timeout, (float, np.floating)):
+        raise TypeError(f'timeout must be a number of seconds or None, got {timeout!r} ({type(timeout).__name__})')
+    if not timeout > 0:
+        raise ValueError(f'timeout must be a positive number of seconds or None, got {timeout!r}')
+    return float(timeout)
 
 
 class WorkerPool(Backend):
@@ -35,15 +51,17 @@ class WorkerPool(Backend):
         self.processes = check_integer('processes', processes)
         if self.processes < 1:
             raise ValueError(f'processes must be at least 1, got {processes}')
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f'timeout must be a positive number of seconds or None, got {timeout!r}')
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self._pid = os.getpid()
-        self._finalizer: Any = None
+        self._closed = False
 
-    def _close_with(self, close: Callable[[], None]) -> None:
-        """Have the pool end, at the latest, when it is forgotten or the interpreter ends."""
-        self._finalizer = weakref.finalize(self, close)
+    def _close_with(self, end: Callable[[], None]) -> None:
+        """Have the pool end, at the latest, when it is forgotten or the interpreter ends.
+
+        It may be ended several times: an interrupt may come between.
+        """
+        self._end = end
+        self._finalizer = weakref.finalize(self, end)
 
     def parallel_data_source(self, ds: AbstractDataSource, batch_buffer_size: int = 20) -> ParallelDataSource:
         """Return a source with the batches of `ds`, made by the workers of this pool.
@@ -91,13 +109,14 @@ class WorkerPool(Backend):
 
     def _check_open(self) -> None:
         self._check_process()
-        if self._finalizer is not None and not self._finalizer.alive:
+        if self._closed:
             raise WorkerPoolError('the pool is closed; make a new one')
 
     def close(self) -> None:
         """End the workers. Streams raise an error after the batches that are there already."""
-        if self._finalizer is not None:
-            self._finalizer()
+        self._closed = True
+        self._end()
+        self._finalizer.detach()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

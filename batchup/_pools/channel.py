@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import abc
 import math
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
-from ..errors import WorkerTimeoutError
 from ..turns import StreamClosed
 from .jobs import Job, Result, SharedConstant
 
@@ -61,6 +61,10 @@ class Channel(abc.ABC, Generic[Pending]):
         """Return how many batches one job should fetch at most."""
         return math.inf
 
+    def most_jobs(self) -> float:
+        """Return how many jobs there is memory for, at a time."""
+        return math.inf
+
 
 class Backend(abc.ABC):
     """Workers, as streams use them.
@@ -104,17 +108,60 @@ class Backend(abc.ABC):
         """Warn of what has happened in the background."""
 
 
-def wait_for(
-    future: Future[Any], timeout: float | None, where: Callable[[], str], channel: Channel[Any] | None = None
-) -> Any:
-    """Wait for the result of a future; the error if it takes too long says where the worker is."""
-    if not wait_in_slices(lambda seconds: _done(future, seconds), timeout, channel):
-        raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {where()}')
-    return future.result()
+class Flag:
+    """Something that happens once, and that others wait for.
+
+    Whole wherever an interrupt comes. Events, conditions and futures have a lock that an
+    interrupted thread may keep, so that nobody can say any more that it has happened.
+
+    Attributes
+    ----------
+    up : bool
+        Whether it has happened.
+    """
+
+    __slots__ = ('_sleep', 'up')
+
+    def __init__(self) -> None:
+        self.up = False
+        # To acquire it is to sleep; that it was acquired says nothing.
+        self._sleep = threading.Lock()
+        self._sleep.acquire()
+
+    def raise_(self) -> None:
+        """Say that it has happened; for one thread only, which is not interrupted."""
+        if not self.up:
+            self.up = True
+            self._sleep.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has happened, but not longer than this, and maybe less; return whether it has."""
+        if not self.up and self._sleep.acquire(timeout=seconds):
+            self._sleep.release()  # for the next one who waits
+        return self.up
 
 
-def _done(future: Future[Any], seconds: float) -> bool:
-    return bool(wait([future], seconds).done)
+def start_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread that does not keep the interpreter from ending.
+
+    An interrupt does not keep it from starting: `Thread.start` waits for an event, so it is
+    called where no interrupt comes.
+    """
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    started, errors = Flag(), list[Exception]()
+
+    def start() -> None:
+        try:
+            thread.start()
+        except Exception as error:  # there may be no more threads
+            errors.append(error)
+        started.raise_()
+
+    _thread.start_new_thread(start, ())
+    wait_in_slices(started.wait, None)
+    for error in errors:
+        raise error
+    return thread
 
 
 def wait_in_slices(

@@ -13,7 +13,6 @@ import uuid
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from ..arguments import check_non_negative
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, installed_by, warn_user
 from ..turns import StreamClosed
 from .base import WorkerPool
-from .channel import Channel, wait_in_slices
+from .channel import Channel, Flag, wait_in_slices
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine, unpack_whole
 from .pickling import Sealed
@@ -274,17 +273,23 @@ class _ExecutorChannel(Channel[_Pending]):
 
     def _wait(self, future: Any) -> Any:
         timeout = self._pool.timeout
-        if isinstance(future, Future):
-            done = wait_in_slices(lambda seconds: bool(wait([future], seconds).done), timeout, self)
-            timeout = None if done else 0
-        if timeout is None:
-            return future.result()
+        announce = getattr(future, 'add_done_callback', None)
+        if announce is None:
+            return self._wait_inside(future, timeout)
+        # Waiting inside a future, an interrupted thread may keep the lock that its executor needs.
+        done = Flag()
+        announce(lambda _: done.raise_())
+        if not wait_in_slices(done.wait, timeout, self):
+            raise _too_late(timeout)
+        return future.result()
+
+    def _wait_inside(self, future: Any, timeout: float | None) -> Any:
         try:
-            return future.result(timeout)
+            return future.result() if timeout is None else future.result(timeout)
         except (FutureTimeoutError, TimeoutError) as error:
-            raise WorkerTimeoutError(
-                f'no result within {self._pool.timeout} seconds (timeout) from the executor'
-            ) from error
+            if timeout is None:
+                raise
+            raise _too_late(timeout) from error
 
     def _submit_again(self, pending: _Pending, error: Exception) -> None:
         """Hand over a job once more, whose worker was lost."""
@@ -311,6 +316,10 @@ class _ExecutorChannel(Channel[_Pending]):
             cancel = getattr(self._unwanted.popleft(), 'cancel', None)
             if cancel is not None:
                 cancel()
+
+
+def _too_late(timeout: float | None) -> WorkerTimeoutError:
+    return WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor')
 
 
 def _explained(job: Job, error: Exception) -> Exception:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any
 
-from ..errors import WorkerPoolError
 from .memory import Segment
 from .tasks import Task
 from .worker import STACKS_SIGNAL, main
@@ -38,8 +38,12 @@ class WorkerHandle:
         Whether it has started, and takes jobs.
     gone : bool
         Whether it no longer reads what it is sent.
-    killed : bool
-        Whether the pool itself has ended it.
+    served : bool
+        Whether a server has started it, and says how it ends.
+    orphaned : bool
+        Whether that server has gone.
+    given_up : Task, optional
+        The job that the pool itself has ended it for.
     known : set of int
         The segments that it maps.
     tasks : deque
@@ -47,11 +51,14 @@ class WorkerHandle:
     """
 
     process: Any
+    pid: int
     conn: Connection
     stacks: Connection
+    served: bool = False
     ready: bool = False
     gone: bool = False
-    killed: bool = False
+    orphaned: bool = False
+    given_up: Task | None = None
     known: set[int] = field(default_factory=set)
     tasks: deque[Task] = field(default_factory=deque)
 
@@ -61,6 +68,7 @@ class WorkerHandle:
 
     def give(self, task: Task) -> None:
         """Send a job, after what it needs."""
+        task.worker = self
         self.tasks.append(task)
         for shipment in task.shipments:
             segment = shipment.segment
@@ -93,34 +101,90 @@ class WorkerHandle:
             self.gone = True
         return not self.gone
 
-    def stack_dump(self) -> str:
-        """Ask the worker where its threads are."""
-        if STACKS_SIGNAL is None or self.process.pid is None:
+    def ask_to_end(self) -> None:
+        """Send the message after the last, unless the worker does not read."""
+        with contextlib.suppress(OSError):
+            os.set_blocking(self.conn.fileno(), False)
+            self.conn.send(None)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def give_up(self, task: Task) -> str:
+        """End the process if this is the job that it runs; return what it was doing. For users' threads."""
+        stacks = self._stack_dump()
+        doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
+        with contextlib.suppress(IndexError, ValueError):  # its tasks are done; it has ended
+            if self.tasks[0] is task:
+                self.end_for(task)
+        return f'worker process {self.pid} {doing}'
+
+    def end_for(self, task: Task) -> None:
+        """End the process because of a job that it runs; this is no loss."""
+        self.given_up = task
+        self.process.kill()
+
+    def _stack_dump(self) -> str:
+        """Ask the worker where its threads are; return what it has answered."""
+        if STACKS_SIGNAL is None:
             return '(stacks are not available on this system)'
-        os.kill(self.process.pid, STACKS_SIGNAL)
         text = b''
-        while self.stacks.poll(0.5 if not text else 0.05):
-            text += os.read(self.stacks.fileno(), 2**16)
+        with contextlib.suppress(OSError, EOFError):  # it has ended
+            os.kill(self.pid, STACKS_SIGNAL)
+            while self.stacks.poll(0.5 if not text else 0.05):
+                text += os.read(self.stacks.fileno(), 2**16)
         return text.decode(errors='replace')
+
+    def orphan(self) -> bool:
+        """Say whether a process that seems to have ended is there: what has ended is the server that started it."""
+        self.orphaned = self.served and not self.gone
+        return self.orphaned
 
     def exit_cause(self) -> str:
         """Say how the process has ended."""
-        code = self.process.exitcode
-        if code is None or code >= 0:
-            return f'exit code {code}'
-        try:
-            return f'signal {-code}, {signal.Signals(-code).name}'
-        except ValueError:
-            return f'signal {-code}'
+        return 'the server that had started it ended' if self.orphaned else _cause(self.process.exitcode)
 
     def discard(self) -> None:
         """Let go of a process that has ended."""
         self.conn.close()
-        self.stacks.close()
+        # Not `stacks`, of which a user's thread may be reading.
         self.process.close()
 
 
-def start_worker(context: Any, threads: int | None, inherited: Sequence[Connection]) -> WorkerHandle:
+class FailedStart(Exception):  # noqa: N818 - it is told as a warning, or as another error
+    """A worker could not be started.
+
+    Attributes
+    ----------
+    code : int, optional
+        The exit code of what was to start it.
+    """
+
+    def __init__(self, message: str, code: int | None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _cause(code: int | None) -> str:
+    """Say how a process has ended."""
+    if code is None or code >= 0:
+        return f'exit code {code}'
+    try:
+        return f'signal {-code}, {signal.Signals(-code).name}'
+    except ValueError:
+        return f'signal {-code}'
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process, where the system tells it."""
+    with contextlib.suppress(OSError), open(f'/proc/{pid}/status') as lines:
+        return next((line.partition(':')[2].strip() for line in lines if line.startswith('State:')), 'unknown')
+    return 'unknown'
+
+
+def start_worker(context: Any, threads: int | None, inherited: Sequence[Any]) -> WorkerHandle:
     """Start a worker process.
 
     Parameters
@@ -129,24 +193,41 @@ def start_worker(context: Any, threads: int | None, inherited: Sequence[Connecti
         How it is started.
     threads : int or None
         The number of threads that numerical libraries may use; `None` for no limit.
-    inherited : sequence of connections
-        The pool's ends of connections, which a forked process has to close.
+    inherited : sequence of connections and sockets
+        The pool's ends, which a forked process has to close.
     """
     conn, workers_conn = context.Pipe(duplex=True)
     stacks, workers_stacks = context.Pipe(duplex=False)
-    forks = context.get_start_method() == 'fork'
-    arguments = (workers_conn, workers_stacks, [conn, stacks, *inherited] if forks else [], threads)
+    method = context.get_start_method()
+    arguments = (workers_conn, workers_stacks, [conn, stacks, *inherited] if method == 'fork' else [], threads)
     process = context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)
     try:
-        _start_helpers(context.get_start_method())
+        _start_helpers(method)
         with _held_interrupts(), _no_false_script():
             process.start()
-    except (EOFError, ConnectionError) as error:
-        # The server that forks workers has imported the script, and ended there.
-        raise WorkerPoolError(f'worker processes cannot start; a likely cause: {GUARD_ADVICE}') from error
+    except (EOFError, OSError) as error:
+        code = _server_exit_code() if method == 'forkserver' else None
+        if code is None:
+            raise FailedStart(f'{type(error).__name__}: {error}', None) from error
+        # It has imported the script, and ended there; or it was killed.
+        raise FailedStart(f'the server that starts them ended by {_cause(code)}', code) from error
     workers_conn.close()
     workers_stacks.close()
-    return WorkerHandle(process, conn, stacks)
+    return WorkerHandle(process, process.pid, conn, stacks, served=method == 'forkserver')
+
+
+def _server_exit_code() -> int | None:
+    """Return how the server that forks workers has ended; `None` if it has not, as far as is known."""
+    server: Any = getattr(forkserver, '_forkserver', None)
+    pid: Any = getattr(server, '_forkserver_pid', None)
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        # Left to be waited for by whoever starts another one. It may be about to end.
+        for _ in range(20):
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None:
+                return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            time.sleep(0.01)
+    return None
 
 
 def _start_helpers(method: str) -> None:

@@ -100,6 +100,13 @@ class Fetch(NamedTuple):
             failure = Failure(error)
         return Result(parts, failure, time.perf_counter() - start)
 
+    def run_here(self) -> Result:
+        """Read the batches in the user's own thread: an interrupt is raised at once, and not at its batch."""
+        result = self.run()
+        if result.failure is not None and isinstance(result.failure.error, KeyboardInterrupt):
+            result.failure.throw()
+        return result
+
     def constants(self) -> list[SharedConstant]:
         """Return the constant that is the source."""
         return [self.source]

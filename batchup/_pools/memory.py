@@ -6,6 +6,7 @@ what is left of a pickle: structure, dtypes, shapes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
@@ -24,6 +25,9 @@ from numpy.typing import NDArray
 
 from ..errors import warn_user
 from .pickling import ARRAY_PROTOCOL, ArrayPickler
+
+with contextlib.suppress(ImportError):  # Windows
+    import resource
 
 # Arrays begin at multiples of this many bytes: a cache line.
 ALIGNMENT = 64
@@ -64,11 +68,26 @@ class Segment:
         self.size = max(size, mmap.PAGESIZE)
         self.fd = _open_file(self.size)
         weakref.finalize(self, os.close, self.fd)
-        self.view = memoryview(mmap.mmap(self.fd, self.size))
+        self.view = memoryview(map_file(self.fd, self.size))
 
     def keep_apart(self) -> None:
         """Have nobody see what is written to `view` from now on."""
-        self.view = memoryview(mmap.mmap(self.fd, self.size, access=mmap.ACCESS_COPY))
+        self.view = memoryview(map_file(self.fd, self.size, mmap.ACCESS_COPY))
+
+
+class NoRoomError(MemoryError):
+    """There is no room for shared memory, or the process may not have so much."""
+
+
+def map_file(fd: int, size: int, access: int = mmap.ACCESS_WRITE, offset: int = 0) -> mmap.mmap:
+    """Map a part of a file; raise `NoRoomError` if the process has no room for it."""
+    try:
+        return mmap.mmap(fd, size, access=access, offset=offset)
+    except OSError as error:
+        raise NoRoomError(
+            f'{size / 2**20:.0f} MiB of shared memory do not fit into what this process may address; a likely cause '
+            f'is a limit (ulimit -v): {error}'
+        ) from error
 
 
 def _open_file(size: int) -> int:
@@ -83,10 +102,10 @@ def _open_file(size: int) -> int:
                 _reserve(file.fileno(), size)
                 return os.dup(file.fileno())
         except OSError:
-            _warn_once(
+            warn_once(
                 folder, f'{folder} has no room for {size / 2**20:.0f} MiB of shared memory; workers use another place'
             )
-    raise MemoryError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
+    raise NoRoomError(f'no room for {size} bytes of shared memory in {" or ".join(FOLDERS)}')
 
 
 def _reserve(fd: int, size: int) -> None:
@@ -100,7 +119,7 @@ def _reserve(fd: int, size: int) -> None:
 _warned: set[str] = set()
 
 
-def _warn_once(reason: str, message: str) -> None:
+def warn_once(reason: str, message: str) -> None:
     if reason not in _warned:
         _warned.add(reason)
         warn_user(message)
@@ -117,7 +136,7 @@ def machine() -> str | None:
 
 def available_memory() -> float:
     """Return how many bytes of memory may still be taken; infinite if that is not known."""
-    return min(_available_in_machine(), _available_in_container())
+    return min(_available_in_machine(), _available_in_container(), _available_in_process())
 
 
 def _available_in_machine() -> float:
@@ -136,6 +155,17 @@ def _available_in_container() -> float:
         return math.inf
 
 
+def _available_in_process() -> float:
+    """Return how much more memory this process may address (ulimit -v)."""
+    try:
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        with open('/proc/self/statm') as file:
+            used = int(file.read().split()[0]) * mmap.PAGESIZE
+    except (NameError, OSError):
+        return math.inf
+    return math.inf if limit == resource.RLIM_INFINITY else max(0.0, limit - used)
+
+
 class Slot(NamedTuple):
     """A part of a ring, for the result of one job.
 
@@ -148,10 +178,6 @@ class Slot(NamedTuple):
     memory: pickle.PickleBuffer
 
 
-class _Use:
-    """Stands for the use of a segment."""
-
-
 class Ring:
     """Slots of equal size in one segment, and in another one after a fork.
 
@@ -162,56 +188,102 @@ class Ring:
     slot_bytes : int
         The size of each.
     least : int
-        The number of slots below which work would stand still.
+        The number of slots below which it would be of little use.
     made : callable
-        `made(use, segment)` is called with each segment; it is not used any more once `use` has gone.
+        `made(segment)` is called with each segment that is made.
+
+    Attributes
+    ----------
+    slots : int
+        How many there are.
+    is_short : bool
+        Whether these are fewer than wanted.
+    retired : bool
+        Whether the slots are not to be used any more: there will be others.
+
+    Raises
+    ------
+    NoRoomError
+        If there is no room for the least number.
     """
 
-    def __init__(self, slots: int, slot_bytes: int, least: int, made: Callable[[object, Segment], None]) -> None:
+    def __init__(self, slots: int, slot_bytes: int, least: int, made: Callable[[Segment], None]) -> None:
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         fitting = min(available_memory() * LARGEST_PART // self.slot_bytes, slots)
-        if fitting < slots:
-            slots = max(int(fitting), least)
-            _warn_once(
+        self._made = made
+        self._renew(slots if fitting == slots else max(int(fitting), least), least)
+        self.is_short = self.slots < slots
+        if self.is_short:
+            warn_once(
                 'memory',
-                f'memory is short: {slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
+                f'memory is short: {self.slots} batches of {self.slot_bytes / 2**20:.0f} MiB wait at a time, '
                 'not batch_buffer_size',
             )
-        self._slots = slots
-        self._made = made
-        self._renew()
         _rings.add(self)
 
-    def _renew(self) -> None:
-        """Make new slots; those there were are not used again."""
+    def _renew(self, slots: int, least: int) -> None:
+        """Make new slots, so many or as many as there is room for; those there were are not used again."""
+        self.segment = self._largest(slots, least)
+        self.slots = self.segment.size // self.slot_bytes
+        self._made(self.segment)
+        # What is in use of each slot. That is all there is to know: wherever an interrupt comes, no slot
+        # is lost, nor used twice.
+        self._uses: list[_Use | None] = [None] * self.slots
+        # The slots that were in use, the last one last: its pages exist, and may be in the processor's
+        # cache. Where to look first, and no more.
+        self._left: list[_Use] = []
         self.retired = False
-        self.segment = Segment(self._slots * self.slot_bytes)
-        # Gone with the ring, and with these slots.
-        self._use = _Use()
-        self._made(self._use, self.segment)
-        # The last one used comes first: its pages exist, and may be in the processor's cache.
-        self._free = list(range(self._slots))
+
+    def _largest(self, slots: int, least: int) -> Segment:
+        """Make a segment for so many slots, or for as many as there is room for."""
+        while True:
+            try:
+                return Segment(slots * self.slot_bytes)
+            except NoRoomError:
+                if slots <= least:
+                    raise
+                slots = max(slots // 2, least)
 
     def take(self) -> Slot | None:
         """Return a free slot, if there is one."""
         if self.retired:
-            self._renew()
-        try:
-            number = self._free.pop()
-        except IndexError:
+            self._renew(self.slots, 1)
+        number = self._free_number()
+        if number is None:
             return None
         start = number * self.slot_bytes
         # Over an array: Python's garbage collection crashes on one over a memoryview.
         part: Any = np.frombuffer(self.segment.view[start : start + self.slot_bytes], np.uint8)
         memory = pickle.PickleBuffer(part)
-        weakref.finalize(memory, self._free.append, number).atexit = False
+        use = _Use(memory, self._left.append)
+        use.number = number
+        self._uses[number] = use
         _places[memory] = _Place(self.segment, start)
         return Slot(self.segment, start, memory)
 
     @property
     def has_free(self) -> bool:
         """Whether a slot is free."""
-        return bool(self._free)
+        return self._free_number() is not None
+
+    def _free_number(self) -> int | None:
+        while self._left:
+            number = self._left[-1].number
+            if self._is_free(number):
+                return number
+            self._left.pop()
+        return next(filter(self._is_free, range(len(self._uses))), None)
+
+    def _is_free(self, number: int) -> bool:
+        use = self._uses[number]
+        return use is None or use() is None
+
+
+class _Use(weakref.ref[pickle.PickleBuffer]):
+    """Refers to the memory of a slot for as long as anything else does."""
+
+    __slots__ = ('number',)
+    number: int
 
 
 @dataclass
@@ -257,7 +329,7 @@ def _make_private(memory: pickle.PickleBuffer, place: _Place) -> None:
     protection = mmap.PROT_READ | mmap.PROT_WRITE
     address = whole.ctypes.data
     if map_memory(address, whole.nbytes, protection, flags, place.segment.fd, place.start) != address:
-        _warn_once('fork', 'batches of a process pool are shared with a forked process: copy those that either changes')
+        warn_once('fork', 'batches of a process pool are shared with a forked process: copy those that either changes')
 
 
 if sys.platform == 'linux':

@@ -233,7 +233,7 @@ class PooledFeed(PlannedFeed):
             return Result([], Failure(self._error))
         # The first batches never wait for a worker to start.
         if self._channel.starting and self._channel.withdraw(ticket.pending):
-            result = ticket.job.run()
+            result = ticket.job.run_here()
         else:
             try:
                 result = self._channel.receive(ticket.pending)
@@ -249,7 +249,7 @@ class PooledFeed(PlannedFeed):
     def _fill(self, groups: Iterator[tuple[Request, ...]]) -> None:
         """Hand over jobs, of a whole group each, until as many batches are under way as may wait."""
         most = self._plan_groups()
-        while self._under_way + self._group_size <= most:
+        while self._under_way + self._group_size <= min(most, self._group_size * self._channel.most_jobs()):
             try:
                 job = Fetch(self._constant, next(groups), self._path)
                 self.tickets.append(_Ticket(job, self._channel.submit(job)))

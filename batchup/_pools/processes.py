@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import sys
@@ -18,10 +19,10 @@ from ..arguments import check_non_negative
 from ..batch import leaves
 from ..errors import warn_user
 from .base import WorkerPool
-from .channel import Channel, wait_for
+from .channel import Channel
 from .handles import MISSING_GUARD
 from .jobs import Fetch, Job, Result, SharedConstant, batches_of
-from .memory import ALIGNMENT, Packed, Ring, Slot
+from .memory import ALIGNMENT, NoRoomError, Packed, Ring, Slot, warn_once
 from .shipping import Shipment
 from .supervisor import Supervisor
 from .tasks import Task
@@ -87,9 +88,11 @@ class WorkerProcessPool(WorkerPool):
         context = _context('spawn' if start_method is None else start_method)
         restarts = check_non_negative('max_restarts', max_restarts)
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
-        self._close_with(partial(_end, self._supervisor))
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
         _pools.add(self)
+        # First what ends it: an interrupt may come at any time.
+        self._close_with(partial(_end, self._supervisor))
+        self._supervisor.start()
 
     def _least_bytes(self) -> int:
         return LEAST_BYTES
@@ -181,45 +184,66 @@ class ProcessChannel(Channel[Pending]):
         self._pool = pool
         self._supervisor = supervisor
         self._slots = slots
+        # No ring: there is no room for one, or no batch was made yet.
         self._ring: Ring | None = None
-        self._batch_bytes = 0
+        self._batch_bytes: int | None = None
 
     def submit(self, job: Job) -> Pending:
         self._pool._check_open()
         if not isinstance(job, Fetch):
             return Pending(job, self._supervisor.submit(job, _shipment, None))
-        if self._ring is None:
-            result = job.run()
+        if self._batch_bytes is None:
+            result = job.run_here()
             self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
             indices = sum(_nbytes(request.indices) for request in job.requests)
             self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
             return Pending(job, None, None, result)
-        slot = self._ring.take()
+        slot = None if self._ring is None else self._ring.take()
         return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
 
     def _make_ring(self, nbytes: int) -> None:
-        least = self._pool.processes + KEPT_SLOTS
-        self._ring = Ring(self._slots + KEPT_SLOTS, int(nbytes * SLACK), least, self._supervisor.forget_with)
+        least, supervisor = self._pool.processes + KEPT_SLOTS, self._supervisor
+        try:
+            self._ring = Ring(
+                self._slots + KEPT_SLOTS,
+                int(nbytes * SLACK),
+                least,
+                lambda segment: supervisor.forget_with(segment, segment),
+            )
+        except NoRoomError as error:
+            warn_once('memory', f'memory is short: batches come through pipes, which takes longer ({error})')
+            self._ring = None
 
     def most_batches(self) -> float:
-        if self._ring is None:
+        if self._ring is None or self._batch_bytes is None:
             return 1
         return max(1, int(self._ring.slot_bytes / SLACK) // max(1, self._batch_bytes))
+
+    def most_jobs(self) -> float:
+        if self._ring is None:
+            return math.inf if self._batch_bytes is None else self._pool.processes
+        return max(self._pool.processes, self._ring.slots - KEPT_SLOTS) if self._ring.is_short else math.inf
 
     def receive(self, pending: Pending) -> Result:
         if pending.result is not None:
             return pending.result
         task = pending.task
         assert task is not None
-        packed: Packed = wait_for(task.future, self._pool.timeout, lambda: self._supervisor.give_up(task), self)
-        if pending.slot is None:
+        packed = self._supervisor.result(task, self._pool.timeout, self)
+        result = self._unpack(packed, pending.slot)
+        if isinstance(pending.job, Fetch) and result.failure and isinstance(result.failure.error, NoRoomError):
+            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
+            return pending.job.run_here()
+        return result
+
+    def _unpack(self, packed: Packed, slot: Slot | None) -> Result:
+        if slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
-        if isinstance(pending.job, Fetch):
-            self._learn(packed, pending.slot)
+        self._learn(packed, slot)
         if self._ring is not None and self._ring.has_free:
-            return packed.unpack(pending.slot.memory)  # type: ignore[no-any-return]
+            return packed.unpack(slot.memory)  # type: ignore[no-any-return]
         # The user keeps batches: the slot is needed for the next one.
-        return packed.unpack_copy(pending.slot.memory)  # type: ignore[no-any-return]
+        return packed.unpack_copy(slot.memory)  # type: ignore[no-any-return]
 
     def _learn(self, packed: Packed, slot: Slot) -> None:
         """Have larger slots made if this one was too small."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .channel import Flag
 from .jobs import Job, SharedConstant
 from .memory import Packed, Packer, Slot
 from .pickling import ARRAY_PROTOCOL, ArrayPickler
 from .shipping import Shipment
 
+if TYPE_CHECKING:
+    from .handles import WorkerHandle
+
 
 @dataclass(eq=False)
 class Task:
-    """A job, and the future of its result.
+    """A job, and what comes of it.
 
     Attributes
     ----------
@@ -27,24 +30,38 @@ class Task:
         Where its result will be.
     shipments : list
         The values that it needs.
+    worker : WorkerHandle, optional
+        The worker that has it.
     given : bool
         Whether a worker was given it.
     losses : int
         How many workers were lost that ran it.
+    settled : Flag
+        Whether there is an outcome.
+    outcome : Packed or Exception, optional
+        Its result, or why there is none.
     """
 
     packed: Packed
     used: int
     slot: Slot | None
     shipments: list[Shipment]
-    future: Future[Packed] = field(default_factory=Future)
+    worker: WorkerHandle | None = None
     given: bool = False
     losses: int = 0
+    settled: Flag = field(default_factory=Flag)
+    outcome: Packed | Exception | None = None
     _open: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:
         """Say whether the job is now the caller's, to run it, give it to a worker, or drop it."""
         return self._open.acquire(blocking=False)
+
+    def settle(self, outcome: Packed | Exception) -> None:
+        """Keep the outcome, and tell who waits for it."""
+        self.worker = None
+        self.outcome = outcome
+        self.settled.raise_()
 
     def message(self) -> tuple[Any, ...]:
         """Return what a worker is sent."""

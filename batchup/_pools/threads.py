@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 import weakref
+from contextlib import suppress
 from functools import partial
 from pickle import PickleBuffer
 from queue import Empty, SimpleQueue
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import WorkerPoolError, WorkerTimeoutError, warn_user
 from ..gather import RECYCLED_BYTES
 from .base import WorkerPool
-from .channel import Channel, wait_in_slices
+from .channel import Channel, Flag, start_thread, wait_in_slices
 from .failures import Failure
 from .jobs import Job, Result, SharedConstant
 
@@ -43,18 +44,18 @@ class _Task:
     ----------
     thread : int, optional
         The thread that runs it.
+    done : Flag
+        Whether there is a result.
     """
 
-    __slots__ = ('_done', '_open', 'job', 'recycler', 'result', 'thread')
+    __slots__ = ('_open', 'done', 'job', 'recycler', 'result', 'thread')
 
     def __init__(self, job: Job, recycler: _Recycler) -> None:
         self.job = job
         self.recycler = recycler
         self.thread: int | None = None
-        # Plain locks: a future takes longer than some batches do.
         self._open = threading.Lock()
-        self._done = threading.Lock()
-        self._done.acquire()
+        self.done = Flag()
 
     def claim(self) -> bool:
         """Say whether the job is now the caller's, and nobody else's."""
@@ -62,11 +63,7 @@ class _Task:
 
     def finish(self, result: Result) -> None:
         self.result = result
-        self._done.release()
-
-    def wait(self, timeout: float | None, channel: Channel[_Task]) -> bool:
-        """Wait for the result; return whether it is there."""
-        return wait_in_slices(lambda seconds: self._done.acquire(timeout=seconds), timeout, channel)
+        self.done.raise_()
 
 
 class _Recycler:
@@ -135,16 +132,10 @@ class WorkerThreadPool(WorkerPool):
 
     def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
         super().__init__(processes, timeout)
-        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
-        self._closed = threading.Event()
-        # Threads that do not end would keep the interpreter from ending, unless they are daemons.
-        threads = [
-            threading.Thread(target=_work, args=(self._queue,), name=f'batchup-worker-{number}', daemon=True)
-            for number in range(self.processes)
-        ]
-        for thread in threads:
-            thread.start()
-        self._close_with(partial(_end, self._queue, threads, self._closed, os.getpid()))
+        crew = self._crew = _Crew(self.processes)
+        # First what ends them: an interrupt may come at any time.
+        self._close_with(crew.end)
+        crew.start()
 
     def _least_bytes(self) -> int:
         return LEAST_BYTES if self.processes > 1 else LEAST_BYTES_OF_ONE
@@ -153,70 +144,84 @@ class WorkerThreadPool(WorkerPool):
         return SharedConstant(value)
 
     def _open_channel(self, slots: int) -> Channel[_Task]:
-        return _ThreadChannel(self, self._queue, self._closed)
+        return _ThreadChannel(self, self._crew)
 
 
 class _ThreadChannel(Channel[_Task]):
-    def __init__(self, pool: WorkerPool, queue: SimpleQueue[_Task | None], closed: threading.Event) -> None:
+    def __init__(self, pool: WorkerPool, crew: _Crew) -> None:
         self._pool = pool
-        self._queue = queue
-        self._closed = closed
+        self._crew = crew
         self._recycler = _Recycler()
 
     def submit(self, job: Job) -> _Task:
         task = _Task(job, self._recycler)
-        self._queue.put(task)
-        if self._closed.is_set():
-            _refuse(task)
+        self._crew.queue.put(task)
         return task
 
     def receive(self, pending: _Task) -> Result:
-        if not pending.wait(self._pool.timeout, self):
+        if not pending.done.up and not wait_in_slices(partial(self._is_over, pending), self._pool.timeout, self):
             raise WorkerTimeoutError(f'no result within {self._pool.timeout} seconds (timeout); {_where(pending)}')
-        return pending.result
+        return pending.result if pending.done.up else _refusal()
+
+    def _is_over(self, task: _Task, seconds: float) -> bool:
+        # What no thread had begun with when the pool was closed, none will.
+        return task.done.up or (self._crew.closed and task.thread is None) or task.done.wait(seconds)
 
     def withdraw(self, pending: _Task) -> bool:
         return pending.claim()
 
 
-def _work(queue: SimpleQueue[_Task | None]) -> None:
-    """Run tasks until the pool ends."""
-    while True:
-        task = queue.get()
-        if task is None:
-            return
-        if task.claim():
+class _Crew:
+    """Threads that run tasks. They do not refer to their pool, so that it may be forgotten."""
+
+    def __init__(self, count: int) -> None:
+        self.queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self.closed = False
+        self._count = count
+        self._pid = os.getpid()
+        # Of each thread, whether it has ended.
+        self._ends: dict[threading.Thread, Flag] = {}
+
+    def start(self) -> None:
+        for number in range(self._count):
+            ended = Flag()
+            thread = start_thread(partial(self._work, ended), f'batchup-worker-{number}')
+            self._ends[thread] = ended
+
+    def _work(self, ended: Flag) -> None:
+        """Run tasks until the pool ends."""
+        while (task := self.queue.get()) is not None:
             task.thread = threading.get_ident()
-            task.finish(task.job.run(task.recycler.allocate))
-        del task  # not kept while waiting for the next
+            if task.claim():
+                task.finish(task.job.run(task.recycler.allocate))
+            del task  # not kept while waiting for the next
+        ended.raise_()
+
+    def end(self) -> None:
+        """Have threads end after what they run; tasks that wait fail. May be called again."""
+        self.closed = True
+        if os.getpid() != self._pid:
+            return  # a process that was forked from the user's has no such threads
+        with suppress(Empty):
+            while True:
+                task = self.queue.get_nowait()
+                if task is not None and task.claim():
+                    task.finish(_refusal())
+        for _ in range(self._count):
+            self.queue.put(None)
+        left = [thread.name for thread in list(self._ends) if not self._has_ended(thread)]
+        if left:
+            warn_user(f'threads of a closed pool are still at work, and cannot be ended: {", ".join(left)}')
+
+    def _has_ended(self, thread: threading.Thread) -> bool:
+        """Wait for a thread, once and not for long; return whether it has ended, or is this one, which will."""
+        ended = thread is threading.current_thread() or wait_in_slices(self._ends[thread].wait, GRACE_SECONDS)
+        del self._ends[thread]
+        return ended
 
 
-def _refuse(task: _Task) -> None:
-    """Have a task fail that no thread will run."""
-    if task.claim():
-        task.finish(Result([], Failure(WorkerPoolError('the pool is closed'))))
-
-
-def _end(queue: SimpleQueue[_Task | None], threads: list[threading.Thread], closed: threading.Event, pid: int) -> None:
-    """Have threads end after what they run; tasks that wait fail."""
-    if os.getpid() != pid:
-        return  # a process that was forked from the user's has no such threads
-    closed.set()
-    try:
-        while True:
-            task = queue.get_nowait()
-            if task is not None:
-                _refuse(task)
-    except Empty:
-        pass
-    for _ in threads:
-        queue.put(None)
-    for thread in threads:
-        if thread is not threading.current_thread():
-            thread.join(GRACE_SECONDS)
-    left = [thread.name for thread in threads if thread.is_alive()]
-    if left:
-        warn_user(f'threads of a closed pool are still at work, and cannot be ended: {", ".join(left)}')
+def _refusal() -> Result:
+    return Result([], Failure(WorkerPoolError('the pool is closed')))
 
 
 def _where(task: _Task) -> str:

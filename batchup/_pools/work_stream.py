@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, islice
 from typing import Any, NoReturn
 
 from ..arguments import check_integer
@@ -32,15 +33,17 @@ class WorkStream:
             raise ValueError(f'task_buffer_size must be at least 1, got {task_buffer_size}')
         if not isinstance(task_generator, Iterable):
             raise TypeError(f'task_generator must be iterable, got {type(task_generator).__name__}')
-        self._tasks = iter(task_generator)
-        self._number = self._received = 0
+        self._numbers = count()
+        # In C, so that no interrupt comes between a task and what keeps it.
+        self._tasks = map(list, zip(task_generator, self._numbers))
         self._pool = pool
         self._lock = ProcessLock()
         self._channel = pool._open_channel(self._buffer_size)
-        self._pending: deque[Any] = deque()
-        self._errors: deque[Exception] = deque()
-        weakref.finalize(self, _withdraw, self._channel, self._pending).atexit = False
-        self._fill()
+        # What was taken: lists of a task, its number and, once it was handed over, what is pending.
+        self._taken: deque[list[Any]] = deque()
+        self._errors: dict[int, Exception] = {}
+        weakref.finalize(self, _withdraw, self._channel, self._taken).atexit = False
+        self._fill(self._buffer_size)
 
     def retrieve(self) -> Any:
         """Return the next result, or `None` if there are no more.
@@ -52,69 +55,89 @@ class WorkStream:
         Exception
             What the task has raised, of the same type.
         """
-        return next(self.retrieve_iter(), None)
+        for value in self.retrieve_iter():
+            return value
+        return None
 
     def retrieve_iter(self) -> Iterator[Any]:
         """Go through the results that are left; a result may be `None`."""
         while True:
-            # Threads may share a stream: each result goes to one of them.
-            with self._lock:
-                self._pool._check_process()
-                if not self._pending:
-                    return
-                result = self._receive(self._pending.popleft())
-                number = self._received
-                self._received += 1
-                self._fill()
-            if result.failure is not None:
-                add_note(result.failure.error, f'in task {number}')
-                result.failure.throw()
-            value = result.value
-            del result
+            entry = None
+            try:
+                # Threads may share a stream: each result goes to one of them.
+                with self._lock:
+                    self._pool._check_process()
+                    if not self._taken:
+                        return
+                    value, failure, _ = self._receive(*self._taken[0][1:])
+                    self._fill(self._buffer_size + 1)
+                    entry = self._taken[0]
+                    del self._taken[0]
+            except BaseException:
+                if entry is not None and entry not in islice(self._taken, 1):
+                    # An interrupt has come before the user had the result: it is asked for again.
+                    self._taken.appendleft(entry)
+                raise
+            del entry
+            if failure is not None:
+                try:
+                    raise failure.error
+                finally:
+                    # A frame that an error refers to, and that refers to the error, is freed late.
+                    del failure
             yield value
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError('a stream of results cannot be copied or pickled: its tasks are under way; make another one')
 
-    def _receive(self, pending: Any) -> Result:
-        if pending is None:
-            return Result(None, Failure(self._errors.popleft()))
+    def _receive(self, number: int, pending: Any) -> Result:
+        """Wait for the result of a task; after an interrupt, it is there to be asked for again."""
         try:
-            return self._channel.receive(pending)
-        except KeyboardInterrupt:
-            self._pending.appendleft(pending)
-            raise
+            if pending is None:
+                raise self._errors[number]
+            result = self._channel.receive(pending)
+        except Exception as error:
+            result = Result(None, Failure(error))
         finally:
             self._pool._warn()
+        if result.failure is not None:
+            add_note(result.failure.error, f'in task {number}')
+        return result
 
-    def _fill(self) -> None:
-        """Hand over tasks until as many are under way as may wait."""
-        while len(self._pending) < self._buffer_size:
+    def _fill(self, most: int) -> None:
+        """Take tasks and hand them over, until so many are there; after an interrupt, go on where it was."""
+        self._hand_over()
+        while len(self._taken) < most:
             try:
-                task = next(self._tasks)
-            except StopIteration:
-                return
+                self._taken.extend(islice(self._tasks, 1))
             except Exception as error:  # it arrives at its place among the results
-                self._put_off(error)
+                # Not in what was taken: it refers to this stream, for the end of which that is kept.
+                number = next(self._numbers)
+                self._errors[number] = error
+                self._taken.append([None, number, None])
                 return
-            try:
-                self._pending.append(self._channel.submit(_call(self._number, task)))
-            except Exception as error:
-                self._put_off(error)
-            self._number += 1
+            if not self._hand_over():
+                return
 
-    def _put_off(self, error: Exception) -> None:
-        """Have an error raised where its result would be."""
-        # Not in `_pending`: it refers to this stream, for the end of which that is kept.
-        self._errors.append(error)
-        self._pending.append(None)
+    def _hand_over(self) -> bool:
+        """Hand over the last task that was taken, unless that was done; return whether there was one."""
+        if not self._taken or len(self._taken[-1]) == 3:
+            return False
+        task, number = entry = self._taken[-1]
+        try:
+            entry.append(self._channel.submit(_call(number, task)))
+        except Exception as error:
+            self._errors[number] = error
+            entry.append(None)
+        entry[0] = None
+        return True
 
 
-def _withdraw(channel: Channel[Any], pending: deque[Any]) -> None:
+def _withdraw(channel: Channel[Any], taken: deque[list[Any]]) -> None:
     """Take back the tasks of a stream that has gone, unless a worker has begun with them."""
-    for one in pending:
-        if one is not None:
-            channel.withdraw(one)
+    for _, _, *pending in taken:
+        if pending and pending[0] is not None:
+            channel.withdraw(pending[0])
 
 
 def _call(number: int, task: Any) -> Call:

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -23,7 +24,7 @@ import numpy as np
 
 from .failures import Failure
 from .jobs import Fetch, Job, Result, SharedConstant, batches_of
-from .memory import Packed, Packer, Span, unpack_whole
+from .memory import NoRoomError, Packed, Packer, Span, map_file, unpack_whole
 from .pickling import dump
 
 # The signal that asks a worker for the stacks of its threads, where there are signals.
@@ -108,12 +109,29 @@ class _Unpickler(pickle.Unpickler):
         return self._constant(number)
 
 
+class _Slots:
+    """The slots of a ring: mapped all at once, or, without room for that, one at a time."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        weakref.finalize(self, os.close, fd)
+        self._whole: memoryview | None = None
+        with contextlib.suppress(NoRoomError):
+            self._whole = memoryview(map_file(fd, size))
+
+    def part(self, start: int, end: int) -> memoryview:
+        """Return the memory of a slot; raise `NoRoomError` if there is no room even for that."""
+        if self._whole is not None:
+            return self._whole[start:end]
+        return memoryview(map_file(self._fd, end - start, offset=start))
+
+
 class Worker:
     """The values and the shared memory that a worker has been sent, and its loop."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self._slots: dict[int, memoryview] = {}
+        self._slots: dict[int, _Slots] = {}
         self._constants: dict[int, Failure | SharedConstant] = {}
 
     def serve(self) -> None:
@@ -133,21 +151,17 @@ class Worker:
 
     def _take_constant(self, number: int, size: int, spans: list[Span]) -> None:
         # Private: what a worker writes is seen by nobody else. What it does not write is shared.
-        memory = self._map(size, mmap.ACCESS_COPY)
+        fd = recv_handle(self._conn)
         try:
+            memory = memoryview(map_file(fd, size, mmap.ACCESS_COPY))
             self._constants[number] = SharedConstant(unpack_whole(memory, spans))
         except BaseException as error:
             self._constants[number] = Failure(error)
-
-    def _take_slots(self, number: int, size: int) -> None:
-        self._slots[number] = self._map(size, mmap.ACCESS_WRITE)
-
-    def _map(self, size: int, access: int) -> memoryview:
-        fd = recv_handle(self._conn)
-        try:
-            return memoryview(mmap.mmap(fd, size, access=access))
         finally:
             os.close(fd)
+
+    def _take_slots(self, number: int, size: int) -> None:
+        self._slots[number] = _Slots(recv_handle(self._conn), size)
 
     def _forget(self, number: int) -> None:
         self._constants.pop(number, None)
@@ -155,12 +169,14 @@ class Worker:
 
     def _run(self, packed: Packed, used: int, segment: int | None, span: Span) -> None:
         """Run a job, and send what came of it."""
-        memory = self._slots[segment][span[0] : span[1]] if segment is not None else memoryview(bytearray())
-        packer = Packer(memory, used)
+        packer = Packer(bytearray())
         try:
+            memory = self._slots[segment].part(*span) if segment is not None else memoryview(bytearray())
+            packer = Packer(memory, used)
             job: Job = packed.unpack(memory, self._load)
         except BaseException as error:
-            self._conn.send(packer.pack(Result([], Failure(_unusable(error)))))
+            failure = Failure(error if isinstance(error, NoRoomError) else _unusable(error))
+            self._conn.send(packer.pack(Result([], failure)))
         else:
             result = job.run(packer.allocate if segment is not None else None)
             self._conn.send(_pack(packer, job, result))
