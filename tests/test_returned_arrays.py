@@ -114,8 +114,8 @@ FUNCTIONS = {
 FUNCTIONS['part of a file'] = lambda path: FromFile(path, 'r')
 FUNCTIONS['part of a file to write'] = lambda path: FromFile(path, 'r+')
 
-# Two samples of 24 bytes, which come in blocks; or of 160 KB, in memory that is used again.
-shapes = pytest.mark.parametrize('shape', [(12, 3), (12, 20_000)], ids=['small', 'large'])
+# Two samples of 24 bytes, which come in blocks; or of 72 KB, in memory that is used again.
+shapes = pytest.mark.parametrize('shape', [(12, 3), (12, 9_000)], ids=['small', 'large'])
 
 
 def arrays_in(value):
@@ -328,7 +328,7 @@ def changed_in(stream):
 @pytest.mark.parametrize('name', SOURCES)
 @shapes
 def test_what_a_function_keeps_never_changes(name, shape, part):
-    source = SOURCES[name]((48, *shape[1:])).map(Keeps(part))
+    source = SOURCES[name]((32, *shape[1:])).map(Keeps(part))
     for shuffle in (None, 3):
         assert changed_in(source.batch_iterator(4, shuffle)) == 0
 
@@ -338,7 +338,7 @@ def test_what_a_function_keeps_never_changes(name, shape, part):
 @pytest.mark.parametrize('name', SOURCES)
 @shapes
 def test_what_a_function_keeps_never_changes_in_workers(pool, name, shape, part):
-    parallel = pool.parallel_data_source(SOURCES[name]((48, *shape[1:])).map(Keeps(part)), batch_buffer_size=2)
+    parallel = pool.parallel_data_source(SOURCES[name]((32, *shape[1:])).map(Keeps(part)), batch_buffer_size=2)
     for shuffle in (None, 3):
         assert changed_in(parallel.batch_iterator(4, shuffle)) == 0
 
@@ -347,6 +347,6 @@ def test_what_a_function_keeps_never_changes_in_workers(pool, name, shape, part)
 @pytest.mark.parametrize('part', [slice(None), slice(1)])
 @shapes
 def test_what_a_function_over_a_pool_keeps_never_changes(pool, shape, part):
-    source = pool.parallel_data_source(numbered((48, *shape[1:])), batch_buffer_size=2).map(Keeps(part))
+    source = pool.parallel_data_source(numbered((32, *shape[1:])), batch_buffer_size=2).map(Keeps(part))
     for shuffle in (None, 3):
         assert changed_in(source.batch_iterator(4, shuffle)) == 0
