@@ -174,7 +174,8 @@ class Stream(Iterator[Batch]):
     """An iterator over batches that knows its position, and can go on from a saved one.
 
     `len(stream)` is the number of batches in all, where it is finite and known. A `with`
-    block closes the stream at its end.
+    block closes the stream at its end. Any thread may call any method: each batch goes to one
+    caller, and others wait for their turn.
 
     >>> from batchup.data_source import ArrayDataSource
     >>> import numpy as np
@@ -381,7 +382,8 @@ class Stream(Iterator[Batch]):
     def close(self) -> None:
         """End the stream: it gives no more batches, and lets go of what it holds.
 
-        A thread that waits for a batch gets none: for it, the stream has ended.
+        May be called at any time, also while another thread waits for a batch: that one gets
+        none, as at the end of the stream.
         """
         if not self._count.closed:
             self._count.closed = True
