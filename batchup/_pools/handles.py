@@ -37,7 +37,7 @@ class WorkerHandle:
     ready : bool
         Whether it has started, and takes jobs.
     gone : bool
-        Whether it no longer reads what it is sent.
+        Whether it can no longer be sent anything, nor be understood.
     served : bool
         Whether a server has started it, and says how it ends.
     orphaned : bool
