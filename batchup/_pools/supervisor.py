@@ -225,7 +225,7 @@ class Supervisor:
     def _wait(self) -> None:
         """Wait until something has happened, and see to it."""
         workers = list(self._workers)
-        readers = [worker.conn for worker in workers if not worker.gone]
+        readers = [worker.conn for worker in workers if not worker.mute]
         ready = set(wait([self._alarm, *readers, *(worker.process.sentinel for worker in workers)]))
         self._hungry = False
         if self._alarm in ready:
@@ -241,13 +241,13 @@ class Supervisor:
         try:
             message = worker.conn.recv()
         except (EOFError, OSError):
-            worker.gone = True
+            worker.gone = worker.mute = True
             worker.process.join(GRACE_SECONDS)
             if worker.process.exitcode is None:
                 worker.kill()
             return
         except MemoryError:  # what is left of the message cannot be told from the next one
-            worker.gone = True
+            worker.gone = worker.mute = True
             worker.end_for(worker.tasks[0])
             worker.tasks.popleft().settle(lambda: MemoryError('a result of a worker process does not fit into memory'))
             return
@@ -277,7 +277,7 @@ class Supervisor:
 
     def _receive_all(self, worker: WorkerHandle, seconds: float = 0.0) -> None:
         """Take the messages from a worker that has ended; the next one may take some seconds."""
-        while not worker.gone and worker.conn.poll(seconds):
+        while not worker.mute and worker.conn.poll(seconds):
             self._receive(worker)
 
     def _note_loss(self, worker: WorkerHandle) -> None:
