@@ -38,6 +38,8 @@ class WorkerHandle:
         Whether it has started, and takes jobs.
     gone : bool
         Whether it no longer reads what it is sent.
+    mute : bool
+        Whether nothing more can be read from it.
     served : bool
         Whether a server has started it, and says how it ends.
     orphaned : bool
@@ -57,6 +59,7 @@ class WorkerHandle:
     served: bool = False
     ready: bool = False
     gone: bool = False
+    mute: bool = False
     orphaned: bool = False
     given_up: Task | None = None
     known: set[int] = field(default_factory=set)
@@ -139,7 +142,7 @@ class WorkerHandle:
 
     def orphan(self) -> bool:
         """Say whether a process that seems to have ended is there: what has ended is the server that started it."""
-        self.orphaned = self.served and not self.gone
+        self.orphaned = self.served and not self.mute
         return self.orphaned
 
     def exit_cause(self) -> str:

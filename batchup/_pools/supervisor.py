@@ -62,7 +62,8 @@ class Supervisor:
         self._max_restarts = max_restarts
         self._workers: list[WorkerHandle] = []
         self._pending: deque[Task] = deque()
-        self._forgotten: deque[int] = deque()
+        # The owners of the segments that workers may map.
+        self._owners: dict[int, weakref.ref[Any]] = {}
         self._failed_starts = 0
         self._was_ready = False
         self._closing = False
@@ -107,11 +108,11 @@ class Supervisor:
         """
         if not task.settled.up and not wait_in_slices(partial(self._is_over, task), timeout, channel):
             raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {self._give_up(task)}')
-        outcome = task.outcome if task.settled.up else self._end_error()
-        if isinstance(outcome, Exception):
-            raise outcome
+        outcome = task.outcome if task.settled.up else self._end_error
+        if isinstance(outcome, Packed):
+            return outcome
         assert outcome is not None
-        return outcome
+        raise outcome()
 
     @staticmethod
     def withdraw(task: Task) -> bool:
@@ -146,12 +147,7 @@ class Supervisor:
 
     def forget_with(self, owner: Any, segment: Segment) -> None:
         """Have the workers let go of a segment once its owner has gone."""
-        weakref.finalize(owner, self._forget, segment.id).atexit = False
-
-    def _forget(self, number: int) -> None:
-        # Only notes it: this may run anywhere.
-        self._forgotten.append(number)
-        self._ring()
+        self._owners[segment.id] = weakref.ref(owner, lambda _: self._ring())
 
     def _ring(self) -> None:
         """Wake the thread, now or when it next falls asleep."""
@@ -160,9 +156,10 @@ class Supervisor:
 
     def _is_over(self, task: Task, seconds: float) -> bool:
         """Wait, but not longer than this, until nothing more will come of a job; return whether that is so."""
-        if self._hungry and self._pending:
-            self._ring()  # who was to ring may have been interrupted
-        return task.settled.up or self._is_down or task.settled.wait(seconds)
+        if task.settled.up or self._is_down or task.settled.wait(seconds):
+            return True
+        self._ring()  # who was to ring may have been interrupted
+        return False
 
     def _give_up(self, task: Task) -> str:
         """Stop a job that takes too long; return what its worker was doing."""
@@ -193,6 +190,7 @@ class Supervisor:
         try:
             self._start_missing()
             while not self._is_down:
+                self._forget()
                 self._hand_out()
                 self._wait()
                 self._start_missing()
@@ -202,14 +200,17 @@ class Supervisor:
         finally:
             self._finish()
 
-    def _hand_out(self) -> None:
-        """Have workers let go of what has gone, and give jobs to those that have room, in order."""
-        # Before the last look at what there is: whoever comes later rings.
-        self._hungry = True
-        while self._forgotten:
-            number = self._forgotten.popleft()
+    def _forget(self) -> None:
+        """Have workers let go of the segments whose owners have gone."""
+        for number in [number for number, owner in list(self._owners.items()) if owner() is None]:
             for worker in self._workers:
                 worker.forget(number)
+            del self._owners[number]
+
+    def _hand_out(self) -> None:
+        """Give jobs that wait to workers that have room, in order."""
+        # Before the last look at what there is: whoever comes later rings.
+        self._hungry = True
         while self._pending:
             large = len(self._pending[0].packed.data) > SMALL_BYTES
             free = [worker for worker in self._workers if worker.has_room(1 if large else DEPTH)]
@@ -224,7 +225,8 @@ class Supervisor:
     def _wait(self) -> None:
         """Wait until something has happened, and see to it."""
         workers = list(self._workers)
-        ready = set(wait([self._alarm, *(w.conn for w in workers), *(w.process.sentinel for w in workers)]))
+        readers = [worker.conn for worker in workers if not worker.mute]
+        ready = set(wait([self._alarm, *readers, *(worker.process.sentinel for worker in workers)]))
         self._hungry = False
         if self._alarm in ready:
             self._alarm.recv(2**12)
@@ -239,12 +241,15 @@ class Supervisor:
         try:
             message = worker.conn.recv()
         except (EOFError, OSError):
-            worker.gone = True
+            worker.gone = worker.mute = True
             worker.process.join(GRACE_SECONDS)
+            if worker.process.exitcode is None:
+                worker.kill()
             return
-        except MemoryError as error:  # what is left of the message cannot be told from the next one
+        except MemoryError:  # what is left of the message cannot be told from the next one
+            worker.gone = worker.mute = True
             worker.end_for(worker.tasks[0])
-            worker.tasks.popleft().settle(error)
+            worker.tasks.popleft().settle(lambda: MemoryError('a result of a worker process does not fit into memory'))
             return
         if message is None:
             worker.ready = self._was_ready = True
@@ -265,14 +270,14 @@ class Supervisor:
         for task in reversed(worker.tasks):
             task.worker = None
             if task is worker.given_up:
-                task.settle(WorkerTimeoutError('the worker of this job was ended, since it took too long'))
+                task.settle(lambda: WorkerTimeoutError('the worker of this job was ended, since it took too long'))
             else:
                 self._pending.appendleft(task)
         worker.discard()
 
     def _receive_all(self, worker: WorkerHandle, seconds: float = 0.0) -> None:
         """Take the messages from a worker that has ended; the next one may take some seconds."""
-        while not worker.gone and worker.conn.poll(seconds):
+        while not worker.mute and worker.conn.poll(seconds):
             self._receive(worker)
 
     def _note_loss(self, worker: WorkerHandle) -> None:
@@ -291,7 +296,7 @@ class Supervisor:
             task.losses += 1
             if task.losses > self._max_restarts:
                 worker.tasks.popleft()
-                task.settle(_lost(task.losses, cause))
+                task.settle(partial(_lost, task.losses, cause))
 
     def _note_failed_start(self, code: int | None, cause: str) -> None:
         self._failed_starts += 1
@@ -323,9 +328,10 @@ class Supervisor:
         try:
             for tasks in (self._pending, *(worker.tasks for worker in self._workers)):
                 while tasks:
-                    tasks.popleft().settle(self._end_error())
+                    tasks.popleft().settle(self._end_error)
             self._end_workers()
         finally:
+            self._owners.clear()
             self._alarm.close()
             self._bell.close()
             self._ended.raise_()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .handles import WorkerHandle
 
 
+# A result, or what makes an error: one that was kept would keep what its traceback refers to.
+Outcome = Packed | Callable[[], Exception]
+
+
 @dataclass(eq=False)
 class Task:
     """A job, and what comes of it.
@@ -38,8 +42,8 @@ class Task:
         How many workers were lost that ran it.
     settled : Flag
         Whether there is an outcome.
-    outcome : Packed or Exception, optional
-        Its result, or why there is none.
+    outcome : Packed or callable, optional
+        Its result, or what makes the error that says why there is none.
     """
 
     packed: Packed
@@ -50,14 +54,14 @@ class Task:
     given: bool = False
     losses: int = 0
     settled: Flag = field(default_factory=Flag)
-    outcome: Packed | Exception | None = None
+    outcome: Outcome | None = None
     _open: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:
         """Say whether the job is now the caller's, to run it, give it to a worker, or drop it."""
         return self._open.acquire(blocking=False)
 
-    def settle(self, outcome: Packed | Exception) -> None:
+    def settle(self, outcome: Outcome) -> None:
         """Keep the outcome, and tell who waits for it."""
         self.worker = None
         self.outcome = outcome
