@@ -12,7 +12,7 @@ from batchup.data_source import AbstractDataSource
 from batchup.sampling import BlockShuffle, ComputedShuffle
 
 from .columns import draw_maker
-from .functions import CHANGING, RANDOM, ROW_WISE, SAME_LENGTH, Function, Keep
+from .functions import CHANGING, RANDOM, ROW_WISE, SAME_LENGTH, Function, InPlace, Keep
 from .samplers import Repeated, draw_model
 from .trees import (
     ENOUGH,
@@ -54,8 +54,8 @@ class Drawer:
 
     def numbers(self, n: int) -> Any:
         """Return the numbers of n samples that no other source has."""
-        self.first += 1000
-        return self.first - 1000 + np.arange(n)
+        self.first += 500
+        return self.first - 500 + np.arange(n)
 
     def size(self, depth: int) -> Any:
         return self.random.choice([1, 2, 3, 4, 4, 5, 6, 7, 16])
@@ -190,6 +190,10 @@ class Case:
         if isinstance(self.tree, Plain):
             self.tree = Mapped(self.tree, Keep())  # what a user's own generator gives is no stream
         trees = list(self.tree.walk())
+        functions = [tree.function for tree in trees if isinstance(tree, Mapped)]
+        for function in functions:
+            # What another function changes in place has changed for one that keeps it, too.
+            function.keeps = not any(isinstance(other, InPlace) for other in functions)
         self.models = [tree.model for tree in trees if isinstance(tree, Leaf)]
         self.planned = self.tree.planned
         ordered = all(model.ordered for model in self.models)
@@ -202,8 +206,9 @@ class Case:
         self.known = all(model.in_order for model in self.models) if self.kind == 'order' else self.kind == 'state'
         if self.kind in SEQUENTIAL:
             self.known = all(model.drawn for model in self.models)
-        self.same_length = all(tree.function.same_length for tree in trees if isinstance(tree, Mapped))
-        self.row_wise = all(tree.function.row_wise for tree in trees if isinstance(tree, Mapped))
+        self.functions = functions
+        self.same_length = all(function.same_length for function in functions)
+        self.row_wise = all(function.row_wise for function in functions)
 
     def __repr__(self) -> str:
         how = f'size={self.size}, shuffle={self.kind}, drop_last={self.drop_last}, epoch={self.epoch}'

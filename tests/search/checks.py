@@ -12,9 +12,9 @@ import numpy as np
 
 from . import structures
 from .cases import Case, Refusal, Unknown, shard_part
-from .functions import TABLE, FailsAt, Noise, mark_of
+from .functions import TABLE, FailsAt, Keeper, Noise, mark_of
 from .structures import assert_same, assert_writable
-from .trees import ENOUGH, Mapped, Rows, parts_of
+from .trees import ENOUGH, Rows, parts_of
 
 # What is refused at the call, by the documents: a member that starts again without a batch, and ends that are
 # not known, because a sequential generator is yet to be drawn from or a user's code does not tell.
@@ -110,7 +110,7 @@ def check_plan(case: Case, tally: Tally) -> None:
     for k, indices in enumerate(
         itertools.islice(source.batch_indices_iterator(case.size, case.shuffle(), **arguments), 3)
     ):
-        if any(isinstance(tree, Mapped) and isinstance(tree.function, Noise) for tree in case.tree.walk()):
+        if any(isinstance(function, Noise) for function in case.functions):
             break
         read = source.samples_by_indices_nomapping(indices)
         assert_same(read, case.tree.build(nodes[k]), f'samples of batch {k}')
@@ -201,7 +201,7 @@ def check_ownership(case: Case, tally: Tally) -> None:
     nodes = nodes_of(case, tally)
     if nodes is None:
         return
-    if any(isinstance(tree, Mapped) and type(tree.function).__name__ == 'Keeper' for tree in case.tree.walk()):
+    if any(isinstance(function, Keeper) for function in case.functions):
         return  # what a function keeps of its batches is shared with the user, who writes into them here
     source, kept = case.make(), []
     for round_ in range(2):
@@ -262,7 +262,7 @@ def error_of(stream: Any) -> BaseException:
 
 def check_draws(case: Case, tally: Tally) -> None:
     """Random functions change nothing but their own draws, which differ between batches, epochs and ranks."""
-    if not any(isinstance(tree, Mapped) and type(tree.function) is Noise for tree in case.tree.walk()):
+    if not any(type(function) is Noise for function in case.functions):
         return
     one = open_all(case, tally)
     if not one:

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -109,7 +110,11 @@ class Lazy:
     def __init__(self, values: Any, way: str) -> None:
         self.values = values
         self.way = way
-        self.table = np.zeros_like(values)
+        # A source that several threads read has to allow for that.
+        self.local = threading.local()
+
+    def __reduce__(self) -> Any:
+        return Lazy, (self.values, self.way)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -122,9 +127,10 @@ class Lazy:
             return np.asfortranarray(found)
         if self.way == 'read-only':
             found.flags.writeable = False
-        if self.way == 'view' and len(indices) <= len(self.table):
-            self.table[: len(indices)] = found
-            return self.table[: len(indices)]
+        if self.way == 'view':
+            table = self.local.__dict__.setdefault('table', np.zeros((100, *found.shape[1:]), found.dtype))
+            table[: len(indices)] = found
+            return table[: len(indices)]
         return found
 
 
@@ -149,7 +155,7 @@ class Column:
     def read(self, indices: Any) -> Any:
         """Return the rows of a batch."""
         whole = self.whole.iloc if hasattr(self.whole, 'iloc') else self.whole
-        return whole[np.asarray(indices, np.intp)]
+        return whole[np.array(indices, np.intp)]
 
     @property
     def joins(self) -> str:
@@ -168,7 +174,7 @@ def mapped(dtype: str) -> Any:
         FOLDER = tempfile.mkdtemp(prefix='batchup-search-')
         atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
     path = f'{FOLDER}/{dtype[1:]}-{ord(dtype[0])}'
-    np.arange(40_000).astype(dtype).tofile(path)
+    np.arange(100_000).astype(dtype).tofile(path)
     return np.memmap(path, dtype, 'r')
 
 

@@ -27,11 +27,14 @@ class Function:
         Whether results have as many rows as the batch.
     flat : bool
         Whether a flat tuple becomes a flat tuple.
+    keeps : bool
+        Whether arrays are kept from call to call.
     """
 
     row_wise = True
     same_length = True
     flat = True
+    keeps = True
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -51,6 +54,8 @@ class Twice(Function):
 
 class Tabled(Function):
     """Appends a view of a table that the function keeps."""
+
+    row_wise = False
 
     def __call__(self, *batch: Any) -> Any:
         return (*batch, TABLE[: length_of(batch)])
@@ -165,7 +170,7 @@ class Keeper(Function):
         return {'kept': []}
 
     def __call__(self, *batch: Any) -> Any:
-        changed = any(not np.array_equal(array, copy) for array, copy in self.kept)
+        changed = self.keeps and any(not np.array_equal(array, copy) for array, copy in self.kept)
         first = next((part for part in leaves(batch) if type(part) is np.ndarray and part.dtype.kind in 'iu'), None)
         made = np.full(length_of(batch), int(changed))
         self.kept = [*self.kept[-4:], (made, made.copy()), *([] if first is None else [(first, first.copy())])]
@@ -222,7 +227,7 @@ def mark_of(batch: Any) -> str:
     return repr([np.asarray(part).tolist() for part in leaves(batch)])
 
 
-ROW_WISE: list[type[Function]] = [Keep, Twice, Tabled, ReadOnly, Keeper]
-SAME_LENGTH: list[type[Function]] = [*ROW_WISE, Backwards, InPlace, Counted, Named, Listed, Paired, Deep]
+ROW_WISE: list[type[Function]] = [Keep, Twice, ReadOnly, Keeper]
+SAME_LENGTH: list[type[Function]] = [*ROW_WISE, Tabled, Backwards, InPlace, Counted, Named, Listed, Paired, Deep]
 RANDOM: list[type[Noise]] = [Noise, Mixed]
 CHANGING: list[type[Function]] = [Repeated, Thinned]

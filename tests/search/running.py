@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from . import checks
+from . import arguments, checks, pools, results
 from .cases import Case
 
 Check = Callable[[Case, Any], None]
@@ -25,6 +25,14 @@ CHECKS: dict[str, tuple[Check, float]] = {
     'ownership': (checks.check_ownership, 2),
     'errors': (checks.check_errors, 2),
     'draws': (checks.check_draws, 1),
+    'results': (results.check_results, 2),
+    'merged': (results.check_merged, 2),
+    'out': (results.check_out, 1),
+    'arguments': (arguments.check_arguments, 1),
+    'threads': (pools.checker('threads'), 2),
+    'executor': (pools.checker('executor'), 0.5),
+    'processes': (pools.checker('fork'), 1.5),
+    'processes by spawn': (pools.checker('spawn'), 0.3),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -68,8 +69,15 @@ class Model:
         """Go through the batches of an epoch, in order or as a generator shuffles them."""
         raise NotImplementedError
 
-    def check(self, batches: list[Any], size: int, whole: bool) -> None:
-        """Assert that batches are those of an epoch, in any order, or its beginning."""
+    def endless(self, size: int) -> float:
+        """Return the number of batches where it starts again whenever it has ended."""
+        return math.inf if self.samples() else 0
+
+    def check(self, batches: list[Any], size: int, again: bool) -> None:
+        """Assert that batches are those of an epoch, in any order, or its beginning.
+
+        If it is gone through again, and filled across the end, so are the batches.
+        """
         raise NotImplementedError
 
 
@@ -85,8 +93,8 @@ class Repeated(Model):
         self.base = np.arange(n) if indices is None else indices
         self.repeats = repeats
         self.as_sampler = as_sampler
-        distinct = len(set((self.base % max(n, 1)).tolist())) == len(self.base)
-        self.placed = distinct
+        # By the numbers that the user gave: -1 is another one than n - 1.
+        self.placed = len(set(self.base.tolist())) == len(self.base)
 
     def make(self) -> dict[str, Any]:
         if self.as_sampler:
@@ -119,14 +127,14 @@ class Repeated(Model):
             yield left[:size]
             left = left[size:]
 
-    def endless(self) -> Repeated:
+    def forever(self) -> Repeated:
         return Repeated(self.n, self.indices, -1, self.as_sampler)
 
-    def check(self, batches: list[Any], size: int, whole: bool) -> None:
+    def check(self, batches: list[Any], size: int, again: bool) -> None:
         """Check repetitions; batches may have been cut, so some of their samples are missing."""
         slots: list[int | None] = []
         for number, batch in enumerate(batches):
-            full = int(min(size, self.samples() - number * size))
+            full = size if again else int(min(size, self.samples() - number * size))
             assert len(batch) <= full, f'batch {number} has {len(batch)} samples, not {full}'
             slots += [*np.asarray(batch).tolist(), *[None] * (full - len(batch))]
         expected = Counter(self.base.tolist())
@@ -147,6 +155,7 @@ class Weighted(Model):
         self.n_samples = n_samples
         self.replace = replace
         self.drawn = replace
+        self.one_by_one = not replace
 
     def make(self) -> dict[str, Any]:
         arguments = {'n_samples': self.n_samples, 'replace': self.replace}
@@ -170,11 +179,16 @@ class Weighted(Model):
             yield rng.choice(drawn_from, size=int(min(size, left)), p=self.weights / self.weights.sum())
             left -= size
 
-    def check(self, batches: list[Any], size: int, whole: bool) -> None:
+    def check(self, batches: list[Any], size: int, again: bool) -> None:
         allowed = np.flatnonzero(self.weights) if self.indices is None else self.indices[self.weights > 0]
-        drawn = [index for batch in batches for index in np.asarray(batch).tolist()]
-        assert set(drawn) <= set(allowed.tolist()), 'a sample without weight is drawn'
-        assert self.replace or len(set(drawn)) == len(drawn), 'a sample is drawn twice'
+        # Where a batch was cut, it is not known what it had.
+        slots = [slot for batch in batches for slot in [*np.asarray(batch).tolist(), *[-99] * (size - len(batch))]]
+        assert set(slots) <= {*allowed.tolist(), -99}, 'a sample without weight is drawn'
+        if not self.replace:
+            samples = max(1, int(self.samples()))
+            for start in range(0, len(slots), samples):
+                drawn = [slot for slot in slots[start : start + samples] if slot != -99]
+                assert len(set(drawn)) == len(drawn), 'a sample is drawn twice'
 
 
 class Classes(Model):
@@ -226,7 +240,7 @@ class Classes(Model):
             yield np.concatenate(parts)
             number += 1
 
-    def check(self, batches: list[Any], size: int, whole: bool) -> None:
+    def check(self, batches: list[Any], size: int, again: bool) -> None:
         left: dict[int, set[int]] = {label: set() for label in self.counts}
         turns: list[int] = []
         for batch in batches:
@@ -299,7 +313,11 @@ class Arranged(Model):
             return (len(sizes) - 1) * self.repeats
         return len(sizes) * self.repeats
 
-    def check(self, batches: list[Any], size: int, whole: bool) -> None:
+    def batches(self, size: int, drop_last: bool, rng: Any) -> Iterator[Any]:
+        """Go through as many batches as there are; which samples they have is not known."""
+        return itertools.repeat(np.empty(0, int), int(self.count(size, drop_last)))
+
+    def check(self, batches: list[Any], size: int, again: bool) -> None:
         arrays = [np.asarray(batch) for batch in batches]
         for batch in arrays:
             values = self.values[batch].tolist()
@@ -368,7 +386,7 @@ class Users(Model):
             if len(batch) == size or not drop_last:
                 yield np.asarray(batch)
 
-    def check(self, batches: list[Any], size: int, whole: bool) -> None:
+    def check(self, batches: list[Any], size: int, again: bool) -> None:
         drawn = [index for batch in batches for index in np.asarray(batch).tolist()]
         assert len(set(drawn)) == len(drawn), 'a sample comes twice'
 

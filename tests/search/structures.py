@@ -132,4 +132,4 @@ def spoil(batch: Any) -> None:
         elif hasattr(leaf, 'zero_'):
             leaf.zero_()
         elif hasattr(leaf, 'iloc'):
-            leaf.iloc[:] = leaf.iloc[:1].values if len(leaf) else leaf.values
+            leaf.iloc[:] = leaf.iloc[[0] * len(leaf)].to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import math
@@ -182,7 +183,7 @@ class Leaf(Tree):
 
     def forever(self, size: Any, run: Run) -> Iterator[Any]:
         if isinstance(self.model, Repeated):
-            return (Rows(ids, size) for ids in self.model.endless().batches(size, False, run.rng))
+            return (Rows(ids, size) for ids in self.model.forever().batches(size, False, run.rng))
         return super().forever(size, run)
 
     def count(self, size: Any, run: Run) -> float | None:
@@ -193,21 +194,20 @@ class Leaf(Tree):
 
     def build(self, node: Any) -> Any:
         batch = tuple(column.read(node.ids) for column in self.columns)
-        return (np.asarray(node.ids, np.intp), *batch) if self.include_indices else batch
+        return (np.array(node.ids, np.intp), *batch) if self.include_indices else batch
 
     def node_of(self, indices: Any, size: Any) -> Any:
         return Rows(np.asarray(indices), size)
 
     def check(self, nodes: list[Any], size: Any, run: Run, rounds: bool) -> None:
-        if not rounds:
-            assert len(nodes) <= self.count(size, run._replace(rng=None)), f'too many batches of {self}'
-            self.model.check([node.ids for node in nodes], size, True)
-        elif isinstance(self.model, Repeated):
-            self.model.endless().check([node.ids for node in nodes], size, True)
-        else:
-            count = int(min(self.model.count(size, run.drop_last), len(nodes)))
-            for start in range(0, len(nodes), max(1, count)):
-                self.model.check([node.ids for node in nodes[start : start + count]], size, True)
+        ids = [node.ids for node in nodes]
+        if rounds and self.model.one_by_one:
+            self.model.check(ids, size, True)
+            return
+        count = self.model.count(size, run.drop_last)
+        assert rounds or len(ids) <= count, f'too many batches of a {type(self.model).__name__}'
+        for start in range(0, len(ids), max(1, int(min(count, len(ids))))):
+            self.model.check(ids[start : start + int(min(count, len(ids)))], size, False)
 
 
 class UsersSource(RandomAccessDataSource):
@@ -243,7 +243,7 @@ class Concat(Leaf):
         # The kinds and dtypes are those of the members also where there are no samples.
         found = found or [self.members[0].build(Rows(np.empty(0, int), 1))]
         batch = tuple(map(joined, zip(*found)))
-        return (np.asarray(node.ids, np.intp), *batch) if self.include_indices else batch
+        return (np.array(node.ids, np.intp), *batch) if self.include_indices else batch
 
 
 def base_of(member: Tree) -> Any:
@@ -277,6 +277,8 @@ class Mapped(Tree):
     def __init__(self, source: Tree, function: Function) -> None:
         self.members = [source]
         self.function = function
+        self.model = copy.copy(function)
+        self.model.keeps = False
         self.planned = source.planned
 
     def __repr__(self) -> str:
@@ -301,7 +303,7 @@ class Mapped(Tree):
         return self.members[0].samples()
 
     def build(self, node: Any) -> Any:
-        return structures.each(copied, self.function(*self.members[0].build(node)))
+        return structures.each(copied, self.model(*self.members[0].build(node)))
 
     def node_of(self, indices: Any, size: Any) -> Any:
         return self.members[0].node_of(indices, size)
@@ -433,11 +435,8 @@ def check_restart(member: Tree, size: Any, run: Run) -> None:
     inner = member
     while isinstance(inner, Mapped):
         inner = inner.members[0]
-    if isinstance(inner, (Leaf, Concat)) and isinstance(inner.model, Repeated):
-        count = inner.model.endless().count(size, False)
-    else:
-        count = member.count(size, run)
-    if count == 0:
+    one_by_one = isinstance(inner, Leaf) and inner.model.one_by_one
+    if (inner.model.endless(size) if one_by_one else member.count(size, run)) == 0:  # type: ignore[attr-defined]
         raise Refusal
 
 
@@ -502,14 +501,18 @@ class Choice(Tree):
             for k, (member, part) in enumerate(zip(self.members, sizes))
         ]
         given: Counter[int] = Counter()
-        for number, k in enumerate(self.order(counts, run.rng)):
-            if number == self.stop or (self.stop == 'all' and all(given[j] >= counts[j] for j in self.chosen)):
-                return
-            node = next(epochs[k], None)
+        order = self.order(counts, run.rng)
+        # Whose turn it is, is drawn only if there is another batch.
+        while given.total() != self.stop and not (self.stop == 'all' and self._all_given(given, counts)):
+            k = next(order, None)
+            node = None if k is None else next(epochs[k], None)
             if node is None:
                 return
             given[k] += 1
             yield Chosen(k, node)
+
+    def _all_given(self, given: Counter[int], counts: Sequence[Any]) -> bool:
+        return all(given[k] >= counts[k] for k in self.chosen)
 
     def count(self, size: Any, run: Run) -> float | None:
         counts = self.begin(size, run)
@@ -545,16 +548,17 @@ class Choice(Tree):
             return
         counts, sizes = self.counts(size, run), sizes_of(size, len(self.members))
         if self.stratified and math.inf not in counts:
-            assert all(members.count(k) <= count for k, count in enumerate(counts)), f'{members} for {counts}'
+            given = Counter(members)
+            assert all(count is None or given[k] <= count for k, count in enumerate(counts)), f'{given} for {counts}'
         elif self.weights is None:
             for start in range(0, len(members), len(self.members)):
                 turn = members[start : start + len(self.members)]
                 assert len(set(turn)) == len(turn), f'a member comes twice in a round of {members}'
         if self.stop == 'all' and len(nodes) < ENOUGH and nodes and None not in counts:
             given = Counter(members)
-            assert all(given[k] >= counts[k] for k in self.chosen), f'{given} for {counts}'
+            assert self._all_given(given, counts), f'{given} for {counts}'
             given[members[-1]] -= 1
-            assert any(given[k] < counts[k] for k in self.chosen), 'a batch too many'
+            assert not self._all_given(given, counts), 'a batch too many'
         for k, (member, part) in enumerate(zip(self.members, sizes)):
             member.check([node.node for node in nodes if node.member == k], part, run, self.stop != 'first')
 
