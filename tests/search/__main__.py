@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from .running import CHECKS, Summary, run_range
 
 # Larger: fewer lines of progress. Smaller: the work is shared more evenly.
-EXAMPLES_AT_ONCE = 500
+EXAMPLES_AT_ONCE = 1000
 
 
 def main() -> int:

@@ -108,7 +108,9 @@ class Drawer:
         for _ in range(self.random.choice([1, 2, 2, 3])):
             n = self.random.choice([0, *range(1, 3 * size)])
             numbers = self.numbers(n)
-            indices = np.array(self.random.choices(range(-n, n), k=n), int) if n and self.random.random() < 0.3 else None
+            indices = (
+                np.array(self.random.choices(range(-n, n), k=n), int) if n and self.random.random() < 0.3 else None
+            )
             columns = [make(numbers) for make in makers]
             member: Tree = Leaf(columns, Repeated(n, indices, 1, False), False, self.random.random() < 0.2)
             for function in functions:

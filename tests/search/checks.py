@@ -14,11 +14,13 @@ from . import structures
 from .cases import Case, Refusal, Unknown, shard_part
 from .functions import TABLE, FailsAt, Keeper, Noise, mark_of
 from .structures import assert_same, assert_writable
-from .trees import ENOUGH, Rows, parts_of
+from .trees import ENOUGH, Mapped, Rows, parts_of
 
 # What is refused at the call, by the documents: a member that starts again without a batch, and ends that are
 # not known, because a sequential generator is yet to be drawn from or a user's code does not tell.
-REFUSED = re.compile('has no batches, and so cannot start again|without batches cannot start again|is unknown|is infinite|has no in-order iteration')
+REFUSED = re.compile(
+    '(has|may have) no batches|without batches cannot start again|is unknown|is infinite|has no in-order iteration'
+)
 
 Tally = Counter  # how often something was checked
 
@@ -261,23 +263,19 @@ def error_of(stream: Any) -> BaseException:
 
 
 def check_draws(case: Case, tally: Tally) -> None:
-    """Random functions change nothing but their own draws, which differ between batches, epochs and ranks."""
-    if not any(type(function) is Noise for function in case.functions):
-        return
+    """Random functions draw the same again, and other numbers for every batch, epoch and rank."""
+    case.tree = Mapped(case.tree, Noise())
     one = open_all(case, tally)
     if not one:
         return
-    other = open_all(case, tally)
-    assert_same(one, other, 'the same epoch again')
-    draws = [tuple(leaf.tolist()) for batch in one for leaf in structures.leaves(batch) if is_noise(leaf)]
-    if case.planned and case.kind != 'order':
-        # A choice may give a batch again; structures may hold an array twice.
-        firsts = [next((tuple(leaf.tolist()) for leaf in structures.leaves(batch) if is_noise(leaf)), None) for batch in one]
-        firsts = [first for first in firsts if first]
-        if case.kind in ('seed', 'computed', 'blocks'):
-            assert len(set(firsts)) == len(firsts), 'two batches have the same draws'
-    tally['draws compared'] += bool(draws)
-
-
-def is_noise(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and leaf.dtype == np.int64 and leaf.ndim == 1 and bool((leaf > 10**7).any())
+    assert_same(one, open_all(case, tally), 'the same epoch again')
+    draws = [batch[-1].tolist() for batch in one]
+    if case.planned and case.kind in ('seed', 'computed', 'blocks'):
+        for others in ({'epoch': case.epoch + 1}, {'shard': (1, 2)}, {'shuffle': case.shuffle_seed + 1}):
+            draws += [batch[-1].tolist() for batch in open_all(case, tally, **others) or []]
+    elif case.known and case.planned:
+        return  # without a seed, draws are by the indices, which may come again
+    long = [tuple(each) for each in draws if each]
+    if case.planned:
+        assert len(set(long)) == len(long), 'two batches have the same draws'
+    tally['draws compared'] += len(long)

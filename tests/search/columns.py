@@ -43,9 +43,10 @@ def objects(numbers: Any) -> Any:
 KINDS: dict[str, Callable[[Any], Any]] = {
     **{
         dtype: functools.partial(lambda dtype, numbers: numbers.astype(dtype), dtype)
-        for dtype in ('<i8', '<i4', '>i4', '>i8', '>u2', 'u1', '<u8', 'f2', '<f4', '>f4', '<f8', '>f8', 'c8', '>c16')
+        for dtype in ('<i8', '<i4', '>i4', '>i8', '>u2', 'u1', '<u8', '<f4', '>f4', '<f8', '>f8', 'c8', '>c16')
     },
     'bool': lambda numbers: numbers % 2 == 0,
+    'half': lambda numbers: (numbers % 2000).astype('f2'),
     'nan': half_empty,
     'longdouble': lambda numbers: numbers.astype(np.longdouble) / 3,
     'days': lambda numbers: np.datetime64('2020-01-01', 'D') + numbers,
@@ -254,7 +255,10 @@ def draw_maker(random: Random) -> Callable[[Any], Column]:
         image,
     ]
     random_dtype, way = random.choice(['<f8', '>f4', 'u1', '>i4']), random.randrange(3)
-    filling, lazy_way = random.choice(['some', 'few', 'none']), random.choice(['', 'columns first', 'read-only', 'view'])
+    filling, lazy_way = (
+        random.choice(['some', 'few', 'none']),
+        random.choice(['', 'columns first', 'read-only', 'view']),
+    )
     kind = random.choice(list(KINDS))
     drawn = random.random()
     if drawn < 0.25:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -16,10 +16,13 @@ from batchup.work_pool import WorkerExecutorPool, WorkerProcessPool, WorkerThrea
 from ..pools import wait_for_workers
 from . import structures
 from .cases import Case
-from .checks import REFUSED, error_of, nodes_of, open_all
+from .checks import error_of, nodes_of, open_all
 from .functions import FailsAt, Keeper, mark_of
 from .structures import assert_same, assert_writable
 from .trees import ENOUGH
+
+
+OPENED = ExitStack()
 
 
 @cache
@@ -28,16 +31,20 @@ def pool_of(kind: str) -> Any:
     if kind == 'threads':
         pool: Any = WorkerThreadPool(3)
     elif kind == 'executor':
-        executor = ThreadPoolExecutor(2)
-        atexit.register(executor.shutdown)
-        pool = WorkerExecutorPool(executor)
+        pool = WorkerExecutorPool(OPENED.enter_context(ThreadPoolExecutor(2)))
     else:
         pool = WorkerProcessPool(2, start_method=kind)
+    OPENED.enter_context(pool)
     if hasattr(pool, '_least_bytes'):
         pool._least_bytes = lambda: 0
     wait_for_workers(pool)
-    atexit.register(pool.close)
     return pool
+
+
+def close_pools() -> None:
+    """Close the pools of this process."""
+    OPENED.close()
+    pool_of.cache_clear()
 
 
 def checker(kind: str) -> Callable[[Case, Counter[str]], None]:
@@ -121,6 +128,3 @@ def check_failing(case: Case, pool: Any, expected: list[Any], tally: Counter[str
         rest = list(itertools.takewhile(lambda batch: mark_of(batch) != mark, batches[place + 1 :]))
         assert_same(list(itertools.islice(stream, len(rest))), rest, f'after the error of {kind}')
     tally[f'{kind}: errors'] += 1
-
-
-__all__ = ['REFUSED', 'checker', 'pool_of']

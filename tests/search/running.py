@@ -78,12 +78,15 @@ def run_range(arguments: tuple[int, int, str | None, bool]) -> Summary:
     summary = Summary()
     names = [name for name in CHECKS if processes or not name.startswith('process')]
     weights = [CHECKS[name][1] for name in names]
-    for seed in range(start, stop):
-        name = Random(-1 - seed).choices(names, weights)[0] if only is None else only
-        summary.examples[name] += 1
-        failure = run_example(seed, name, summary.covered)
-        if failure is not None:
-            summary.failures.append(failure)
+    try:
+        for seed in range(start, stop):
+            name = Random(-1 - seed).choices(names, weights)[0] if only is None else only
+            summary.examples[name] += 1
+            failure = run_example(seed, name, summary.covered)
+            if failure is not None:
+                summary.failures.append(failure)
+    finally:
+        pools.close_pools()
     return summary
 
 

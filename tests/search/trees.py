@@ -30,7 +30,7 @@ from .functions import Function, Noise
 from .samplers import Model, Repeated
 
 # More batches than are looked at of any source.
-ENOUGH = 40
+ENOUGH = 16
 
 
 class Rows(NamedTuple):
@@ -529,7 +529,7 @@ class Choice(Tree):
             return sum(known)
         if run.shuffled:
             return None
-        return len(list(itertools.islice(self.epoch(size, run), 3 * ENOUGH)))
+        return sum(1 for _ in self.epoch(size, run))
 
     def samples(self) -> float | None:
         return sum(member.samples() or 0 for member in self.members)
@@ -570,7 +570,6 @@ def shuffled(members: Any, rng: Any) -> list[int]:
 
 def evenly(weights: Sequence[int]) -> Iterator[int]:
     """Spread members evenly by weight, the first one first among equals."""
-
 
     def places(k: int) -> Iterator[tuple[Fraction, int]]:
         return ((Fraction(j, weights[k]), k) for j in itertools.count())
