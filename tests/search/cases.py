@@ -12,20 +12,20 @@ from batchup.data_source import AbstractDataSource
 from batchup.sampling import BlockShuffle, ComputedShuffle
 
 from .columns import draw_maker
+from .draws import draw_model
 from .functions import CHANGING, RANDOM, ROW_WISE, SAME_LENGTH, Function, InPlace, Keep
-from .samplers import Repeated, draw_model
+from .joined import Choice, Composite
+from .samplers import Repeated
 from .trees import (
     ENOUGH,
-    Choice,
-    Composite,
     Concat,
     Leaf,
     Mapped,
     Plain,
-    Refusal,
+    RefusedError,
     Run,
     Tree,
-    Unknown,
+    UnknownError,
     each_rows,
 )
 
@@ -257,7 +257,7 @@ class Case:
     def nodes(self) -> list[Any]:
         """Return what is in each of the first batches, by the documents, or by the plan where they leave it open.
 
-        Raises `Refusal` or `Unknown`, where the documents say that there is no such epoch, or
+        Raises `RefusedError` or `UnknownError`, where the documents say that there is no such epoch, or
         not how long it is.
         """
         if self.known:
@@ -291,4 +291,4 @@ def shard_part(node: Any, rank: int, count: int, uneven: str) -> Any:
     return each_rows(part, node)
 
 
-__all__ = ['Case', 'Refusal', 'Unknown', 'shard_part']
+__all__ = ['Case', 'RefusedError', 'UnknownError', 'shard_part']

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import structures
-from .cases import Case, Refusal, Unknown, shard_part
+from .cases import Case, RefusedError, UnknownError, shard_part
 from .functions import TABLE, FailsAt, Keeper, Noise, mark_of
 from .structures import assert_same, assert_writable
 from .trees import ENOUGH, Mapped, Rows, parts_of
@@ -29,37 +29,38 @@ def nodes_of(case: Case, tally: Tally) -> list[Any] | None:
     """Return what is in each batch; `None` if the source refuses to make any, as it has to."""
     if not case.planned and not case.known:
         return None  # what a seed means there is for the members to say; `check_resume` goes through them twice
+    nodes: list[Any] | None
     try:
         nodes = case.nodes()
-    except Refusal:
-        return refused(case, tally, 'has no batches')
-    except Unknown:
+    except RefusedError:
+        nodes = None
+    except UnknownError:
         tally['epochs whose end is not known'] += 1
         return None
     except (ValueError, NotImplementedError) as error:
-        assert REFUSED.search(str(error)), f'{type(error).__name__}: {error}'
-        assert case.may_be_refused(), str(error)
-        return refused(case, tally, str(error)[:10])
-    if case.known:
-        try:
-            case.open().close()
-        except ValueError as error:
-            # The model does not look ahead into rounds that are yet to be drawn.
-            assert REFUSED.search(str(error)), str(error)
-            assert case.may_be_refused(), str(error)
-            tally['refused'] += 1
-            return None
-    return nodes
+        check_refusal(case, error)
+        nodes = None
+    # The model does not look ahead into rounds that are yet to be drawn, so the source may know more.
+    refused = is_refused(case, tally)
+    assert refused or nodes is not None, 'an epoch that cannot go on is not refused at the call'
+    return None if refused else nodes
 
 
-def refused(case: Case, tally: Tally, message: str) -> None:
+def is_refused(case: Case, tally: Tally) -> bool:
+    """Say whether the source refuses, at the call, to make an epoch; it has to say why."""
     try:
         case.open()
-    except ValueError as error:
-        assert re.search(REFUSED, str(error)), str(error)
+    except (ValueError, NotImplementedError) as error:
+        check_refusal(case, error)
         tally['refused'] += 1
-        return
-    raise AssertionError(f'an epoch that cannot go on is not refused at the call: {message}')
+        return True
+    return False
+
+
+def check_refusal(case: Case, error: Exception) -> None:
+    """Raise an error unless it is one that the documents name, and the case has what it is about."""
+    if not REFUSED.search(str(error)) or not case.may_be_refused():
+        raise error
 
 
 def check_contents(case: Case, tally: Tally) -> None:
@@ -96,7 +97,7 @@ def check_plan(case: Case, tally: Tally) -> None:
     try:
         case.tree.check(nodes, case.size, case_run, False)
         tally['plans: samples counted'] += bool(nodes)
-    except (Refusal, Unknown):
+    except (RefusedError, UnknownError):
         pass
     plan = case.plan()
     found = [case.tree.node_of(request.indices, case.size) for request in itertools.islice(plan, ENOUGH)]
@@ -128,14 +129,9 @@ def assert_same_nodes(found: list[Any], nodes: list[Any]) -> None:
 
 def open_all(case: Case, tally: Tally, **others: Any) -> list[Any] | None:
     """Go through the batches; `None` if the source refuses to make any."""
-    try:
-        stream = case.open(case.make(scale=1), **others)
-    except (ValueError, NotImplementedError) as error:
-        assert REFUSED.search(str(error)), str(error)
-        assert case.may_be_refused(), str(error)
-        tally['refused'] += 1
+    if is_refused(case, tally):
         return None
-    return list(itertools.islice(stream, ENOUGH))
+    return list(itertools.islice(case.open(case.make(scale=1), **others), ENOUGH))
 
 
 def check_resume(case: Case, tally: Tally) -> None:
@@ -218,7 +214,7 @@ def check_ownership(case: Case, tally: Tally) -> None:
             source = case.make()
     for batch, expected in kept:
         assert_same(batch, expected, 'a batch that was kept')
-    assert (TABLE == np.arange(TABLE.size).reshape(TABLE.shape)).all(), 'the table of a function was changed'
+    assert (np.arange(TABLE.size).reshape(TABLE.shape) == TABLE).all(), 'the table of a function was changed'
     for tree in case.tree.walk():
         for column in getattr(tree, 'columns', ()):
             data = Rows(np.arange(len(column.whole)), 1)
@@ -247,7 +243,7 @@ def check_errors(case: Case, tally: Tally) -> None:
     if not once:
         assert stream.skip(1) == 1
         place += 1
-        expected = [batch for batch in expected[:place]] + list(
+        expected = list(expected[:place]) + list(
             itertools.takewhile(lambda batch: mark_of(batch) != mark, expected[place:])
         )
     assert_same(list(itertools.islice(stream, len(expected) - place)), expected[place:], 'after an error')
@@ -257,7 +253,7 @@ def check_errors(case: Case, tally: Tally) -> None:
 def error_of(stream: Any) -> BaseException:
     try:
         batch = next(stream)
-    except Exception as error:  # noqa: BLE001 - it is looked at
+    except Exception as error:
         return error
     raise AssertionError(f'no error, but {batch!r:.100}')
 

@@ -21,7 +21,6 @@ from .functions import FailsAt, Keeper, mark_of
 from .structures import assert_same, assert_writable
 from .trees import ENOUGH
 
-
 OPENED = ExitStack()
 
 

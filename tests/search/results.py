@@ -133,11 +133,11 @@ def places_of(case: Case, nodes: list[Any], keywords: list[dict[str, Any]]) -> l
     tree = case.tree
     while isinstance(tree, Mapped):
         tree = tree.members[0]
-    if not isinstance(tree, Leaf) or not isinstance(tree.model, (Repeated, Arranged)) or case.kind == 'order':
-        # In order, that of the epoch is that of the samples; batches that a sampler arranges are not in order.
-        if not (isinstance(tree, Leaf) and isinstance(tree.model, Arranged)):
-            return None
-    model = tree.model  # type: ignore[attr-defined]
+    if not isinstance(tree, Leaf) or not isinstance(tree.model, (Repeated, Arranged)):
+        return None
+    if case.kind == 'order' and isinstance(tree.model, Repeated):
+        return None  # in order, that of the epoch is that of the samples
+    model = tree.model
     if not model.placed:
         return None
     base = np.arange(len(model.values)) if isinstance(model, Arranged) else model.base

@@ -99,7 +99,7 @@ def run_example(seed: int, name: str, covered: Counter[str]) -> Failure | None:
             warnings.simplefilter('error')
             warnings.filterwarnings('ignore', 'to resume at batch')
             CHECKS[name][0](case, covered)
-    except Exception as error:  # noqa: BLE001 - it is reported
+    except Exception as error:
         first = f'{type(error).__name__}: {error}'.split('\n')[0]
         return Failure(seed, name, anonymous(first), f'{case!r}\n{traceback.format_exc(limit=-6)}')
     return None
