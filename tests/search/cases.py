@@ -272,8 +272,9 @@ class Case:
         stratified = any(getattr(tree, 'stratified', False) for tree in trees)
         return again or stratified
 
-    def expected(self) -> list[Any]:
-        return [self.tree.build(node) for node in self.nodes()]
+    def untold(self) -> bool:
+        """Say whether a function or a source does not tell how many samples it has."""
+        return any(isinstance(tree, Plain) and not tree.told for tree in self.tree.walk())
 
 
 def shard_part(node: Any, rank: int, count: int, uneven: str) -> Any:

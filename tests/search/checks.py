@@ -13,6 +13,7 @@ import numpy as np
 from . import structures
 from .cases import Case, RefusedError, UnknownError, shard_part
 from .functions import TABLE, FailsAt, Keeper, Noise, mark_of
+from .joined import Choice
 from .structures import assert_same, assert_writable
 from .trees import ENOUGH, Mapped, Rows, parts_of
 
@@ -42,6 +43,9 @@ def nodes_of(case: Case, tally: Tally) -> list[Any] | None:
         nodes = None
     # The model does not look ahead into rounds that are yet to be drawn, so the source may know more.
     refused = is_refused(case, tally)
+    if nodes is None and not refused and case.untold():
+        tally['refused later: a function does not tell whether it has batches'] += 1
+        return None
     assert refused or nodes is not None, 'an epoch that cannot go on is not refused at the call'
     return None if refused else nodes
 
@@ -96,6 +100,9 @@ def check_plan(case: Case, tally: Tally) -> None:
     case_run = case.run._replace(rng=None, hidden=case.kind != 'order')
     try:
         case.tree.check(nodes, case.size, case_run, False)
+        if isinstance(case.tree, Choice) and case.tree.stop == 'all' and len(nodes) < ENOUGH:
+            case.tree.check_end(nodes, case.size, case_run)
+            tally['plans: ends of choices'] += 1
         tally['plans: samples counted'] += bool(nodes)
     except (RefusedError, UnknownError):
         pass

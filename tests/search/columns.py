@@ -226,7 +226,9 @@ def image(numbers: Any) -> Column:
 def table(numbers: Any, series: bool) -> Column:
     import pandas as pd
 
-    frame = pd.DataFrame({'n': numbers, 'half': numbers / 2, 'text': [f'n{number}' for number in numbers]})
+    frame = pd.DataFrame(
+        {'n': numbers, 'half': numbers / 2, 'text': pd.Series([f'n{number}' for number in numbers], dtype=str)}
+    )
     frame.index = numbers[::-1] + 7
     frame = frame['half'] if series else frame
     return Column(f'table {series}', frame, frame.copy())

@@ -15,7 +15,7 @@ import numpy as np
 from batchup.data_source import AbstractDataSource, ChoiceDataSource, CompositeDataSource
 
 from . import structures
-from .trees import ENOUGH, Chosen, Leaf, Mapped, RefusedError, Run, Tree, UnknownError, each_rows, parts_of
+from .trees import Chosen, Leaf, Mapped, RefusedError, Run, Tree, UnknownError, each_rows, parts_of
 
 
 def cut(node: Any) -> Any:
@@ -71,7 +71,9 @@ class Composite(Tree):
             member.epoch(part, run) if last in (None, k) else self._again(counts[k], member, part, run)
             for k, (member, part) in enumerate(zip(self.members, sizes))
         ]
-        known = [count for count in (counts if last is None else [counts[last]]) if count is not None]
+        # What a user's code says of its length is not certain: it is asked for another batch.
+        ends = range(len(counts)) if last is None else [last]
+        known = [counts[k] for k in ends if counts[k] is not None and self.members[k].planned]
         for _ in range(int(min([*known, 10**6]))):
             parts = []
             for epoch in epochs:
@@ -232,6 +234,14 @@ class Choice(Tree):
             return sum(known)
         return None if run.shuffled else sum(1 for _ in self.epoch(size, run))
 
+    def check_end(self, nodes: list[Any], size: Any, run: Run) -> None:
+        """Assert that a whole epoch with `stop='all'` ends when every member has been gone through."""
+        counts, given = self.counts(size, run), Counter(node.member for node in nodes)
+        if nodes and None not in counts:
+            assert self._all_given(given, counts), f'{given} for {counts}'
+            given[nodes[-1].member] -= 1
+            assert not self._all_given(given, counts), 'a batch too many'
+
     def samples(self) -> float | None:
         return sum(member.samples() or 0 for member in self.members)
 
@@ -255,11 +265,6 @@ class Choice(Tree):
             for start in range(0, len(members), len(self.members)):
                 turn = members[start : start + len(self.members)]
                 assert len(set(turn)) == len(turn), f'a member comes twice in a round of {members}'
-        if self.stop == 'all' and len(nodes) < ENOUGH and nodes and None not in counts:
-            given = Counter(members)
-            assert self._all_given(given, counts), f'{given} for {counts}'
-            given[members[-1]] -= 1
-            assert not self._all_given(given, counts), 'a batch too many'
         for k, (member, part) in enumerate(zip(self.members, sizes)):
             member.check([node.node for node in nodes if node.member == k], part, run, self.stop != 'first')
 
