@@ -10,6 +10,9 @@ from .search.running import CHECKS, run_example
 # Workers that are new interpreters take long to start.
 DEFAULT = [name for name in CHECKS if name != 'processes by spawn']
 
+# The checks that say what a batch is, where it stands, and whose part of it is whose.
+OFTEN = ['contents', 'plan', 'resume', 'shards']
+
 
 @pytest.fixture(scope='module', autouse=True)
 def _closed():
@@ -26,7 +29,7 @@ def run(name, seeds):
 
 @pytest.mark.parametrize('name', DEFAULT)
 def test_some_examples(name):
-    assert run(name, range(30)).total()
+    assert run(name, range(60 if name in OFTEN else 30)).total()
 
 
 @pytest.mark.slow

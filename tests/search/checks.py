@@ -195,6 +195,22 @@ def check_shards(case: Case, tally: Tally) -> None:
             assert_same(batch, part, f'batch {number} of rank {rank} of {count}, uneven={uneven!r}')
         tally[f'shards: {uneven}'] += bool(nodes)
     assert len(lengths) == 1, f'ranks have {lengths} batches'
+    check_other_ranks(case, nodes, count, tally)
+
+
+def check_other_ranks(case: Case, nodes: list[Any], count: int, tally: Tally) -> None:
+    """Check that a run goes on with another number of ranks."""
+    position, others = case.random.randrange(len(nodes) + 1), case.random.randrange(1, 5)
+    saved = case.open(shard=(count - 1, count))
+    saved.skip(position)
+    state = json.loads(json.dumps(saved.state_dict()))
+    for rank in range(others):
+        stream = case.open(shard=(rank, others))
+        stream.load_state_dict(state)
+        for number, node in enumerate(nodes[position:], position):
+            part = case.tree.build(shard_part(node, rank, others, 'share'))
+            assert_same(next(stream), part, f'batch {number} of rank {rank} of {others}, after {count} ranks')
+    tally['shards: other ranks go on'] += position < len(nodes)
 
 
 def unequal(node: Any) -> bool:

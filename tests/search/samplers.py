@@ -143,7 +143,11 @@ class Repeated(Model):
 
 
 class Weighted(Model):
-    """Samples drawn by weight."""
+    """Samples drawn by weight.
+
+    Where it starts again, draws with replacement are filled across the end by a seed, and begin
+    with a new batch by a sequential generator: their sizes are not checked for a seed.
+    """
 
     ordered = False
     in_order = False
