@@ -130,7 +130,7 @@ def join_rows(parts: Sequence[Any], places: IndexArray | None = None) -> Any:
     first, kind = parts[0], kind_of(parts[0])
     joined: Any
     if kind == 'numpy.ma.MaskedArray':
-        joined = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
+        joined = _in_byte_order(np.ma.concatenate(parts), first.dtype)  # type: ignore[no-untyped-call]
         joined.fill_value = first.fill_value
     elif kind == 'torch.Tensor':
         joined = sys.modules['torch'].cat(list(parts))
@@ -139,12 +139,19 @@ def join_rows(parts: Sequence[Any], places: IndexArray | None = None) -> Any:
     elif not isinstance(first, np.ndarray) and hasattr(first, '__array_namespace__'):
         joined = first.__array_namespace__().concat(list(parts))
     else:
-        joined = np.concatenate(parts)
+        joined = _in_byte_order(np.concatenate(parts), first.dtype)
         if isinstance(first, np.ndarray) and not is_plain(first):
             joined = joined.view(type(first))
     if places is None:
         return joined
     return joined.iloc[places] if _is_pandas(joined) else joined[places]
+
+
+def _in_byte_order(joined: Any, dtype: np.dtype[Any]) -> Any:
+    """Return joined arrays in the byte order of one of them: NumPy joins in that of the machine."""
+    same_size = dtype.newbyteorder('=') == joined.dtype.newbyteorder('=')
+    # Strings are as long as the longest of all.
+    return joined.astype(dtype if same_size else joined.dtype.newbyteorder(dtype.byteorder), copy=False)
 
 
 def columns_of(array: Any) -> Any:

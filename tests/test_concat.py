@@ -450,11 +450,20 @@ def test_members_that_differ_are_found_at_once(members, error, message):
         ConcatDataSource(members)
 
 
-@pytest.mark.parametrize('part', [{'a': 1}, (X[:9],)])
+@pytest.mark.parametrize('part', [{'a': 1}, (X[:9],), [X[:9]]])
 def test_members_give_no_nested_batches(part):
     source = ConcatDataSource([numbers(50).map(lambda y: (part,))])
     with pytest.raises(TypeError, match='map the function that makes it over the ConcatDataSource'):
         next(source.batch_iterator(9))
+
+
+@pytest.mark.parametrize('dtype', ['>i4', '<f8', '>U7', '>M8[ns]', [('a', '>i2'), ('b', '<f4')]])
+@pytest.mark.parametrize('make', [np.asarray, np.ma.asarray])
+def test_arrays_that_are_joined_keep_their_byte_order(dtype, make):
+    data = make(np.zeros(3, dtype))
+    joined, _ = next(ConcatDataSource([ArrayDataSource([data, ArrayLike(data)])] * 2).batch_iterator(6, shuffle=42))
+    assert joined.dtype == np.dtype(dtype)
+    assert joined.dtype.isnative == np.dtype(dtype).isnative
 
 
 def test_samples_that_are_left_out_are_found_in_order_too():

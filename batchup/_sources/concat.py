@@ -14,7 +14,7 @@ from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
 from ..adapters import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
 from ..arguments import BatchSize, overridden
-from ..batch import Batch, Columns
+from ..batch import Batch, Columns, parts_of
 from ..gather import Memory, Rows, block_size
 from ..indices import IndexArray, Leaf, check_batch_indices, own_array
 from ..plan import Request
@@ -330,7 +330,7 @@ def _known_arrays(member: AbstractDataSource) -> list[Any] | None:
 
 def _check_part(member: int, number: int, part: Any, size: int) -> Any:
     """Return an array that a member gave for `size` samples as an array that can be put together with others."""
-    if isinstance(part, (tuple, dict)):
+    if parts_of(part) is not None:
         raise TypeError(
             f'array {number} of data source {member} is a {type(part).__name__}; in a ConcatDataSource, members give '
             'arrays: map the function that makes it over the ConcatDataSource instead'
