@@ -182,6 +182,19 @@ class ReplayPlan(Plan):
         return self._known or (self.pure and self._counted[1])
 
     @cached_property
+    def empty(self) -> bool | None:
+        """Whether there is no batch; where the length is not known, the first one is looked for."""
+        if self.length is not None or not self.pure:
+            return super().empty
+        try:
+            self._next_batch(self._open(self.shuffle))
+        except StopIteration:
+            return True
+        except Exception:  # which arrives, once more, at the batch that it belongs to
+            return False
+        return False
+
+    @cached_property
     def _counted(self) -> tuple[int | float | None, bool]:
         """The number of batches, and whether it was counted: any batch may be a short one."""
         expected = count_batches(self._num_samples, self._batch_size, self._drop_last)

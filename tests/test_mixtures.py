@@ -20,7 +20,16 @@ from batchup.rng import Purpose, keyed_generator
 from batchup.sampling import WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
-from .cases import SHUFFLE_ARGUMENTS, PlainRandomAccess, PlainSource, assert_same_batches, jitter, keep, numbers
+from .cases import (
+    SHUFFLE_ARGUMENTS,
+    PlainRandomAccess,
+    PlainSampler,
+    PlainSource,
+    assert_same_batches,
+    jitter,
+    keep,
+    numbers,
+)
 
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 KINDS = [CompositeDataSource, ChoiceDataSource]
@@ -261,6 +270,26 @@ def test_a_member_that_begins_with_batches_starts_again(again):
     assert len(in_order.batch_iterator(2)) == len(list(in_order.batch_iterator(2)))
     spread = AGAIN[again](ChoiceDataSource([numbers(9), numbers(0)], stratified=True))
     assert len(spread.batch_iterator(2, shuffle=3)) == len(list(spread.batch_iterator(2, shuffle=3)))
+
+
+class Silent(PlainSampler):
+    """A sampler that does not say how many samples it has."""
+
+    def num_indices_generated(self):
+        return None
+
+
+@pytest.mark.parametrize('shuffle', [None, 42])
+def test_an_empty_member_of_unknown_length_cannot_start_again(shuffle):
+    source = CompositeDataSource([numbers(0, sampler=Silent(0)), numbers(5)], stop=1)
+    with pytest.raises(ValueError, match='data source 0 has no batches, and so cannot start again'):
+        source.batch_iterator(2, shuffle=shuffle)
+
+
+def test_an_epoch_of_unknown_length_without_batches_has_a_state():
+    stream = numbers(0, sampler=Silent(0)).batch_iterator(4)
+    stream.load_state_dict(stream.state_dict())
+    assert list(stream) == []
 
 
 def test_a_member_that_may_be_empty_is_gone_through_once():
