@@ -1,7 +1,7 @@
 """A script that is interrupted all the time, and checks that it misses nothing.
 
 Run by `test_interrupts.py`; by hand, for as many interrupts as wanted:
-`python tests/interrupted.py stream spawn 10000`.
+`python -m tests.interrupted stream spawn 10000`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Interrupts:
         self.count = 0
         self._parent = os.getpid()
         signal.signal(signal.SIGINT, self._take)
-        if os.fork() == 0:
+        self._sender = os.fork()
+        if not self._sender:
             self._send(pause)
 
     def _send(self, pause: float) -> None:
@@ -51,6 +52,10 @@ class Interrupts:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._parent, signal.SIGINT)
         os._exit(0)
+
+    def stop(self) -> None:
+        os.kill(self._sender, signal.SIGKILL)
+        os.waitpid(self._sender, 0)
 
     def _take(self, *_: Any) -> None:
         if self.listening:
@@ -156,6 +161,7 @@ def main(what: str, kind: str, wanted: int) -> None:
             while interrupts.count < wanted:
                 {'stream': stream, 'tasks': tasks}[what](interrupts, pool, epoch)
                 epoch += 1
+    interrupts.stop()
     print('whole', epoch, interrupts.count)
 
 

@@ -9,7 +9,11 @@ from .faults import MAY_FORK, METHODS, run_script
 
 pytestmark = MAY_FORK
 
-KINDS = ['threads', 'fork', *(pytest.param(method, marks=pytest.mark.slow) for method in METHODS if method != 'fork')]
+# Of pools, and how many interrupts there are. More are for `python -m tests.interrupted`.
+CASES = [
+    *(pytest.param(kind, '100', id=kind) for kind in ('threads', 'fork')),
+    *(pytest.param(kind, '1000', id=f'{kind}-long', marks=pytest.mark.slow) for kind in ('threads', *METHODS)),
+]
 
 
 def run_interrupted(folder, *arguments):
@@ -19,14 +23,14 @@ def run_interrupted(folder, *arguments):
     return out.split()[0]
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_streams_are_whole_after_interrupts(kind, tmp_path):
-    assert run_interrupted(tmp_path, 'stream', kind, '300') == 'whole'
+@pytest.mark.parametrize(('kind', 'count'), CASES)
+def test_streams_are_whole_after_interrupts(kind, count, tmp_path):
+    assert run_interrupted(tmp_path, 'stream', kind, count) == 'whole'
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_results_of_tasks_are_whole_after_interrupts(kind, tmp_path):
-    assert run_interrupted(tmp_path, 'tasks', kind, '300') == 'whole'
+@pytest.mark.parametrize(('kind', 'count'), CASES)
+def test_results_of_tasks_are_whole_after_interrupts(kind, count, tmp_path):
+    assert run_interrupted(tmp_path, 'tasks', kind, count) == 'whole'
 
 
 @pytest.mark.slow
