@@ -72,14 +72,14 @@ def _references(parts: Any, key: Any) -> int:
 ALONE = 0 if 'free-threading' in sys.version else _references([object()], 0)
 
 
+# Which bit of `flags.num` says that an array can be written into.
+WRITEABLE = 0x400
+
+
 def _is_alone(array: NDArray[Any]) -> bool:
     """Say whether an array can be written into, and nothing else refers to its memory."""
-    if array.base is None:
-        flags = array.flags
-        return flags.owndata and flags.writeable
-    # Of what `broadcast_arrays` gives, the flag itself would warn.
-    read_only = array.__array_interface__['data'][1]
-    if read_only or _repeats(array):
+    # The bit says what `flags.writeable` does, which warns of what `broadcast_arrays` gives.
+    if not array.flags.num & WRITEABLE or (0 in array.strides and _repeats(array)):
         return False
     # A view refers to the array that it is part of, and that one to another, down to their memory.
     while isinstance(array.base, ndarray):

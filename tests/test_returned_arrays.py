@@ -144,7 +144,7 @@ def assert_own(open_stream):
 @shapes
 def test_results_of_functions(name, shape, tmp_path):
     source = ArrayDataSource([np.arange(np.prod(shape), dtype=float).reshape(shape)])
-    assert_own(lambda: source.map(FUNCTIONS[name](tmp_path / 'file')).batch_iterator(2))
+    assert_own(lambda: source.map(FUNCTIONS[name](tmp_path / 'file'), same_length=False).batch_iterator(2))
 
 
 @on(LOCAL, slow=SLOW)
@@ -152,7 +152,7 @@ def test_results_of_functions(name, shape, tmp_path):
 @shapes
 def test_results_of_functions_in_workers(pool, name, shape, tmp_path):
     source = ArrayDataSource([np.arange(np.prod(shape), dtype=float).reshape(shape)])
-    mapped = source.map(FUNCTIONS[name](tmp_path / 'file'))
+    mapped = source.map(FUNCTIONS[name](tmp_path / 'file'), same_length=False)
     assert_own(lambda: pool.parallel_data_source(mapped).batch_iterator(2))
 
 
@@ -210,7 +210,7 @@ READ_BY_INDEX = {
 READ_IN_ORDER = {
     'function': lambda: CallableDataSource(in_order),
     'iterator': lambda: IteratorDataSource(iter([(TABLE[start:], TABLE) for start in range(6)])),
-    'mapped': lambda: OneBuffer().map(given_twice_of_two),
+    'mapped': lambda: OneBuffer().map(given_twice_of_two, same_length=False),
     'composite': lambda: CompositeDataSource([OneBuffer(), ArrayDataSource([np.arange(12)])]),
 }
 
@@ -257,7 +257,7 @@ class Notes:
 @pytest.mark.parametrize('shuffle', [None, 4])
 def test_what_is_new_is_not_copied(fn, shuffle):
     notes, source = Notes(fn), ArrayDataSource([np.arange(240_000.0).reshape(12, -1)])
-    batches = list(source.map(notes).batch_iterator(2, shuffle))
+    batches = list(source.map(notes, same_length=False).batch_iterator(2, shuffle))
     assert [array.ctypes.data for array in arrays_in(batches)] == notes.places
 
 
@@ -265,7 +265,7 @@ def test_what_is_new_is_not_copied(fn, shuffle):
 def test_what_a_function_over_a_pool_returns_as_it_is_is_not_copied(pool):
     source = pool.parallel_data_source(ArrayDataSource([np.arange(240_000.0).reshape(12, -1)]))
     notes = Notes(as_given)
-    batches = list(source.map(notes).batch_iterator(2))
+    batches = list(source.map(notes, same_length=False).batch_iterator(2))
     assert [array.ctypes.data for array in arrays_in(batches)] == notes.places
 
 
@@ -328,7 +328,7 @@ def changed_in(stream):
 @pytest.mark.parametrize('name', SOURCES)
 @shapes
 def test_what_a_function_keeps_never_changes(name, shape, part):
-    source = SOURCES[name]((32, *shape[1:])).map(Keeps(part))
+    source = SOURCES[name]((32, *shape[1:])).map(Keeps(part), same_length=False)
     for shuffle in (None, 3):
         assert changed_in(source.batch_iterator(4, shuffle)) == 0
 
@@ -338,7 +338,9 @@ def test_what_a_function_keeps_never_changes(name, shape, part):
 @pytest.mark.parametrize('name', SOURCES)
 @shapes
 def test_what_a_function_keeps_never_changes_in_workers(pool, name, shape, part):
-    parallel = pool.parallel_data_source(SOURCES[name]((32, *shape[1:])).map(Keeps(part)), batch_buffer_size=2)
+    parallel = pool.parallel_data_source(
+        SOURCES[name]((32, *shape[1:])).map(Keeps(part), same_length=False), batch_buffer_size=2
+    )
     for shuffle in (None, 3):
         assert changed_in(parallel.batch_iterator(4, shuffle)) == 0
 
@@ -347,6 +349,8 @@ def test_what_a_function_keeps_never_changes_in_workers(pool, name, shape, part)
 @pytest.mark.parametrize('part', [slice(None), slice(1)])
 @shapes
 def test_what_a_function_over_a_pool_keeps_never_changes(pool, shape, part):
-    source = pool.parallel_data_source(numbered((32, *shape[1:])), batch_buffer_size=2).map(Keeps(part))
+    source = pool.parallel_data_source(numbered((32, *shape[1:])), batch_buffer_size=2).map(
+        Keeps(part), same_length=False
+    )
     for shuffle in (None, 3):
         assert changed_in(source.batch_iterator(4, shuffle)) == 0
