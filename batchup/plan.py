@@ -150,8 +150,8 @@ class Plan(abc.ABC):
     exact: bool = True
     places: Places | None = None
 
-    # The number of the first batch that is known to be missing.
-    _end: float = math.inf
+    # The number of the first batch that is known to be missing, once it was asked for.
+    _end: float | None = None
 
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
         """Return the indices of up to `limit` batches of equal size from batch `number` on.
@@ -168,14 +168,12 @@ class Plan(abc.ABC):
         EndOfPlanError
             If there is no batch `number`.
         """
-        self.check_number(number)
-        if self.exact and self.length is not None and self.length != math.inf:
-            limit = min(limit, int(self.length) - number)
+        end = self.check_number(number)
         try:
-            return self._indices(number, limit)
+            return self._indices(number, limit if number + limit <= end else int(end) - number)
         except EndOfPlanError:
             # What was drawn up to here is not drawn again, to find that there is no more.
-            self._end = min(number, self._end)
+            self._end = min(number, end if self._end is None else self._end)
             raise
 
     @abc.abstractmethod
@@ -216,11 +214,20 @@ class Plan(abc.ABC):
         """Whether there is no batch, under any shuffle of this kind; `None` if it depends on what is drawn."""
         return self.length == 0
 
-    def check_number(self, number: int) -> None:
-        """Raise `EndOfPlanError`, an `IndexError`, if the plan is known to have no batch of this number."""
-        length = self.length if self.exact and self.length is not None else math.inf
-        if not 0 <= number < min(length, self._end):
-            raise EndOfPlanError(f'there is no batch {number} in a plan of {min(length, self._end)} batches')
+    def check_number(self, number: int) -> float:
+        """Raise `EndOfPlanError`, an `IndexError`, if the plan is known to have no batch of this number.
+
+        Returns
+        -------
+        float
+            The number of the first batch that is known to be missing.
+        """
+        end = self._end
+        if end is None:
+            end = self._end = self.length if self.exact and self.length is not None else math.inf
+        if not 0 <= number < end:
+            raise EndOfPlanError(f'there is no batch {number} in a plan of {end} batches')
+        return end
 
     def index_batches(self) -> Iterator[Any]:
         """Go through the indices of all batches, as trees of arrays that the caller may keep."""
