@@ -206,7 +206,7 @@ def start_worker(context: Any, threads: int | None, inherited: Sequence[Any]) ->
     process = context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)
     try:
         _start_helpers(method)
-        with _held_interrupts(), _no_false_script():
+        with held_interrupts(), _no_false_script():
             process.start()
     except (EOFError, OSError) as error:
         code = _server_exit_code() if method == 'forkserver' else None
@@ -242,10 +242,12 @@ def _start_helpers(method: str) -> None:
 
 
 @contextlib.contextmanager
-def _held_interrupts() -> Iterator[None]:
+def held_interrupts() -> Iterator[None]:
     """Have processes that are started not be reached by Ctrl-C before they can ignore it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
+        # It raises an interrupt that came just before.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
 from .channel import Channel, Flag, start_thread, wait_in_slices
-from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, start_worker
+from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, start_worker
 from .jobs import Job, SharedConstant
 from .memory import Packed, Segment, Slot
 from .shipping import Shipment
@@ -85,7 +85,8 @@ class Supervisor:
         """Start the thread and the workers; `close` ends what was started, also if this is interrupted."""
         if self._context.get_start_method() == 'fork':
             # Before there is a thread: locks that others hold are never released in a forked process.
-            self._start_missing()
+            with held_interrupts():
+                self._start_missing()
         start_thread(self._run, 'batchup-pool')
 
     # What the user's threads call.
