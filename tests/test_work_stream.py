@@ -271,6 +271,8 @@ def test_an_error_of_the_generator_comes_after_the_results_before_it(pool):
     assert [stream.retrieve(), stream.retrieve()] == [2, 3]
     with pytest.raises(OSError, match='no more tasks'):
         stream.retrieve()
+    with pytest.raises(RuntimeError, match='the task generator has ended with an error, OSError'):
+        stream.retrieve()
     assert stream.retrieve() is None
 
 

@@ -42,6 +42,8 @@ class WorkStream:
         # What was taken: lists of a task, its number and, once it was handed over, what is pending.
         self._taken: deque[list[Any]] = deque()
         self._errors: dict[int, Exception] = {}
+        # What the task generator has raised, until it gives another task.
+        self._raised = ''
         weakref.finalize(self, _withdraw, self._channel, self._taken).atexit = False
         self._fill(self._buffer_size)
 
@@ -53,7 +55,9 @@ class WorkStream:
         Raises
         ------
         Exception
-            What the task has raised, of the same type.
+            What the task has raised, of the same type, or what the task generator has raised.
+        RuntimeError
+            If the task generator has ended by an error: what it has not given yet is lost.
         """
         for value in self.retrieve_iter():
             return value
@@ -67,6 +71,7 @@ class WorkStream:
                 # Threads may share a stream: each result goes to one of them.
                 with self._lock:
                     self._pool._check_process()
+                    self._hand_over()  # unless an interrupt has come between
                     if not self._taken:
                         return
                     value, failure, _ = self._receive(*self._taken[0][1:])
@@ -110,14 +115,24 @@ class WorkStream:
         while len(self._taken) < most:
             try:
                 self._taken.extend(islice(self._tasks, 1))
-            except Exception as error:  # it arrives at its place among the results
-                # Not in what was taken: it refers to this stream, for the end of which that is kept.
-                number = next(self._numbers)
-                self._errors[number] = error
-                self._taken.append([None, number, None])
+            except Exception as error:
+                self._raised = repr(error)
+                self._put_off(error)
                 return
             if not self._hand_over():
+                if self._raised:
+                    message = f'the task generator has ended with an error, {self._raised}: it gives no more tasks'
+                    self._raised = ''
+                    self._put_off(RuntimeError(message))
                 return
+            self._raised = ''
+
+    def _put_off(self, error: Exception) -> None:
+        """Have an error arrive at its place among the results."""
+        # Not in what was taken: it refers to this stream, for the end of which that is kept.
+        number = next(self._numbers)
+        self._errors[number] = error
+        self._taken.append([None, number, None])
 
     def _hand_over(self) -> bool:
         """Hand over the last task that was taken, unless that was done; return whether there was one."""
