@@ -136,8 +136,9 @@ class CompositeDataSource(_JoinedDataSource):
     -----
     A member over one sampler starts again as with `repeats=-1`: a batch is filled across the
     end. Any other member, such as a composite, or draws by weight with replacement from a
-    sequential generator, starts again with a new batch and in a new order. A function or a user's source is called once more, with the same arguments. The source
-    of a pool starts again as its own source does, unless a sequential generator shuffles.
+    sequential generator, starts again with a new batch and in a new order. A function or a
+    user's source is called once more, with the same arguments. The source of a pool starts
+    again as its own source does, unless a sequential generator shuffles.
 
     Without random access, a member with batch sizes for members of its own is not cut.
 
