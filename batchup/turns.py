@@ -24,6 +24,14 @@ Turns = Generator[Batch, None, None]
 # Smaller: those that wait take more of the processor.
 PAUSE_SECONDS = 2e-4
 
+# After how many pauses without a sign of life a thread is taken for one that is not there. Larger:
+# the error comes later. Smaller: threads that make batches quickly may be missed.
+CERTAIN_PAUSES = 100
+
+
+# The process that has imported this module: others were forked from it.
+_ORIGINAL = os.getpid()
+
 
 class ProcessLock:
     """A lock, which one thread may hold several times, and which a forked process has anew.
@@ -142,7 +150,7 @@ def await_turn(turns: Turns) -> None:
     RuntimeError
         If that is this thread, which would wait for itself, or one that was left behind by a fork.
     """
-    if not _runs_anywhere(turns):
+    if os.getpid() != _ORIGINAL and _is_left_behind(turns):
         raise RuntimeError(
             'this stream cannot go on: another thread was making its next batch when this process was forked; '
             'make a new one with batch_iterator()'
@@ -170,10 +178,14 @@ def runs_here(turns: Any) -> bool:
     return bool(turns.gi_running) and _is_below(turns.gi_frame, sys._getframe())
 
 
-def _runs_anywhere(turns: Any) -> bool:
-    """Say whether a generator, if it is running, does so in a thread of this process."""
-    running = turns.gi_frame
-    return any(_is_below(running, frame) for frame in sys._current_frames().values()) or not turns.gi_running
+def _is_left_behind(turns: Any) -> bool:
+    """Say whether a generator is running in a thread of the process from which this one was forked."""
+    for _ in range(CERTAIN_PAUSES):
+        # Threads go on while they are looked at: that one is not seen means nothing by itself.
+        if not turns.gi_running or any(_is_below(turns.gi_frame, frame) for frame in sys._current_frames().values()):
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
 
 
 def _is_below(searched: FrameType | None, frame: FrameType | None) -> bool:
