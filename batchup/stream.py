@@ -10,6 +10,7 @@ import abc
 import enum
 import hashlib
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -184,12 +185,13 @@ class Stream(Iterator[Batch]):
     (3, 1, (array([3, 4, 5]),))
     """
 
-    __slots__ = ('__weakref__', '_count', '_lock', '_skipped', '_turns', 'feed')
+    __slots__ = ('__weakref__', '_count', '_lock', '_made_by', '_skipped', '_turns', 'feed')
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self._count = Count()
         self._skipped = 0
+        self._made_by = threading.get_ident()
         # Held by what moves the stream otherwise than to its next batch.
         self._lock = ProcessLock()
         self._turns = self._from(feed.batches(0))
@@ -199,7 +201,8 @@ class Stream(Iterator[Batch]):
         return take(self._count, batches, self.feed.describe_batch)
 
     def __iter__(self) -> Stream:
-        if self._count.ended or self._count.closed:
+        # Of several threads that share a stream, some may come when it has ended.
+        if (self._count.ended or self._count.closed) and threading.get_ident() == self._made_by:
             warn_user(
                 f'this stream {"is closed" if self._count.closed else "has ended"}: it gives no more; {self.feed.again}'
             )

@@ -434,6 +434,13 @@ def test_a_short_batch_is_cut_in_proportion_to_the_sizes():
     assert [tuple(map(len, batch)) for batch in batches] == [(2, 6, 2), (2, 6, 2), (1, 3, 1)]
 
 
+def test_a_choice_among_parts_with_sizes_is_not_cut_again():
+    parts = CompositeDataSource([numbers(20, 100), numbers(2, 200)])
+    chosen = CompositeDataSource([numbers(9), ChoiceDataSource([parts])])
+    for source in (chosen, chosen.map(keep)):
+        assert [tuple(map(len, batch)) for batch in source.batch_iterator((3, ((4, 2),)))] == [(3, 4, 2)]
+
+
 def test_something_is_left_of_every_part_that_is_cut():
     batches = CompositeDataSource([numbers(1), numbers(8)]).batch_iterator((8, 2))
     assert listed(batches) == [[[0], [0]]]

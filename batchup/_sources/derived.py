@@ -266,7 +266,14 @@ class CompositeDataSource(_JoinedDataSource):
 
 def _sizes_read(indices: SizedParts, n_batches: int) -> tuple[BatchSize, ...]:
     """Return how many samples each member reads for a batch; nothing for those that are not to be cut."""
-    return tuple(() if isinstance(part, SizedParts) else min(leaf_lengths(part)) // n_batches or () for part in indices)
+    return tuple(() if _is_sized(part) else min(leaf_lengths(part)) // n_batches or () for part in indices)
+
+
+def _is_sized(part: IndexTree) -> bool:
+    """Say whether the parts of a member's batch have sizes of their own."""
+    while isinstance(part, ChoiceBatch):
+        part = part.sample_indices
+    return isinstance(part, SizedParts)
 
 
 def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: Mapping[str, Any]) -> float:
