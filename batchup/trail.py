@@ -12,9 +12,10 @@ import numpy as np
 from .batch import Batch
 from .indices import Leaf, as_array, digest, first_leaf
 from .plan import WINDOW_BATCHES, Request
+from .planned import PlannedFeed
 from .results import Run
 from .shards import real_rows
-from .stream import PlannedFeed, Stream
+from .stream import Stream
 
 
 class Rows(NamedTuple):

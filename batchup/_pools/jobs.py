@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
-from .._sources.base import AbstractDataSource, read_batches
+from .._sources.base import AbstractDataSource
+from .._sources.reading import read_batches
 from ..batch import Batch, Columns
 from ..gather import Memory
 from ..plan import Request

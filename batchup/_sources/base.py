@@ -10,12 +10,8 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import repeat
 from typing import Any, Final, NoReturn
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..arguments import (
     BatchSize,
@@ -28,19 +24,20 @@ from ..arguments import (
     overridden,
     single_size,
 )
-from ..batch import Batch, Columns, check_batch, check_lengths, row_counts
+from ..batch import Batch, Columns, check_batch, check_lengths
 from ..batch_map import Progress, batch_map_concat, batch_map_mean, check_gathering
-from ..feeds import MappedFeed, as_stream
+from ..feeds import MappedFeed
 from ..indices import IndexTree, as_tree, map_leaves, own_array
+from ..iterators import as_stream
 from ..joint_plan import repeat_plan, round_path
 from ..options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
 from ..ownership import owned
 from ..plan import Plan, Request, count_batches
 from ..replay import ReplayPlan
 from ..rng import Path, Shuffle, understood
-from ..shards import real_rows
-from ..stream import PlannedFeed, Stream
+from ..stream import Stream
 from ..trail import Trail
+from .reading import planned_feed
 
 # Stands in a path before the number of a function that is mapped over other random ones. It is
 # the number of no member, nor the mark of a round.
@@ -313,32 +310,6 @@ class IndexedDataSource(AbstractDataSource):
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         """Read the batches of a request as `samples_by_indices_nomapping` does."""
         return super()._fetch(request, path)
-
-
-def planned_feed(source: AbstractDataSource, plan: Plan, options: Options, path: Path) -> PlannedFeed:
-    """Return the feed of a plan whose batches are read from a source by the caller."""
-    quick = source._copied_bytes(options.batch_size) < math.inf
-    return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard, quick=quick)
-
-
-def read_batches(source: AbstractDataSource, request: Request, path: Path) -> Iterator[Batch]:
-    """Read the batches of a request, and tell which of their samples are padding."""
-    batches = source._fetch(request, path)
-    if request.padding is None:
-        return batches
-    real = real_rows(request)
-    return (_with_padding(batch, real) for batch in batches)
-
-
-def _with_padding(batch: Batch, real: NDArray[np.bool_]) -> Batch:
-    """Append to a batch which of its rows are samples; `ValueError` if it has another number of rows."""
-    count = next(iter(row_counts(batch)), len(real))
-    if count != len(real):
-        raise ValueError(
-            f"uneven='pad' cannot tell which rows are padding: a mapped function has made a batch of {count} rows "
-            f"of one of {len(real)}; keep the number of rows, or use uneven='share'"
-        )
-    return (*batch, real.copy())
 
 
 class _NotGiven:

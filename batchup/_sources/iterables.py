@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..arguments import check_batch_size, check_count, function_name
-from ..feeds import IteratorFeed, as_stream, user_batches
+from ..iterators import IteratorFeed, as_stream, user_batches
 from ..plan import count_batches
 from ..stream import Stream
 from .base import AbstractDataSource

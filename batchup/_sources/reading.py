@@ -1,0 +1,47 @@
+"""Batches of a source as its plan requests them, read by the caller or by a worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batch import Batch, row_counts
+from ..options import Options
+from ..plan import Plan, Request
+from ..planned import PlannedFeed
+from ..rng import Path
+from ..shards import real_rows
+
+if TYPE_CHECKING:
+    from .base import AbstractDataSource
+
+
+def planned_feed(source: AbstractDataSource, plan: Plan, options: Options, path: Path) -> PlannedFeed:
+    """Return the feed of a plan whose batches are read from a source by the caller."""
+    quick = source._copied_bytes(options.batch_size) < math.inf
+    return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard, quick=quick)
+
+
+def read_batches(source: AbstractDataSource, request: Request, path: Path) -> Iterator[Batch]:
+    """Read the batches of a request, and tell which of their samples are padding."""
+    batches = source._fetch(request, path)
+    if request.padding is None:
+        return batches
+    real = real_rows(request)
+    return (_with_padding(batch, real) for batch in batches)
+
+
+def _with_padding(batch: Batch, real: NDArray[np.bool_]) -> Batch:
+    """Append to a batch which of its rows are samples; `ValueError` if it has another number of rows."""
+    count = next(iter(row_counts(batch)), len(real))
+    if count != len(real):
+        raise ValueError(
+            f"uneven='pad' cannot tell which rows are padding: a mapped function has made a batch of {count} rows "
+            f"of one of {len(real)}; keep the number of rows, or use uneven='share'"
+        )
+    return (*batch, real.copy())
