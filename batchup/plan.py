@@ -290,8 +290,8 @@ class OrderPlan(Plan):
         rounds = -(-min(batch_size, self._samples) // max(1, length))
         if rounds > MOST_ROUNDS:
             raise ValueError(
-                f'batch_size is {batch_size}, for which {int(rounds)} repetitions would go into one batch of {name}; '
-                f'choose a smaller one: at most {MOST_ROUNDS * length} samples fit into a batch'
+                f'batch_size is {batch_size}, so that one batch would repeat the {length} samples {int(rounds)} times; '
+                f'choose a smaller one: a batch has at most {MOST_ROUNDS * length} of these samples'
             )
         self._batch_size = batch_size
         self._most = max(1, COMPUTED_AT_ONCE // batch_size) if isinstance(orders, ComputedOrders) else math.inf
