@@ -26,6 +26,10 @@ REFUSED = re.compile(
 Tally = Counter  # how often something was checked
 
 
+# A member that starts again, and has no batches, is found when it is asked for one: its length is not known.
+LATE = 'refused later: a function does not tell whether it has batches'
+
+
 def nodes_of(case: Case, tally: Tally) -> list[Any] | None:
     """Return what is in each batch; `None` if the source refuses to make any, as it has to."""
     if not case.planned and not case.known:
@@ -44,7 +48,7 @@ def nodes_of(case: Case, tally: Tally) -> list[Any] | None:
     # The model does not look ahead into rounds that are yet to be drawn, so the source may know more.
     refused = is_refused(case, tally)
     if nodes is None and not refused and case.untold():
-        tally['refused later: a function does not tell whether it has batches'] += 1
+        tally[LATE] += 1
         return None
     assert refused or nodes is not None, 'an epoch that cannot go on is not refused at the call'
     return None if refused else nodes
@@ -138,7 +142,15 @@ def open_all(case: Case, tally: Tally, **others: Any) -> list[Any] | None:
     """Go through the batches; `None` if the source refuses to make any."""
     if is_refused(case, tally):
         return None
-    return list(itertools.islice(case.open(case.make(scale=1), **others), ENOUGH))
+    stream = case.open(case.make(scale=1), **others)
+    try:
+        return list(itertools.islice(stream, ENOUGH))
+    except ValueError as error:
+        if not case.untold():
+            raise
+        check_refusal(case, error)
+        tally[LATE] += 1
+        return None
 
 
 def check_resume(case: Case, tally: Tally) -> None:
