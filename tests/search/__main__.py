@@ -30,16 +30,19 @@ def main() -> int:
     total, began = Summary(), time.monotonic()
     if arguments.jobs == 1:
         for part in map(run_range, ranges):
-            tell(total.add(part), arguments.examples, began)
+            tell(part, total.add(part), arguments.examples, began)
     else:
         with ProcessPoolExecutor(arguments.jobs, get_context('spawn')) as executor:
             for part in executor.map(run_range, ranges):
-                tell(total.add(part), arguments.examples, began)
+                tell(part, total.add(part), arguments.examples, began)
     print(total.report())
     return 1 if total.failures else 0
 
 
-def tell(total: Summary, examples: int, began: float) -> None:
+def tell(part: Summary, total: Summary, examples: int, began: float) -> None:
+    """Say which of the latest examples failed, and how far the search has come."""
+    for failure in part.failures:
+        print(f'--only {failure.check!r} --seed {failure.seed}: {failure.error}', file=sys.stderr)
     done = sum(total.examples.values())
     rate = done / (time.monotonic() - began)
     print(f'{done} of {examples} examples, {len(total.failures)} failures, {rate:.0f} a second', file=sys.stderr)
