@@ -159,6 +159,10 @@ class ReplayPlan(Plan):
         iterator = UserIterator(iter(self._make_iterator(shuffle)), self._name, check)
         return iterator
 
+    def _open_copy(self) -> UserIterator:
+        """Open another iterator, with a copy of a sequential generator: nothing is drawn from the user's."""
+        return self._open(replace(self.shuffle, rng=copy.deepcopy(self.shuffle.rng)))
+
     def _next_batch(self, iterator: UserIterator) -> IndexTree:
         """Return the next batch that is not left out."""
         for _ in range(MOST_SHORT):
@@ -184,10 +188,10 @@ class ReplayPlan(Plan):
     @cached_property
     def empty(self) -> bool | None:
         """Whether there is no batch; where the length is not known, the first one is looked for."""
-        if self.length is not None or not self.pure:
+        if self.length is not None:
             return super().empty
         try:
-            self._next_batch(self._open(self.shuffle))
+            self._next_batch(self._open_copy())
         except StopIteration:
             return True
         except Exception:  # which arrives, once more, at the batch that it belongs to
@@ -207,10 +211,10 @@ class ReplayPlan(Plan):
         return count, count is not None
 
     def _count_batches(self) -> int | None:
-        """Go through an iterator of its own, with a copy of a sequential generator; `None` if it may be endless."""
+        """Go through an iterator of its own; `None` if it may be endless."""
         assert self._num_samples is not None
         count = samples = 0
-        iterator = self._open(replace(self.shuffle, rng=copy.deepcopy(self.shuffle.rng)))
+        iterator = self._open_copy()
         while samples <= MOST_EPOCHS * (self._num_samples + 1):
             try:
                 indices = self._next_batch(iterator)

@@ -279,7 +279,7 @@ class Silent(PlainSampler):
         return None
 
 
-@pytest.mark.parametrize('shuffle', [None, 42])
+@pytest.mark.parametrize('shuffle', [None, 42, np.random.RandomState(1)], ids=['in order', 'seed', 'state'])
 def test_an_empty_member_of_unknown_length_cannot_start_again(shuffle):
     source = CompositeDataSource([numbers(0, sampler=Silent(0)), numbers(5)], stop=1)
     with pytest.raises(ValueError, match='data source 0 has no batches, and so cannot start again'):
