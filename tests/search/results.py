@@ -119,6 +119,11 @@ def check_merged_rows(
     found = [case.make().batch_map_concat(values_of, case.size, **each, **case.arguments()) for each in keywords]
     together = [value for step in zip(*values) for value in np.concatenate(step).tolist()]
     (merged,) = merge(found)
+    model = getattr(unmapped(case.tree), 'model', None)
+    if isinstance(model, Arranged) and model.repeats != 1 and case.drop_last:
+        # Which samples are left out of each repetition, and so come next time, is not told.
+        assert sorted(merged.tolist()) == sorted(together)
+        return
     places = places_of(case, nodes, keywords)
     if places is None:
         expected = together
@@ -128,11 +133,16 @@ def check_merged_rows(
     tally[f'merged: rows in the order of {"the epoch" if places is None else "the samples"}'] += 1
 
 
-def places_of(case: Case, nodes: list[Any], keywords: list[dict[str, Any]]) -> list[Any] | None:
-    """Return where each row belongs; `None` if samples have no places of their own."""
-    tree = case.tree
+def unmapped(tree: Any) -> Any:
+    """Return what functions are mapped over."""
     while isinstance(tree, Mapped):
         tree = tree.members[0]
+    return tree
+
+
+def places_of(case: Case, nodes: list[Any], keywords: list[dict[str, Any]]) -> list[Any] | None:
+    """Return where each row belongs; `None` if samples have no places of their own."""
+    tree = unmapped(case.tree)
     if not isinstance(tree, Leaf) or not isinstance(tree.model, (Repeated, Arranged)):
         return None
     if case.kind == 'order' and isinstance(tree.model, Repeated):
