@@ -199,7 +199,7 @@ def broadcast(numbers: Any) -> Column:
 
 
 def memory_mapped(numbers: Any, dtype: str, way: int) -> Column:
-    first, n = (int(numbers[0]), len(numbers)) if len(numbers) else (0, 0)
+    first, n = (int(numbers[0]) % 50_000, len(numbers)) if len(numbers) else (0, 0)
     data = [lambda m: m[first : first + n], lambda m: m[first : first + 2 * n : 2], lambda m: m[: first + n][::-1][:n]]
     view = data[way](mapped(dtype))
     return Column(f'{dtype} () | mapped {way}', view, np.array(view))
