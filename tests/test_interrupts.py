@@ -12,7 +12,7 @@ pytestmark = MAY_FORK
 # Of pools, and how many interrupts there are. More are for `python -m tests.interrupted`.
 CASES = [
     *(pytest.param(kind, '100', id=kind) for kind in ('threads', 'fork')),
-    *(pytest.param(kind, '1000', id=f'{kind}-long', marks=pytest.mark.slow) for kind in ('threads', *METHODS)),
+    *(pytest.param(kind, '300', id=f'{kind}-long', marks=pytest.mark.slow) for kind in ('threads', *METHODS)),
 ]
 
 
