@@ -97,7 +97,6 @@ class Supervisor:
         self._pending.append(task)
         if self._hungry:
             self._ring()
-            self._hungry = False  # until the thread has looked again
         return task
 
     def result(self, task: Task, timeout: float | None, channel: Channel[Any]) -> Packed:
