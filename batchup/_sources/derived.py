@@ -223,11 +223,9 @@ class CompositeDataSource(_JoinedDataSource):
 
     def _joiner(self, indices: IndexTree, n_batches: int = 1) -> Callable[[Batch], Batch]:
         """Return what makes a batch of those that members read by indices, which the plan has cut already."""
-        return (
-            partial(self._join_sized, _sizes_read(indices, n_batches))
-            if isinstance(indices, SizedParts)
-            else self._join
-        )
+        if isinstance(indices, SizedParts):
+            return partial(self._join_sized, _sizes_read(indices, n_batches))
+        return self._join
 
     def _flatten(self, batch: Batch) -> Batch:
         return nested.join(batch) if self.flatten else batch
@@ -265,7 +263,7 @@ class CompositeDataSource(_JoinedDataSource):
 
 
 def _sizes_read(indices: SizedParts, n_batches: int) -> tuple[BatchSize, ...]:
-    """Return how many samples each member reads for a batch; nothing for those that are not to be cut."""
+    """Return how many samples each member reads for a batch; `()` for a member that is not to be cut."""
     return tuple(() if _is_sized(part) else min(leaf_lengths(part)) // n_batches or () for part in indices)
 
 
