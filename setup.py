@@ -45,7 +45,7 @@ setup(
             'types-tqdm',
         ],
     },
-    entry_points={'console_scripts': ['batchup = batchup._cli:main']},
+    entry_points={'console_scripts': ['batchup = batchup._cli.main:main']},
     classifiers=[
         'Development Status :: 4 - Beta',
         'Intended Audience :: Science/Research',

@@ -15,7 +15,7 @@ from ._files import checksums
 from ._files.checksums import Checksum, FilePath
 from ._files.downloads import Patience, by_hand, check_urls, download_file
 from ._files.placing import copy_file, locked, writing
-from .arguments import check_flag
+from ._ground.arguments import check_flag
 from .errors import StorageError
 
 __all__ = [

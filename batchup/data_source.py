@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._ground.indices import ChoiceBatch
+from ._plans.plan import Plan, Request
 from ._sources.arrays import ArrayDataSource, RandomAccessDataSource
 from ._sources.base import AbstractDataSource, MapDataSource
 from ._sources.concat import ConcatDataSource
 from ._sources.derived import ChoiceDataSource, CompositeDataSource
 from ._sources.iterables import CallableDataSource, IteratorDataSource
-from .batch_map import batch_map_concat, batch_map_mean
-from .indices import ChoiceBatch
-from .results import Part, Sums, merge
+from ._streams.gathering import batch_map_concat, batch_map_mean
+from ._streams.merging import Part, Run, Sums, merge
+from ._streams.stream import Phase, Stream, StreamStatistics
 
 __all__ = [
     'AbstractDataSource',
@@ -24,7 +26,13 @@ __all__ = [
     'IteratorDataSource',
     'MapDataSource',
     'Part',
+    'Phase',
+    'Plan',
     'RandomAccessDataSource',
+    'Request',
+    'Run',
+    'Stream',
+    'StreamStatistics',
     'Sums',
     'batch_map_concat',
     'batch_map_mean',

@@ -1,12 +1,22 @@
-"""The exceptions that batchup raises beyond Python's own, and notes on exceptions."""
+"""The exceptions that batchup raises beyond Python's own."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import warnings
-from collections.abc import Mapping
-from typing import Any
+__all__ = [
+    'ChecksumError',
+    'DatasetError',
+    'DatasetFormatError',
+    'DownloadError',
+    'EndOfPlanError',
+    'MissingExtraError',
+    'ReplayError',
+    'SampleIndexError',
+    'StateMismatchError',
+    'StorageError',
+    'WorkerLostError',
+    'WorkerPoolError',
+    'WorkerTimeoutError',
+]
 
 
 class SampleIndexError(IndexError, ValueError):
@@ -62,41 +72,3 @@ class StorageError(DatasetError, OSError):
 
 class MissingExtraError(DatasetError, ImportError):
     """A package is needed that batchup does not install by itself."""
-
-
-def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMismatchError:
-    """Make the error that shows what differs, a line each for the state and the stream."""
-    lines = ['this state does not fit this stream:']
-    for name in [*own, *(name for name in saved if name not in own)]:
-        if saved.get(name) != own.get(name):
-            lines.append(f'  {name} of the state:  {saved.get(name, "(missing)")}')
-            lines.append(f'  {name} of the stream: {own.get(name, "(missing)")}')
-    lines.append('Make the stream with the same source and arguments as the one that was saved.')
-    return StateMismatchError('\n'.join(lines))
-
-
-def installed_by(extra: str) -> str:
-    """Say how to install what an extra needs; by the name of batchup alone, pip would find another package."""
-    return f"pip install '.[{extra}]' in a copy of batchup's repository"
-
-
-def warn_user(message: str) -> None:
-    """Warn at the line outside the package from which the user came."""
-    package = __name__.partition('.')[0]
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get('__name__', '').partition('.')[0] == package:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """Add a line below the message of an exception, on Python 3.10 too, unless it takes none.
-
-    Python 3.10 keeps the note without showing it. An exception of a frozen dataclass, for
-    example, refuses notes: it arrives without one.
-    """
-    with contextlib.suppress(Exception):
-        if hasattr(error, 'add_note'):
-            error.add_note(note)
-        else:
-            vars(error).setdefault('__notes__', []).append(note)

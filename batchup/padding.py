@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .arguments import check_non_negative, check_positive, is_integer
-from .indices import IndexArray, check_batch_indices, check_indices, check_range
+from ._ground.arguments import check_non_negative, check_positive, is_integer
+from ._ground.indices import IndexArray, check_batch_indices, check_indices, check_range
+
+__all__ = ['RaggedArray', 'pad_batch']
 
 
 class RaggedArray:

@@ -1,20 +1,19 @@
 """Samplers and shuffles: which samples make up an epoch, and in which order.
 
-A sampler makes batches of sample indices, and a `batchup.plan.Plan` of them. Users write
-their own as a subclass of `AbstractSampler` with plain generators. What shuffles cost, and how well they mix, is in
-`batchup.shuffles`.
+A sampler makes batches of sample indices, and a `batchup.data_source.Plan` of them. Users write
+their own as a subclass of `AbstractSampler` with plain generators.
 """
 
 from __future__ import annotations
 
+from ._ground.arguments import check_batch_size, check_non_negative
 from ._samplers.base import AbstractSampler
 from ._samplers.buckets import BucketSampler
 from ._samplers.groups import GroupSampler
 from ._samplers.quotas import PKSampler, QuotaSampler
+from ._samplers.shuffles import BlockShuffle, ComputedShuffle, FullShuffle, Order
 from ._samplers.standard import StandardSampler, SubsetSampler
 from ._samplers.weighted import WeightedSampler, WeightedSubsetSampler
-from .arguments import check_batch_size, check_non_negative
-from .shuffles import BlockShuffle, ComputedShuffle, FullShuffle
 
 __all__ = [
     'AbstractSampler',
@@ -23,6 +22,7 @@ __all__ = [
     'ComputedShuffle',
     'FullShuffle',
     'GroupSampler',
+    'Order',
     'PKSampler',
     'QuotaSampler',
     'StandardSampler',

@@ -13,9 +13,9 @@ them, and so does `ArrayDataSource(arrays, indices=...)`.
 
 from __future__ import annotations
 
-from ._splits.folds import group_k_fold, k_fold, stratified_k_fold, time_series_split
-from ._splits.parts import split, train_test_split
-from ._splits.times import time_split
+from ._samplers.splits.folds import group_k_fold, k_fold, stratified_k_fold, time_series_split
+from ._samplers.splits.parts import split, train_test_split
+from ._samplers.splits.times import time_split
 
 __all__ = [
     'group_k_fold',

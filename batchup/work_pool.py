@@ -1,10 +1,10 @@
 """Pools of workers, which make batches in the background."""
 
-from ._pools.base import WorkerPool
 from ._pools.executors import RayExecutor, WorkerExecutorPool
 from ._pools.jobs import SharedConstant
 from ._pools.parallel import ParallelDataSource
-from ._pools.processes import WorkerProcessPool
+from ._pools.pool import WorkerPool
+from ._pools.processes.pool import WorkerProcessPool
 from ._pools.threads import WorkerThreadPool
 from ._pools.work_stream import WorkStream
 

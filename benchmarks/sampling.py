@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from batchup.plan import Plan
+from batchup._plans.plan import Plan
 from batchup.sampling import BlockShuffle, ComputedShuffle, StandardSampler
 
 BILLION = 1_000_000_000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from batchup.batch import leaves
+from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource
 from batchup.sampling import ComputedShuffle
 

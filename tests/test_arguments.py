@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchup import config, splits
-from batchup.arguments import check_flag
+from batchup._ground.arguments import check_flag
 from batchup.data_source import (
     ArrayDataSource,
     CallableDataSource,

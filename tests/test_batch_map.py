@@ -13,7 +13,7 @@ import termios
 import numpy as np
 import pytest
 
-from batchup.batch_map import batch_map_concat, batch_map_mean
+from batchup._streams.gathering import batch_map_concat, batch_map_mean
 from batchup.data_source import ArrayDataSource, CompositeDataSource, IteratorDataSource
 
 from .cases import FailsOnce

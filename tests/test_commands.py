@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from batchup._cli import main
+from batchup._cli.main import main
 from batchup.datasets import cifar10, mnist
 from batchup.datasets._catalogue import CATALOGUE
 from batchup.datasets.dataset import DownloadSourceFile

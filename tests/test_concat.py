@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchup._ground.indices import as_array
 from batchup.data_source import (
     ArrayDataSource,
     ChoiceDataSource,
@@ -15,7 +16,6 @@ from batchup.data_source import (
     ConcatDataSource,
     RandomAccessDataSource,
 )
-from batchup.indices import as_array
 from batchup.sampling import ComputedShuffle, WeightedSampler
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batchup.batch import batch_length
+from batchup._ground.batch import batch_length
 from batchup.errors import StateMismatchError
 
 from .cases import (

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import batchup
-from batchup._demo.batches import augment, shift_images, training_source
-from batchup._demo.checkpoint import load_checkpoint, save_checkpoint
+from batchup._cli.demo.batches import augment, shift_images, training_source
+from batchup._cli.demo.checkpoint import load_checkpoint, save_checkpoint
 
 from .homes import files_in, start_script
 
@@ -188,7 +188,7 @@ def test_killed_run_continues(long_run, tmp_path):
 STOPPED_WHILE_WRITING = """
     import os, sys
     import numpy as np
-    from batchup._demo.checkpoint import save_checkpoint
+    from batchup._cli.demo.checkpoint import save_checkpoint
     save_checkpoint(sys.argv[1], {'number': np.array(1)}, {})
     os.fsync = lambda file: os.kill(os.getpid(), int(sys.argv[2]))
     save_checkpoint(sys.argv[1], {'number': np.array(2)}, {})

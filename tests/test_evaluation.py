@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchup.batch import leaves
+from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource, RandomAccessDataSource, batch_map_concat, merge
 from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler
 

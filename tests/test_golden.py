@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from batchup._ground.randomness import Purpose, keyed_generator
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
-from batchup.rng import Purpose, keyed_generator
 from batchup.sampling import StandardSampler, SubsetSampler, WeightedSampler, WeightedSubsetSampler
 
 WEIGHTS = [1, 2, 3, 4]

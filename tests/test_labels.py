@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchup._samplers.labels import number_labels
+from batchup._ground.labels import number_labels
 from batchup.sampling import GroupSampler, PKSampler, QuotaSampler, WeightedSampler, WeightedSubsetSampler
 from batchup.splits import group_k_fold, split, stratified_k_fold, train_test_split
 

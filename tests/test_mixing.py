@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batchup.feistel import Feistel
+from batchup._samplers.feistel import Feistel
 from batchup.sampling import ComputedShuffle
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from batchup.choosers import CHOICES_AT_ONCE, Interleaved
+from batchup._ground.randomness import Purpose, keyed_generator
+from batchup._plans.choices import CHOICES_AT_ONCE, Interleaved
 from batchup.data_source import (
     ArrayDataSource,
     CallableDataSource,
@@ -16,7 +17,6 @@ from batchup.data_source import (
     IteratorDataSource,
 )
 from batchup.errors import StateMismatchError
-from batchup.rng import Purpose, keyed_generator
 from batchup.sampling import WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 

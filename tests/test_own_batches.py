@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from batchup._ground.indices import as_array
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.errors import ReplayError
-from batchup.indices import as_array
 from batchup.sampling import BucketSampler, GroupSampler, PKSampler, QuotaSampler
 from batchup.work_pool import WorkerThreadPool
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from batchup.batch import leaves
+from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource
 from batchup.image.utils import ImageArrayUInt8ToFloat32
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batchup._pools import memory
-from batchup._pools.worker import THREAD_VARIABLES
+from batchup._pools.processes.worker import THREAD_VARIABLES
 from batchup.data_source import ArrayDataSource
 
 from . import faults
@@ -80,14 +80,14 @@ def widen(numbers):
 
 
 def test_batches_that_fit_into_small_shared_memory_warn_of_nothing(small_folder, monkeypatch):
-    monkeypatch.setattr('batchup._pools.processes.GROUP_BYTES', 2**12)
+    monkeypatch.setattr('batchup._pools.processes.pool.GROUP_BYTES', 2**12)
     ds = numbers(10)
     with started(2, 'fork') as pool:
         assert_same_batches(parallel(pool, ds, 4), serial(ds))
 
 
 def test_nothing_is_left_in_small_shared_memory(small_folder, monkeypatch):
-    monkeypatch.setattr('batchup._pools.processes.GROUP_BYTES', 2**12)
+    monkeypatch.setattr('batchup._pools.processes.pool.GROUP_BYTES', 2**12)
     with started(2, 'fork') as pool:
         stream = parallel(pool, numbers(4))
         next(stream)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batchup.batch import leaves
+from batchup._ground.batch import leaves
 from batchup.data_source import ChoiceDataSource, CompositeDataSource, ConcatDataSource
 from batchup.sampling import BucketSampler, ComputedShuffle, QuotaSampler, WeightedSampler
 from batchup.work_pool import WorkerThreadPool

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchup.batch import leaves
+from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import WeightedSampler
 from batchup.work_pool import WorkerThreadPool

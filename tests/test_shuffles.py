@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchup._samplers.feistel import ROUNDS, Feistel
 from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataSource
 from batchup.errors import SampleIndexError, StateMismatchError
-from batchup.feistel import ROUNDS, Feistel
 from batchup.sampling import (
     BlockShuffle,
     ComputedShuffle,

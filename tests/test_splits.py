@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchup._splits.sizes import part_sizes
+from batchup._samplers.splits.sizes import part_sizes
 from batchup.splits import (
     group_k_fold,
     k_fold,

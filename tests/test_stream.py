@@ -11,6 +11,7 @@ import weakref
 import numpy as np
 import pytest
 
+from batchup._streams.stream import Phase
 from batchup.data_source import (
     ArrayDataSource,
     CallableDataSource,
@@ -20,7 +21,6 @@ from batchup.data_source import (
     batch_map_concat,
 )
 from batchup.errors import ReplayError, StateMismatchError
-from batchup.stream import Phase
 
 from .cases import SHUFFLE_ARGUMENTS, FailsOnce, PlainSource, assert_same_batches, take_until_error
 

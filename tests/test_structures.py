@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchup.batch import head, row_counts
+from batchup._ground.batch import head, row_counts
 from batchup.data_source import CompositeDataSource, merge
 from batchup.padding import RaggedArray
 

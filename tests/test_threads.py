@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from batchup._streams.stream import Phase
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource, RandomAccessDataSource
-from batchup.stream import Phase
 from batchup.work_pool import WorkerThreadPool
 
 from .pools import PATIENCE_SECONDS, on, pool  # noqa: F401

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchup._samplers.draws import WeightTable, exponentials, normalise_weights
+from batchup._plans.weights import WeightTable, exponentials, normalise_weights
 from batchup.data_source import ArrayDataSource, ChoiceDataSource
 from batchup.errors import StateMismatchError
 from batchup.sampling import WeightedSampler, WeightedSubsetSampler

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ..arguments import check_integer
-from ..bars import make_bar
+from .._ground.arguments import check_integer
+from .._ground.progress import make_bar
 from ..errors import ChecksumError, DatasetError, DownloadError, StorageError
 from .checksums import Checksum
 from .placing import OTHER_FOLDER, free_bytes, writing

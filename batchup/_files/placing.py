@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import DatasetError, StorageError, warn_user
+from .._ground.messages import warn_user
+from ..errors import DatasetError, StorageError
 from .checksums import Checksum, FilePath, check_file
 
 if sys.platform == 'win32':

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ..turns import StreamClosed
+from .._streams.turns import StreamClosed
 from .jobs import Job, Result, SharedConstant
 
 # How long to wait at a time. Larger: a lost Ctrl-C, or the end of a stream, is noticed later.

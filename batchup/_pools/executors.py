@@ -20,15 +20,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._ground.arguments import check_non_negative
+from .._ground.messages import installed_by, warn_user
 from .._sources.base import AbstractDataSource
-from ..arguments import check_non_negative
-from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError, installed_by, warn_user
-from ..turns import StreamClosed
-from .base import WorkerPool
+from .._streams.turns import StreamClosed
+from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
 from .channel import Channel, Flag, wait_in_slices
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine, unpack_whole
 from .pickling import Sealed
+from .pool import WorkerPool
 from .shipping import Shipment
 
 # How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are

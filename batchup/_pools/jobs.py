@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
+from .._ground.batch import Batch, Columns, Memory
+from .._ground.randomness import Path
+from .._plans.plan import Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import read_batches
-from ..batch import Batch, Columns
-from ..gather import Memory
-from ..plan import Request
-from ..rng import Path
 from .failures import Failure
 
 

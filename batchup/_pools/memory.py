@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import warn_user
+from .._ground.messages import warn_user
 from .pickling import ARRAY_PROTOCOL, ArrayPickler
 
 with contextlib.suppress(ImportError):  # Windows

@@ -10,16 +10,16 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
+from .._ground.arguments import BatchSize, check_integer, check_keywords
+from .._ground.batch import Batch
+from .._ground.randomness import Path
+from .._plans.options import KEYWORDS, Options
+from .._plans.plan import Plan, Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import planned_feed
-from ..arguments import BatchSize, check_integer, check_keywords
-from ..batch import Batch
+from .._streams.planned import PlannedFeed
+from .._streams.stream import Stream
 from ..errors import EndOfPlanError
-from ..options import KEYWORDS, Options
-from ..plan import Plan, Request
-from ..planned import PlannedFeed
-from ..rng import Path
-from ..stream import Stream
 from .channel import Backend, Channel
 from .failures import Failure
 from .jobs import Fetch, Result, count_of, take_batches

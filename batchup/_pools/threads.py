@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WorkerPoolError, WorkerTimeoutError, warn_user
-from ..gather import RECYCLED_BYTES
-from .base import WorkerPool
+from .._ground.messages import warn_user
+from .._sources.rows import RECYCLED_BYTES
+from ..errors import WorkerPoolError, WorkerTimeoutError
 from .channel import Channel, Flag, start_thread, wait_in_slices
 from .failures import Failure
 from .jobs import Job, Result, SharedConstant
+from .pool import WorkerPool
 
 # How long threads may take to end, in seconds. What runs in a thread cannot be ended.
 GRACE_SECONDS = 5.0

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, islice
 from typing import Any, NoReturn
 
-from ..arguments import check_integer
-from ..errors import add_note
-from ..turns import ProcessLock
+from .._ground.arguments import check_integer
+from .._ground.messages import add_note
+from .._streams.turns import ProcessLock
 from .channel import Backend, Channel
 from .failures import Failure
 from .jobs import Call, Result

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..indices import IndexArray, IndexTree, as_array
-from ..orders import ArrangedPlaces, Orders, permutations
-from ..plan import Plan, total_samples
-from ..rng import Path, Purpose, Shuffle
+from .._ground.indices import IndexArray, IndexTree, as_array
+from .._ground.randomness import Path, Purpose, Shuffle
+from .._plans.orders import ArrangedPlaces, Orders, permutations
+from .._plans.plan import Plan, total_samples
 
 # Makes, of a permutation of each of several lengths, the samples of all batches side by side.
 Arrange = Callable[..., IndexArray]

@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 from numpy.typing import ArrayLike
 
-from ..arguments import check_batch_size, check_flag, check_keywords, check_told, overridden
-from ..indices import IndexArray, check_batch_indices, check_indices
-from ..options import PLAN_KEYWORDS
-from ..plan import Plan
-from ..replay import ReplayPlan
-from ..rng import Path, Shuffle
+from .._ground.arguments import check_batch_size, check_flag, check_keywords, check_told, overridden
+from .._ground.indices import IndexArray, check_batch_indices, check_indices
+from .._ground.randomness import Path, Shuffle
+from .._plans.options import PLAN_KEYWORDS
+from .._plans.plan import Plan
+from .._plans.replayed import ReplayPlan
 
 
 class AbstractSampler:
@@ -76,22 +76,22 @@ class AbstractSampler:
 class PlannedSampler(AbstractSampler):
     """Base class of the package's own samplers, whose iterators go through a plan."""
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         """Make the plan of an epoch."""
         raise NotImplementedError
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         """Raise an error unless the sampler fits data of `length` samples."""
         raise NotImplementedError
 
     def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
-        return self.make_plan(check_batch_size(batch_size), Shuffle(), False, ()).index_batches()
+        return self._make_plan(check_batch_size(batch_size), Shuffle(), False, ()).index_batches()
 
     def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[IndexArray]:
         shuffle = Shuffle.coerce(shuffle_rng)
         if shuffle.in_order:
             raise TypeError(f'shuffle_rng must be a random generator, got {shuffle_rng!r}')
-        return self.make_plan(check_batch_size(batch_size), shuffle, False, ()).index_batches()
+        return self._make_plan(check_batch_size(batch_size), shuffle, False, ()).index_batches()
 
 
 def make_plan(
@@ -110,8 +110,8 @@ def make_plan(
     method = 'in_order_indices_batch_iterator' if shuffle.in_order else 'shuffled_indices_batch_iterator'
     if isinstance(sampler, PlannedSampler) and not overridden(sampler, method):
         if length is not None:
-            sampler.check_length(length)
-        return sampler.make_plan(batch_size, shuffle, drop_last, path)
+            sampler._check_length(length)
+        return sampler._make_plan(batch_size, shuffle, drop_last, path)
 
     def make_iterator(shuffle: Shuffle) -> Iterator[IndexArray]:
         if shuffle.in_order:

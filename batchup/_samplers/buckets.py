@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import check_positive, check_repeats
-from ..indices import IndexArray
-from ..plan import Plan, total_samples
-from ..rng import Path, Shuffle
+from .._ground.arguments import check_positive, check_repeats
+from .._ground.indices import IndexArray
+from .._ground.randomness import Path, Shuffle
+from .._plans.plan import Plan, total_samples
 from .arranged import ArrangedPlan
 from .base import PlannedSampler
 
@@ -75,11 +75,11 @@ class BucketSampler(PlannedSampler):
     def num_indices_generated(self) -> int | float:
         return total_samples(len(self.lengths), self.repeats)
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         if len(self.lengths) != length:
             raise ValueError(f'the sampler has the lengths of {len(self.lengths)} samples, the data has {length}')
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         n, buckets = len(self.lengths), self._cut(batch_size)
         bucket_of = np.repeat(np.arange(len(buckets)), [bucket.stop - bucket.start for bucket in buckets])
         starts = np.array([start for bucket in buckets for start in range(*bucket)] + [n], np.intp)

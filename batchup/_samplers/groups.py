@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import check_repeats
-from ..indices import IndexArray
-from ..plan import Plan, total_samples
-from ..rng import Path, Shuffle
+from .._ground.arguments import check_repeats
+from .._ground.indices import IndexArray
+from .._ground.labels import number_labels
+from .._ground.randomness import Path, Shuffle
+from .._plans.plan import Plan, total_samples
 from .arranged import ArrangedPlan
 from .base import PlannedSampler
-from .labels import number_labels
 
 
 class GroupSampler(PlannedSampler):
@@ -54,11 +54,11 @@ class GroupSampler(PlannedSampler):
     def num_indices_generated(self) -> int | float:
         return total_samples(len(self._numbers), self.repeats)
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         if len(self._numbers) != length:
             raise ValueError(f'the sampler has the groups of {len(self._numbers)} samples, the data has {length}')
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         n, n_groups = len(self._numbers), len(self._sizes)
         count = full_batches(self._sizes, batch_size) if drop_last else self._fewest_batches(batch_size)
         used = min(n, count * batch_size)

@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import check_non_negative, check_positive, check_repeats
-from ..indices import IndexArray, IndexTree, as_array
-from ..joint_plan import JointPlan
-from ..orders import KeyedOrders, Orders, distinct_permutations, permutations
-from ..plan import OrderPlan, Plan
-from ..rng import Path, Purpose, Shuffle
+from .._ground.arguments import check_non_negative, check_positive, check_repeats
+from .._ground.indices import IndexArray, IndexTree, as_array
+from .._ground.labels import Labels, number_labels
+from .._ground.randomness import Path, Purpose, Shuffle
+from .._plans.joint import JointPlan
+from .._plans.orders import KeyedOrders, Orders, distinct_permutations, permutations
+from .._plans.plan import OrderPlan, Plan
 from .base import PlannedSampler
-from .labels import Labels, number_labels
 
 # The places of samples in their batches are drawn for as many batches at a time as have this
 # many samples. Larger: fewer keys (20 microseconds each). Smaller: less to draw after a jump.
@@ -44,7 +44,7 @@ class ClassSampler(PlannedSampler):
     def num_indices_generated(self) -> int | float:
         return self.n_batches * self.batch_size
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         if self._length != length:
             raise ValueError(f'the sampler has the classes of {self._length} samples, the data has {length}')
 
@@ -130,7 +130,7 @@ class QuotaSampler(ClassSampler):
         self.batch_size = sum(self.quotas.values())
         self.n_batches = epoch_length(n_batches, repeats, self._count_batches)
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         self._check_batch_size(batch_size, 'the quotas')
         plans = self._class_plans(self._counts, shuffle, path)
         counts = [self._counts[number] for number in plans]
@@ -246,7 +246,7 @@ class PKSampler(ClassSampler):
         self.batch_size = self.p * self.k
         self.n_batches = epoch_length(n_batches, repeats, self._count_batches)
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         self._check_batch_size(batch_size, f'p={self.p} classes of k={self.k} samples')
         plans = self._class_plans(dict.fromkeys(self._members, self.k), shuffle, path)
         rounds = distinct_permutations(range(len(plans)), self.p, shuffle, Purpose.CHOICE, path)

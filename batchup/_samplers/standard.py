@@ -6,12 +6,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ..arguments import check_non_negative, check_repeats
+from .._ground.arguments import check_non_negative, check_repeats
+from .._ground.indices import bounds, check_indices, check_positions, check_range
+from .._ground.randomness import Path, Shuffle
+from .._plans.orders import OrderPlaces, sample_orders
+from .._plans.plan import OrderPlan, Plan, total_samples
 from ..errors import SampleIndexError
-from ..indices import bounds, check_indices, check_positions, check_range
-from ..orders import OrderPlaces, sample_orders
-from ..plan import OrderPlan, Plan, total_samples
-from ..rng import Path, Shuffle
 from .base import PlannedSampler
 
 
@@ -42,14 +42,14 @@ class StandardSampler(PlannedSampler):
     def subset(self, indices: ArrayLike) -> SubsetSampler:
         return SubsetSampler(check_positions(indices, self.length), self.repeats)
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         samples = range(self.length)
         orders = sample_orders(samples, shuffle, path)
         name = f'{self.length} samples x {self.repeats}'
         places = OrderPlaces(samples, batch_size, self.num_indices_generated(), shuffle.in_order)
         return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last, places=places)
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         if self.length > length:
             raise SampleIndexError(f'the sampler is for {self.length} samples, the data has {length}')
 
@@ -85,12 +85,12 @@ class SubsetSampler(PlannedSampler):
     def subset(self, indices: ArrayLike) -> SubsetSampler:
         return SubsetSampler(self.indices[check_positions(indices, len(self.indices))], self.repeats)
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         orders = sample_orders(self.indices, shuffle, path)
         length = len(self.indices)
         name = f'{length} chosen samples x {self.repeats}'
         places = OrderPlaces(self.indices, batch_size, self.num_indices_generated(), shuffle.in_order)
         return OrderPlan(name, orders, length, self.repeats, batch_size, shuffle, drop_last, places=places)
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         check_range('indices', self._bounds, length)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_flag, check_non_negative
-from ..indices import IndexArray, bounds, check_indices, check_positions, check_range
-from ..orders import DrawnOrders, KeyedOrders, Orders
-from ..plan import OrderPlan, Plan
-from ..replay import ReplayPlan
-from ..rng import Path, Purpose, SequentialRng, Shuffle
+from .._ground.arguments import check_flag, check_non_negative
+from .._ground.indices import IndexArray, bounds, check_indices, check_positions, check_range
+from .._ground.labels import Labels, number_labels
+from .._ground.randomness import Path, Purpose, SequentialRng, Shuffle
+from .._plans.orders import DrawnOrders, KeyedOrders, Orders
+from .._plans.plan import OrderPlan, Plan
+from .._plans.replayed import ReplayPlan
+from .._plans.weights import WeightTable, normalise_weights
 from .base import PlannedSampler
-from .draws import WeightTable, normalise_weights
-from .labels import Labels, number_labels
 
 # Weighted draws by a seed are made this many at a time, each time with a new key. Larger:
 # fewer keys (20 microseconds each). Smaller: less to draw again after a jump.
@@ -49,7 +49,7 @@ class _DrawingSampler(PlannedSampler):
     def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[IndexArray]:
         raise NotImplementedError(f'{type(self).__name__} draws at random: it has no in-order iteration; pass shuffle=')
 
-    def make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
+    def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         if shuffle.in_order:
             self.in_order_indices_batch_iterator(batch_size)
         table, samples = self._table, self.num_indices_generated()
@@ -155,7 +155,7 @@ class WeightedSampler(_DrawingSampler):
         chosen = check_positions(indices, len(self.weights))
         return WeightedSubsetSampler(self.weights[chosen], chosen, n_samples=self.n_samples, replace=self.replace)
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         if len(self.weights) != length:
             raise ValueError(f'the sampler has {len(self.weights)} weights, the data has {length} samples')
 
@@ -259,7 +259,7 @@ class WeightedSubsetSampler(_DrawingSampler):
         sub_weights, indices = self.sub_weights[chosen], self.indices[chosen]
         return WeightedSubsetSampler(sub_weights, indices, n_samples=self.n_samples, replace=self.replace)
 
-    def check_length(self, length: int) -> None:
+    def _check_length(self, length: int) -> None:
         check_range('indices', self._bounds, length)
 
     @classmethod

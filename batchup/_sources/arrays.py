@@ -12,18 +12,26 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._ground.arguments import (
+    BatchSize,
+    check_flag,
+    check_non_negative,
+    check_repeats,
+    check_told,
+    overridden,
+    single_size,
+)
+from .._ground.batch import Batch, Columns
+from .._ground.indices import IndexTree, Leaf, check_batch_indices, own_array
+from .._ground.randomness import Path
+from .._plans.options import Options
+from .._plans.plan import Plan, Request
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
 from .._samplers.standard import StandardSampler, SubsetSampler
-from ..adapters import ArrayLikeRows, check_array_like
-from ..arguments import BatchSize, check_flag, check_non_negative, check_repeats, check_told, overridden, single_size
-from ..batch import Batch, Columns
-from ..gather import Rows, is_plain, row_bytes
-from ..indices import IndexTree, Leaf, check_batch_indices, own_array
-from ..options import Options
-from ..plan import Plan, Request
-from ..rng import Path
-from ..stream import Stream
+from .._streams.stream import Stream
+from .array_likes import ArrayLikeRows, check_array_like
 from .base import IndexedDataSource
+from .rows import Rows, is_plain, row_bytes
 
 Source = TypeVar('Source', bound='RandomAccessDataSource')
 
@@ -72,7 +80,7 @@ class RandomAccessDataSource(IndexedDataSource):
         if not isinstance(sampler, AbstractSampler):
             raise TypeError(f'sampler must be a sampler from batchup.sampling, got {type(sampler).__name__}')
         if isinstance(sampler, PlannedSampler):
-            sampler.check_length(self._length)
+            sampler._check_length(self._length)
         self.sampler = sampler
         self.include_indices = check_flag('include_indices', include_indices)
 

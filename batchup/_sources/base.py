@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, NoReturn
 
-from ..arguments import (
+from .._ground.arguments import (
     BatchSize,
     check_batch_sizes,
     check_flag,
@@ -24,19 +24,19 @@ from ..arguments import (
     overridden,
     single_size,
 )
-from ..batch import Batch, Columns, check_batch, check_lengths
-from ..batch_map import Progress, batch_map_concat, batch_map_mean, check_gathering
-from ..feeds import MappedFeed
-from ..indices import IndexTree, as_tree, map_leaves, own_array
-from ..iterators import as_stream
-from ..joint_plan import repeat_plan, round_path
-from ..options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
-from ..ownership import owned
-from ..plan import Plan, Request, count_batches
-from ..replay import ReplayPlan
-from ..rng import Path, Shuffle, understood
-from ..stream import Stream
-from ..trail import Trail
+from .._ground.batch import Batch, Columns, check_batch, check_lengths
+from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
+from .._ground.ownership import owned
+from .._ground.randomness import Path, Shuffle, understood
+from .._plans.joint import repeat_plan, round_path
+from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
+from .._plans.plan import Plan, Request, count_batches
+from .._plans.replayed import ReplayPlan
+from .._streams.feeds import MappedFeed
+from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, check_gathering
+from .._streams.iterators import as_stream
+from .._streams.stream import Stream
+from .._streams.trail import Trail
 from .reading import planned_feed
 
 # Stands in a path before the number of a function that is mapped over other random ones. It is

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._ground.arguments import BatchSize, overridden
+from .._ground.batch import Batch, Columns, Memory, parts_of
+from .._ground.indices import IndexArray, Leaf, check_batch_indices, own_array
+from .._ground.randomness import Path
+from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
-from ..adapters import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
-from ..arguments import BatchSize, overridden
-from ..batch import Batch, Columns, parts_of
-from ..gather import Memory, Rows, block_size
-from ..indices import IndexArray, Leaf, check_batch_indices, own_array
-from ..plan import Request
-from ..rng import Path
+from .array_likes import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
 from .arrays import ArrayDataSource, RandomAccessDataSource
 from .base import AbstractDataSource, MapDataSource
+from .rows import Rows, block_size
 
 # Samples of so many bytes are copied one by one to their places. Larger: more samples are copied
 # twice, to be put in order. Smaller: more steps of Python, a quarter of a microsecond each.

@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import batch as nested
-from ..arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
-from ..batch import Batch
-from ..choosers import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
-from ..feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
-from ..indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
-from ..joint_plan import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
-from ..options import Options, given_facts
-from ..plan import Plan, Request
-from ..rng import Path, Shuffle
-from ..stream import Feed, Stream
+from .._ground import batch as nested
+from .._ground.arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
+from .._ground.batch import Batch
+from .._ground.indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
+from .._ground.randomness import Path, Shuffle
+from .._plans.choices import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
+from .._plans.joint import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
+from .._plans.options import Options, given_facts
+from .._plans.plan import Plan, Request
+from .._streams.feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
+from .._streams.stream import Feed, Stream
 from .base import AbstractDataSource, DerivedDataSource, samples_of
 
 # A plan or a feed, both of which have an end.

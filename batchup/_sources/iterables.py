@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..arguments import check_batch_size, check_count, function_name
-from ..iterators import IteratorFeed, as_stream, user_batches
-from ..plan import count_batches
-from ..stream import Stream
+from .._ground.arguments import check_batch_size, check_count, function_name
+from .._plans.plan import count_batches
+from .._streams.iterators import IteratorFeed, as_stream, user_batches
+from .._streams.stream import Stream
 from .base import AbstractDataSource
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batch import Batch, row_counts
-from ..options import Options
-from ..plan import Plan, Request
-from ..planned import PlannedFeed
-from ..rng import Path
-from ..shards import real_rows
+from .._ground.batch import Batch, row_counts
+from .._ground.randomness import Path
+from .._plans.options import Options
+from .._plans.plan import Plan, Request
+from .._plans.shards import real_rows
+from .._streams.planned import PlannedFeed
 
 if TYPE_CHECKING:
     from .base import AbstractDataSource

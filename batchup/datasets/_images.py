@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_non_negative
+from .._ground.arguments import check_non_negative
 from ..data_source import ArrayDataSource
 from ..image.utils import ImageArrayUInt8ToFloat32
 from ._store import Folder

@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_non_negative
+from .._ground.arguments import check_non_negative
 from ..data_source import ArrayDataSource
 from ..errors import DatasetFormatError
 from ..image.utils import ImageArrayUInt8ToFloat32

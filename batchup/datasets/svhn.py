@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .._ground.messages import installed_by
 from ..data_source import ArrayDataSource
-from ..errors import DatasetFormatError, MissingExtraError, installed_by
+from ..errors import DatasetFormatError, MissingExtraError
 from ..image.utils import ImageArrayUInt8ToFloat32
 from ._images import ImageDataset
 from ._store import Folder, FolderWriter, reading

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ['ImageArrayUInt8ToFloat32']
+
 
 class ImageArrayUInt8ToFloat32:
     """An array-like that converts uint8 images to float32 when they are read.

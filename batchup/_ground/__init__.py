@@ -1,0 +1,1 @@
+"""What every room stands on: arguments, batches, indices, labels, randomness, progress."""

@@ -1,0 +1,153 @@
+"""Randomness: what `shuffle=` means, and generators keyed by seed, epoch and purpose.
+
+A seed is never used up: every draw has a key, `SeedSequence(seed, spawn_key=(purpose,
+epoch, ...))`, so it can be made again at any time and in any process. A `RandomState` or a
+`Generator` is sequential: its draws are made in the order in which batches need them.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from .arguments import check_non_negative, is_integer
+from .indices import IndexArray
+
+SequentialRng = np.random.RandomState | np.random.Generator
+Path = tuple[int, ...]
+
+
+class Purpose(enum.IntEnum):
+    """What keyed draws are for; no two purposes share draws."""
+
+    ORDER = 0
+    CHOICE = 1
+    SAMPLER = 2
+    MAP = 3
+    SPLIT = 4
+
+
+def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """Make the generator that belongs to a seed, a purpose and a key."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose, *key))))
+
+
+class Runs(Protocol):
+    """An order of samples, as far as plans need it: any run of it can be had."""
+
+    def __getitem__(self, run: slice, /) -> IndexArray: ...
+
+
+class SeededShuffle(abc.ABC):
+    """Base class of shuffles that are objects; they may stand wherever a seed may.
+
+    Attributes
+    ----------
+    seed : int
+        The seed, which all else that is random is keyed by.
+    plain : bool
+        Whether the order is the permutation that the seed alone gives.
+    """
+
+    seed: int
+    _plain: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def _make_order(self, length: int, rng: np.random.Generator) -> Runs:
+        """Make the order of `length` samples from the draws of a generator of its own."""
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """How the samples of an epoch are shuffled: in order, by a seed, or by a sequential generator.
+
+    Attributes
+    ----------
+    seed : int or None
+        The seed of a pure shuffle.
+    rng : RandomState, Generator or None
+        The sequential generator of a drawn shuffle.
+    epoch : int
+        Selects the order that a seed gives, and keys random mapped functions.
+    maker : SeededShuffle or None
+        Makes the order of samples, if that is not the permutation that the seed gives.
+    """
+
+    seed: int | None = None
+    rng: SequentialRng | None = None
+    epoch: int = 0
+    maker: SeededShuffle | None = None
+
+    @classmethod
+    def coerce(cls, shuffle: Any, epoch: Any = 0) -> Shuffle:
+        """Interpret the arguments `shuffle` and `epoch` as users give them.
+
+        `None` and `False` mean in order, `True` NumPy's global generator, an integer a
+        seed; a `RandomState` or a `Generator` is used as given, and so is a `SeededShuffle`.
+        """
+        epoch = check_non_negative('epoch', epoch)
+        if shuffle is None or (isinstance(shuffle, (bool, np.bool_)) and not shuffle):
+            return cls(epoch=epoch)
+        if isinstance(shuffle, (bool, np.bool_)) or shuffle is np.random:
+            return cls(rng=_global_rng(), epoch=epoch)
+        if isinstance(shuffle, (np.random.RandomState, np.random.Generator)):
+            return cls(rng=shuffle, epoch=epoch)
+        if isinstance(shuffle, SeededShuffle):
+            return cls(seed=shuffle.seed, epoch=epoch, maker=None if shuffle._plain else shuffle)
+        if is_integer(shuffle):
+            return cls(seed=check_non_negative('the seed shuffle=', shuffle), epoch=epoch)
+        raise TypeError(
+            'shuffle must be None, a bool, an integer seed, a shuffle of batchup.sampling, '
+            f'a numpy.random.RandomState or a numpy.random.Generator, got {shuffle!r} ({type(shuffle).__name__})'
+        )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether samples come in order."""
+        return self.seed is None and self.rng is None
+
+    @property
+    def pure(self) -> bool:
+        """Whether the draws can be made again: in order, or by a seed."""
+        return self.rng is None
+
+    @property
+    def is_global(self) -> bool:
+        """Whether the draws are those of NumPy's global generator."""
+        return self.rng is _global_rng()
+
+    def generator(self, purpose: Purpose, *key: int) -> np.random.Generator:
+        """Make the keyed generator for a purpose in this epoch."""
+        assert self.seed is not None
+        return keyed_generator(self.seed, purpose, self.epoch, *key)
+
+    def sampler_rng(self, path: Path) -> SequentialRng:
+        """Return the generator for a user's sampler: the given one, or a keyed `RandomState`."""
+        if self.rng is not None:
+            return self.rng
+        key = (Purpose.SAMPLER, self.epoch, *path)
+        return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(self.seed, spawn_key=key)))
+
+    def __str__(self) -> str:
+        if self.in_order:
+            return 'in order'
+        if self.maker is not None:
+            return str(self.maker)
+        return f'seed {self.seed}' if self.pure else type(self.rng).__name__
+
+
+def understood(shuffle: Any) -> Shuffle | None:
+    """Interpret a `shuffle` that is for a user's code; `None` if it is of a kind of its own."""
+    try:
+        return Shuffle.coerce(shuffle)
+    except (TypeError, ValueError):
+        return None
+
+
+def _global_rng() -> np.random.RandomState:
+    rng: np.random.RandomState = np.random.mtrand._rand
+    return rng

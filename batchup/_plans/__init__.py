@@ -1,0 +1,1 @@
+"""Plans: which samples are in which batch, as arithmetic on indices."""

@@ -1,0 +1,126 @@
+"""The arguments of `batch_iterator`, checked once for a whole tree of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, is_integer, member_sizes
+from .._ground.randomness import SeededShuffle, Shuffle, understood
+from .shards import Shard
+
+# What `plan` takes, and `batch_iterator`.
+PLAN_KEYWORDS: Final = ('batch_size', 'shuffle', 'epoch', 'drop_last')
+KEYWORDS: Final = (*PLAN_KEYWORDS, 'shard', 'uneven')
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an epoch is cut into batches.
+
+    Attributes
+    ----------
+    batch_size : int or tuple
+        The number of samples in a batch, or a tuple with one for each member.
+    shuffle : Shuffle
+        How samples are shuffled, and the epoch.
+    drop_last : bool
+        Whether a short last batch is left out.
+    shard : Shard
+        Which part of every batch to take.
+    """
+
+    batch_size: BatchSize
+    shuffle: Shuffle
+    drop_last: bool
+    shard: Shard
+
+    @classmethod
+    def check(
+        cls,
+        batch_size: Any,
+        shuffle: Any = None,
+        epoch: Any = 0,
+        drop_last: bool = False,
+        shard: Any = None,
+        uneven: Any = 'share',
+    ) -> Options:
+        """Check the arguments of `batch_iterator`."""
+        drop_last = check_flag('drop_last', drop_last)
+        shuffle = Shuffle.coerce(shuffle, epoch)
+        check_ranks(shuffle, shard)
+        return cls(check_batch_sizes(batch_size), shuffle, drop_last, Shard.check(shard, uneven))
+
+    def of_members(self, count: int) -> list[Options]:
+        """Return the options of each of `count` members."""
+        return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a saved state must agree with; the shard is free to change."""
+        return {
+            'batch_size': _fact(self.batch_size),
+            'drop_last': self.drop_last,
+            'shuffle': str(self.shuffle),
+            'epoch': self.shuffle.epoch,
+        }
+
+
+def check_ranks(shuffle: Shuffle | None, shard: Any) -> None:
+    """Raise `ValueError` if the ranks that share batches would shuffle by different generators."""
+    if shard is not None and shuffle is not None and shuffle.is_global:
+        raise ValueError(
+            "shuffle=True draws from NumPy's global generator, and every process has its own global generator: the "
+            'ranks of shard= would not shuffle alike, and see some samples twice and others never; give all ranks the '
+            'same seed, such as shuffle=42, or each a RandomState or a Generator in the same state'
+        )
+
+
+def _fact(batch_size: BatchSize) -> int | str:
+    """Return a batch size as JSON keeps it: it has no tuples."""
+    return str(batch_size) if isinstance(batch_size, tuple) else batch_size
+
+
+def given_facts(batch_size: BatchSize, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a saved state must agree with, of keywords that are for users' code.
+
+    What they mean there is not known: a `shuffle` may be anything.
+    """
+    given, epoch = kwargs.get('shuffle'), kwargs.get('epoch', 0)
+    shuffle = understood(given)
+    others = {
+        name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
+        for name, value in sorted(kwargs.items())
+        if name not in ('shuffle', 'epoch', 'shard', 'uneven')
+    }
+    return {
+        'batch_size': _fact(batch_size),
+        'shuffle': type(given).__name__ if shuffle is None else str(shuffle),
+        'epoch': int(epoch) if is_integer(epoch) else str(epoch),
+        **({'keywords': str(others)} if others else {}),
+    }
+
+
+def given_key(kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the seed, the epoch and the rank of keywords that are for users' code, to key draws by."""
+    return _key_part(kwargs.get('shuffle')), _key_part(kwargs.get('epoch')), _rank(kwargs.get('shard'))
+
+
+def _key_part(value: Any) -> int:
+    """Return what a keyword adds to a key: a number, or the first one of a pair.
+
+    What else it may be is up to the members that understand it.
+    """
+    if isinstance(value, SeededShuffle):
+        value = value.seed
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return abs(int(value)) if is_integer(value) else 0
+
+
+def _rank(shard: Any) -> int:
+    """Return the rank of a shard; of another kind of value, what that adds to a key."""
+    try:
+        return Shard.check(shard).rank
+    except (TypeError, ValueError):
+        return _key_part(shard)

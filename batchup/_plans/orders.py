@@ -1,0 +1,304 @@
+"""Orders: the permutation of the samples for each repetition of an epoch."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from .._ground.indices import IndexArray, Leaf, as_array
+from .._ground.randomness import Path, Purpose, Runs, SeededShuffle, SequentialRng, Shuffle
+from ..errors import ReplayError
+
+
+class FixedOrder:
+    """The same order in every repetition."""
+
+    def __init__(self, order: Leaf) -> None:
+        self._order = order if isinstance(order, range) else _read_only(order.view())
+
+    def __getitem__(self, repetition: int) -> Leaf:
+        return self._order
+
+
+class KeyedOrders:
+    """Orders made from a key for each repetition, so that any can be made at any time.
+
+    The latest order is kept: it takes 8 bytes a sample.
+    """
+
+    def __init__(
+        self, make: Callable[[np.random.Generator], IndexArray], shuffle: Shuffle, purpose: Purpose, path: Path
+    ) -> None:
+        self._make = make
+        self._shuffle = shuffle
+        self._purpose = purpose
+        self._path = path
+        self._latest: tuple[int, IndexArray] | None = None
+
+    def __getitem__(self, repetition: int) -> IndexArray:
+        latest = self._latest
+        if latest is None or latest[0] != repetition:
+            rng = self._shuffle.generator(self._purpose, repetition, *self._path)
+            latest = self._latest = repetition, _read_only(self._make(rng))
+        return latest[1]
+
+
+class DrawnOrders:
+    """Orders drawn from a sequential generator, each when it is first needed."""
+
+    def __init__(self, make: Callable[[SequentialRng], IndexArray], rng: SequentialRng) -> None:
+        self._make = make
+        self._rng = rng
+        self._latest = -1
+        self._order: IndexArray
+
+    def __getitem__(self, repetition: int) -> IndexArray:
+        if repetition < self._latest:
+            raise passed(f'repetition {repetition}')
+        while self._latest < repetition:
+            self._order = _read_only(self._make(self._rng))
+            self._latest += 1
+        return self._order
+
+
+class DistinctOrders:
+    """Orders in which no index comes twice in a batch that goes across the end of a repetition.
+
+    Of the first indices of a repetition, those that the batch already has are put behind the
+    others; no other index moves. The latest order is kept.
+
+    Parameters
+    ----------
+    orders : KeyedOrders or DrawnOrders
+        The orders to start from, without duplicates.
+    length : int
+        The number of indices of each.
+    batch_size : int
+        The number of indices that a batch takes, at most `length`.
+    """
+
+    def __init__(self, orders: KeyedOrders | DrawnOrders, length: int, batch_size: int) -> None:
+        self._orders = orders
+        self._length = length
+        self._batch_size = batch_size
+        self._latest: tuple[int, IndexArray] | None = None
+
+    def __getitem__(self, repetition: int) -> IndexArray:
+        reached = -1 if self._latest is None else self._latest[0]
+        first = repetition
+        while first != reached and self._depends_on_last(first):
+            first -= 1
+        for number in range(first, repetition + 1):
+            if number != reached:
+                self._latest = number, self._make(number)
+        assert self._latest is not None
+        return self._latest[1]
+
+    def _shared(self, repetition: int) -> int:
+        """Return how many indices of its first batch belong to the repetition before."""
+        return repetition * self._length % self._batch_size
+
+    def _depends_on_last(self, repetition: int) -> bool:
+        """Say whether indices of the repetition before that matter may have moved.
+
+        They can only if the length is less than twice the size of a batch, and not for long:
+        a repetition that starts with a batch depends on none.
+        """
+        shared = self._shared(repetition)
+        return shared > 0 and self._length - shared < self._batch_size
+
+    def _make(self, repetition: int) -> IndexArray:
+        shared = self._shared(repetition)
+        if not shared:
+            return self._orders[repetition]
+        latest = self._latest
+        before = latest[1] if latest is not None and latest[0] == repetition - 1 else self._orders[repetition - 1]
+        order = self._orders[repetition]
+        start = order[: self._batch_size]
+        used = np.isin(start, before[self._length - shared :])
+        if not used.any():
+            return order
+        return _read_only(np.concatenate([start[~used], start[used], order[self._batch_size :]]))
+
+
+class ComputedOrders:
+    """Orders of a shuffle that is an object: runs of them are computed when they are asked for.
+
+    Of a subset, the shuffle orders the positions in the subset.
+    """
+
+    def __init__(self, permuted: range | IndexArray, maker: SeededShuffle, shuffle: Shuffle, path: Path) -> None:
+        self._permuted = permuted
+        self._maker = maker
+        self._shuffle = shuffle
+        self._path = path
+        self._latest: tuple[int, Runs] | None = None
+
+    def __getitem__(self, repetition: int) -> Runs:
+        latest = self._latest
+        if latest is None or latest[0] != repetition:
+            latest = self._latest = repetition, self._make(repetition)
+        return latest[1]
+
+    def _make(self, repetition: int) -> Runs:
+        permuted = self._permuted
+        rng = self._shuffle.generator(Purpose.ORDER, repetition, *self._path)
+        if isinstance(permuted, range):
+            return self._maker._make_order(permuted.stop, rng)
+        return _Chosen(permuted, self._maker._make_order(len(permuted), rng))
+
+
+class _Chosen:
+    """An order of chosen samples, from an order of their positions."""
+
+    def __init__(self, indices: IndexArray, positions: Runs) -> None:
+        self._indices = indices
+        self._positions = positions
+
+    def __getitem__(self, run: slice) -> IndexArray:
+        return self._indices[self._positions[run]]
+
+
+Orders = FixedOrder | KeyedOrders | DrawnOrders | DistinctOrders
+
+
+def _read_only(order: IndexArray) -> IndexArray:
+    """Keep users, who see parts of an order in requests, from changing it."""
+    order.flags.writeable = False
+    return order
+
+
+def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpose, path: Path) -> Orders:
+    """Return the orders in which a shuffle goes through some indices, one for each repetition."""
+    if shuffle.in_order:
+        return FixedOrder(permuted)
+    argument = len(permuted) if isinstance(permuted, range) else permuted
+    if shuffle.rng is not None:
+        return DrawnOrders(lambda rng: rng.permutation(argument), shuffle.rng)
+    return KeyedOrders(lambda rng: rng.permutation(argument), shuffle, purpose, path)
+
+
+def distinct_permutations(
+    permuted: range | IndexArray, batch_size: int, shuffle: Shuffle, purpose: Purpose, path: Path
+) -> Orders:
+    """Return orders as `permutations` does, with no index twice in a batch of the given size."""
+    orders = permutations(permuted, shuffle, purpose, path)
+    if isinstance(orders, (KeyedOrders, DrawnOrders)):
+        return DistinctOrders(orders, len(permuted), batch_size)
+    return orders
+
+
+def sample_orders(permuted: range | IndexArray, shuffle: Shuffle, path: Path) -> Orders | ComputedOrders:
+    """Return the orders in which a shuffle goes through samples, one for each repetition."""
+    if shuffle.maker is None:
+        return permutations(permuted, shuffle, Purpose.ORDER, path)
+    return ComputedOrders(permuted, shuffle.maker, shuffle, path)
+
+
+def passed(what: str) -> ReplayError:
+    """Make the error for indices that a sequential generator has moved past."""
+    return ReplayError(
+        f'{what} was already drawn from a sequential generator, which cannot go back; '
+        'make a new iterator with a generator in the same state, or use a seed (shuffle=42)'
+    )
+
+
+class Places(abc.ABC):
+    """Where the samples of batches stand among those of all repetitions, one after the other.
+
+    A repetition has every sample at the place that it has among those of the source, as in
+    `samples_by_indices`, in whatever order the batches come.
+    """
+
+    @property
+    @abc.abstractmethod
+    def total(self) -> int | float | None:
+        """The number of places; `None` if samples have no place of their own."""
+
+    @abc.abstractmethod
+    def of_batch(self, number: int, indices: Leaf) -> Leaf:
+        """Return the places of the samples of a batch, unless `total` says that they have none."""
+
+
+class OrderPlaces(Places):
+    """The places of samples in a plan whose batches are filled across the ends of repetitions.
+
+    Shuffled samples have no place of their own if one of them comes twice in a repetition.
+
+    Parameters
+    ----------
+    samples : range or array of indices
+        The samples of a repetition, in order.
+    batch_size : int
+        The number of samples in a batch.
+    total : int or math.inf
+        The number of samples of all repetitions.
+    in_order : bool
+        Whether the batches come in order.
+
+    >>> OrderPlaces(np.array([7, 3, 5]), 2, 6, in_order=False).of_batch(1, np.array([5, 3]))
+    array([2, 4])
+    """
+
+    def __init__(self, samples: Leaf, batch_size: int, total: float, in_order: bool) -> None:
+        self._samples = samples
+        self._batch_size = batch_size
+        self._total = total
+        self._in_order = in_order
+
+    @property
+    def total(self) -> int | float | None:
+        return self._total if self._in_order or self._distinct else None
+
+    def of_batch(self, number: int, indices: Leaf) -> Leaf:
+        start = number * self._batch_size
+        if self._in_order:
+            return range(start, start + len(indices))
+        places = as_array(indices)
+        if not isinstance(self._samples, range):
+            places = self._sorter[np.searchsorted(self._sorted, places)]
+        length = max(1, len(self._samples))
+        repetitions, offset = divmod(start, length)
+        return places + (repetitions + (offset + np.arange(len(places), dtype=np.intp)) // length) * length
+
+    @cached_property
+    def _sorter(self) -> IndexArray:
+        return np.argsort(as_array(self._samples), kind='stable')
+
+    @cached_property
+    def _sorted(self) -> IndexArray:
+        return as_array(self._samples)[self._sorter]
+
+    @cached_property
+    def _distinct(self) -> bool:
+        return isinstance(self._samples, range) or not bool((self._sorted[1:] == self._sorted[:-1]).any())
+
+
+class ArrangedPlaces(Places):
+    """The places of samples in a plan that makes the batches of a whole repetition at once.
+
+    Parameters
+    ----------
+    length : int
+        The number of samples, each of which is in a repetition once at most.
+    n_batches : int
+        The number of batches of a repetition.
+    repeats : int
+        The number of repetitions; -1 for endless.
+    """
+
+    def __init__(self, length: int, n_batches: int, repeats: int) -> None:
+        self._length = length
+        self._n_batches = n_batches
+        self._repeats = repeats
+
+    @property
+    def total(self) -> int | float:
+        return math.inf if self._repeats == -1 and self._length > 0 else self._length * abs(self._repeats)
+
+    def of_batch(self, number: int, indices: Leaf) -> IndexArray:
+        return as_array(indices) + number // self._n_batches * self._length

@@ -1,0 +1,332 @@
+"""Plans: pure maps from the number of a batch to the request for it.
+
+A plan knows indices only: it can be looked at, counted and compared with no data at all.
+Plans over the package's samplers are in this file, those over a user's code in `replay`, those over
+several sources in `joint_plan`.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._ground.arguments import check_integer
+from .._ground.batch import Memory
+from .._ground.indices import IndexTree, Leaf, as_array, digest, map_leaves, own_array
+from .._ground.randomness import Path, Purpose, Shuffle, keyed_generator
+from ..errors import EndOfPlanError
+from .orders import ComputedOrders, Orders, Places
+
+# How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
+# the window. Smaller: more work for each batch.
+WINDOW_BATCHES = 256
+# How many indices of a computed order a window holds, unless a batch has more. Larger: more
+# memory, and time before the first batch. Smaller: less to do at once, at more cost each.
+COMPUTED_AT_ONCE = 65_536
+# A batch of more repetitions than this is taken for a mistake. Larger: it can take minutes to put one
+# together, 20 microseconds for each. Smaller: large batches of tiny data are refused.
+MOST_ROUNDS = 2**20
+
+
+class Request(NamedTuple):
+    """What is needed to build a batch, or a window of consecutive batches of equal size.
+
+    Attributes
+    ----------
+    number : int
+        The number of the (first) batch in its epoch.
+    n_batches : int
+        The number of batches; 1, unless a window was asked for.
+    indices : index tree
+        The sample indices of all these batches, one batch after the other.
+    epoch : int
+        The epoch that was asked for.
+    seed : int or None
+        The seed of the shuffle, if it has one.
+    rank : int
+        The rank of the shard.
+    padding : int, optional
+        How many samples at the end of each batch only pad it; `None` if that is not to be told.
+    memory : callable, optional
+        Gives memory to read arrays into, where the batches are made for another process.
+    apart : bool
+        Whether batches, but for small ones, are read into memory of their own, which they share
+        with no other: a function may return them as they are.
+    """
+
+    number: int
+    n_batches: int
+    indices: IndexTree
+    epoch: int = 0
+    seed: int | None = None
+    rank: int = 0
+    padding: int | None = None
+    memory: Memory | None = None
+    apart: bool = False
+
+    def batch(self, number: int) -> Request:
+        """Return the request for one batch of the window."""
+        first = number - self.number
+        return self._replace(
+            number=number, n_batches=1, indices=part_of_window(self.indices, self.n_batches, first, first + 1)
+        )
+
+    def since(self, number: int) -> Request:
+        """Return the request for the rest of the window."""
+        first = number - self.number
+        indices = part_of_window(self.indices, self.n_batches, first, self.n_batches)
+        return self._replace(number=number, n_batches=self.n_batches - first, indices=indices)
+
+    def up_to(self, count: int) -> Request:
+        """Return the request for at most so many batches of the window, the first ones."""
+        if self.n_batches <= count:
+            return self
+        return self._replace(n_batches=count, indices=part_of_window(self.indices, self.n_batches, 0, count))
+
+    def split(self) -> Iterator[Request]:
+        """Go through the requests for the single batches."""
+        return (self.batch(number) for number in range(self.number, self.end))
+
+    @property
+    def end(self) -> int:
+        """The number of the batch after the last one."""
+        return self.number + self.n_batches
+
+    def generator(self, path: Path) -> np.random.Generator:
+        """Make the generator for a random function that is mapped over this batch.
+
+        Its key is the seed, the epoch, the number of the batch, the rank, and the place of
+        the function in the source tree. With no seed, the indices of the batch stand in.
+        """
+        seed = int(digest(self.indices), 16) if self.seed is None else self.seed
+        return keyed_generator(seed, Purpose.MAP, self.epoch, self.number, self.rank, *path)
+
+
+def part_of_window(tree: IndexTree, count: int, first: int, last: int) -> IndexTree:
+    """Cut the indices of batches `first` to `last` out of those of a window of `count` batches."""
+    if (first, last) == (0, count):
+        return tree
+
+    def part(leaf: Leaf) -> Leaf:
+        size = len(leaf) // count
+        return leaf[first * size : last * size]
+
+    return map_leaves(part, tree)
+
+
+def count_batches(length: float | None, batch_size: int, drop_last: bool) -> int | float | None:
+    """Return the number of batches in `length` samples; endless stays endless, and unknown unknown."""
+    if length is None or length == math.inf:
+        return length
+    return int(length) // batch_size if drop_last else -(-int(length) // batch_size)
+
+
+class Plan(abc.ABC):
+    """A sequence of requests, one for each batch of an epoch.
+
+    Attributes
+    ----------
+    length : int, math.inf or None
+        The number of batches; infinite for an endless plan, `None` if it is not known.
+    pure : bool
+        Whether `plan[k]` is a pure function. The plan of a sequential generator is not: it
+        draws when it first needs an index, and goes forward only.
+    shuffle : Shuffle
+        How samples are shuffled.
+    exact : bool
+        Whether `length` is certain. What a user's sampler says of itself, where a sequential
+        generator is drawn from, is not: such a plan ends with the sampler.
+    places : Places, optional
+        Where the samples of batches stand among all samples, if they have such places.
+    """
+
+    length: int | float | None
+    pure: bool
+    shuffle: Shuffle
+    exact: bool = True
+    places: Places | None = None
+
+    # The number of the first batch that is known to be missing, once it was asked for.
+    _end: float | None = None
+
+    def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        """Return the indices of up to `limit` batches of equal size from batch `number` on.
+
+        No more is drawn from a sequential generator than the first of these batches needs.
+
+        Returns
+        -------
+        tuple
+            The indices of all these batches, and the number of batches.
+
+        Raises
+        ------
+        EndOfPlanError
+            If there is no batch `number`.
+        """
+        end = self.check_number(number)
+        try:
+            return self._indices(number, limit if number + limit <= end else int(end) - number)
+        except EndOfPlanError:
+            # What was drawn up to here is not drawn again, to find that there is no more.
+            self._end = min(number, end if self._end is None else self._end)
+            raise
+
+    @abc.abstractmethod
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        """Return what `indices` does; a plan whose `length` is certain is not asked beyond it."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Say in a few words what the plan goes through; equal for equal plans."""
+
+    def window(self, number: int, limit: int = 1) -> Request:
+        """Return the request for up to `limit` consecutive batches of equal size."""
+        indices, count = self.indices(number, limit)
+        return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed)
+
+    def __getitem__(self, number: int) -> Request:
+        number = check_integer('the number of a batch', number)
+        if number < 0:
+            number += len(self)
+        self.check_number(number)
+        return self.window(number)
+
+    def __iter__(self) -> Iterator[Request]:
+        number = 0
+        while True:
+            try:
+                request = self.window(number)
+            except EndOfPlanError:
+                return
+            yield request
+            number += 1
+
+    def __len__(self) -> int:
+        return known_length(self.length)
+
+    @property
+    def empty(self) -> bool | None:
+        """Whether there is no batch, under any shuffle of this kind; `None` if it depends on what is drawn."""
+        return self.length == 0
+
+    def check_number(self, number: int) -> float:
+        """Raise `EndOfPlanError`, an `IndexError`, if the plan is known to have no batch of this number.
+
+        Returns
+        -------
+        float
+            The number of the first batch that is known to be missing.
+        """
+        end = self._end
+        if end is None:
+            end = self._end = self.length if self.exact and self.length is not None else math.inf
+        if not 0 <= number < end:
+            raise EndOfPlanError(f'there is no batch {number} in a plan of {end} batches')
+        return end
+
+    def index_batches(self) -> Iterator[Any]:
+        """Go through the indices of all batches, as trees of arrays that the caller may keep."""
+        number = 0
+        while True:
+            try:
+                window, count = self.indices(number, WINDOW_BATCHES)
+            except EndOfPlanError:
+                return
+            for place in range(count):
+                yield map_leaves(own_array, part_of_window(window, count, place, place + 1))
+            number += count
+
+
+def known_length(length: int | float | None) -> int:
+    """Return a number of batches for `len()`, or raise `TypeError` if it is endless or unknown."""
+    if length is None:
+        raise TypeError('the number of batches is not known')
+    if length == math.inf:
+        raise TypeError('the number of batches is infinite')
+    return int(length)
+
+
+class OrderPlan(Plan):
+    """Go through orders of equal length, one repetition after the other.
+
+    A batch is filled across the end of a repetition, as often as needed.
+
+    Parameters
+    ----------
+    orders : FixedOrder, KeyedOrders, DrawnOrders or ComputedOrders
+        The order of each repetition.
+    length : int
+        The number of samples of a repetition.
+    repeats : int
+        The number of repetitions; -1 for endless.
+    samples : int or math.inf, optional
+        The number of samples to end after; by default, those of all repetitions.
+    places : Places, optional
+        Where the samples of batches stand among all samples.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        orders: Orders | ComputedOrders,
+        length: int,
+        repeats: int,
+        batch_size: int,
+        shuffle: Shuffle,
+        drop_last: bool,
+        samples: float = math.inf,
+        places: Places | None = None,
+    ) -> None:
+        self._name = name
+        self._orders = orders
+        self.places = places
+        self._order_length = length
+        self._samples = min(samples, total_samples(length, repeats))
+        rounds = -(-min(batch_size, self._samples) // max(1, length))
+        if rounds > MOST_ROUNDS:
+            raise ValueError(
+                f'batch_size is {batch_size}, so that one batch would repeat the {length} samples {int(rounds)} times; '
+                f'choose a smaller one: a batch has at most {MOST_ROUNDS * length} of these samples'
+            )
+        self._batch_size = batch_size
+        self._most = max(1, COMPUTED_AT_ONCE // batch_size) if isinstance(orders, ComputedOrders) else math.inf
+        self.length = count_batches(self._samples, batch_size, drop_last)
+        self.shuffle = shuffle
+        self.pure = shuffle.pure
+
+    def describe(self) -> str:
+        return self._name
+
+    def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
+        repetition, offset = divmod(number * self._batch_size, self._order_length)
+        left = self._samples - number * self._batch_size
+        whole = int(min(min(self._order_length - offset, left) // self._batch_size, limit, self._most))
+        if whole:
+            return self._orders[repetition][offset : offset + whole * self._batch_size], whole
+        return self._across(repetition, offset, min(self._batch_size, left)), 1
+
+    def endless(self) -> OrderPlan:
+        """Return the plan that goes on with more repetitions, as `repeats=-1` does."""
+        name, samples = f'repeated {self._name}', self._order_length
+        size = self._batch_size
+        return OrderPlan(name, self._orders, samples, -1, size, self.shuffle, False)
+
+    def _across(self, repetition: int, offset: int, wanted: float) -> Leaf:
+        """Put together the indices of a batch that ends with, or beyond, a repetition."""
+        parts: list[Leaf] = []
+        while wanted > 0:
+            stop = min(self._order_length, offset + int(wanted))
+            parts.append(self._orders[repetition][offset:stop])
+            wanted -= stop - offset
+            repetition, offset = repetition + 1, 0
+        return parts[0] if len(parts) == 1 else np.concatenate([as_array(part) for part in parts])
+
+
+def total_samples(length: int, repeats: int) -> int | float:
+    """Return the number of samples of all repetitions; none stay none, however often repeated."""
+    return math.inf if repeats == -1 and length > 0 else length * abs(repeats)

@@ -1,0 +1,133 @@
+"""What all pools have in common."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .._ground.arguments import check_integer, is_integer
+from .._sources.base import AbstractDataSource
+from ..errors import WorkerPoolError
+from .channel import Backend
+from .jobs import SharedConstant
+from .parallel import ParallelDataSource
+from .work_stream import WorkStream
+
+# What a pool takes as `timeout`.
+Timeout = float | None
+
+
+def check_timeout(timeout: Any) -> Timeout:
+    """Return a time in seconds, a positive number but no boolean, as a `float`, or `None` for ever."""
+    if timeout is None:
+        return None
+    if not is_integer(timeout) and not isinstance(timeout, (float, np.floating)):
+        raise TypeError(f'timeout must be a number of seconds or None, got {timeout!r} ({type(timeout).__name__})')
+    if not timeout > 0:
+        raise ValueError(f'timeout must be a positive number of seconds or None, got {timeout!r}')
+    return float(timeout)
+
+
+class WorkerPool(Backend):
+    """Base class of pools.
+
+    A pool serves any number of streams, one after the other or at a time. It ends by
+    `close()`, at the end of a `with` block, or when nothing refers to it any more.
+
+    Attributes
+    ----------
+    processes : int
+        The number of workers.
+    timeout : float or None
+        How long a result may take, in seconds, once the user waits for it.
+    """
+
+    def __init__(self, processes: int, timeout: float | None) -> None:
+        self.processes = check_integer('processes', processes)
+        if self.processes < 1:
+            raise ValueError(f'processes must be at least 1, got {processes}')
+        self.timeout = check_timeout(timeout)
+        self._pid = os.getpid()
+        self._closed = False
+
+    def _close_with(self, end: Callable[[], None]) -> None:
+        """Have the pool end, at the latest, when it is forgotten or the interpreter ends.
+
+        It may be ended several times: an interrupt may come between.
+        """
+        self._end = end
+        self._finalizer = weakref.finalize(self, end)
+
+    def parallel_data_source(self, ds: AbstractDataSource, batch_buffer_size: int = 20) -> ParallelDataSource:
+        """Return a source with the batches of `ds`, made by the workers of this pool.
+
+        Parameters
+        ----------
+        ds : random-access data source
+            Where the batches come from.
+        batch_buffer_size : int
+            How many batches may wait for the user.
+
+        Raises
+        ------
+        TypeError
+            If `ds` is no data source, or not random access; for worker processes, also if it
+            cannot be sent to them. The message names what is at fault.
+        """
+        self._check_open()
+        return ParallelDataSource(ds, self, batch_buffer_size)
+
+    def work_stream(self, task_generator: Iterable[tuple[Any, ...]], task_buffer_size: int = 20) -> WorkStream:
+        """Run functions in the workers, and get their results in order.
+
+        Parameters
+        ----------
+        task_generator : iterable of tuples
+            Tasks: `(fn,)`, `(fn, args)` or `(fn, args, kwargs)`.
+        task_buffer_size : int
+            How many tasks may be handed over before the result of the first is asked for.
+        """
+        self._check_open()
+        return WorkStream(task_generator, self, task_buffer_size)
+
+    def shared_constant(self, value: Any) -> SharedConstant:
+        """Wrap a value that tasks take as an argument: it is sent to each worker once."""
+        self._check_process()
+        return self._share(value)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise WorkerPoolError(
+                f'this pool, with all that came from it, belongs to process {self._pid}, from which this one '
+                f'({os.getpid()}) was forked: its workers cannot be shared; make a new pool here'
+            )
+
+    def _check_open(self) -> None:
+        self._check_process()
+        if self._closed:
+            raise WorkerPoolError('the pool is closed; make a new one')
+
+    def close(self) -> None:
+        """End the workers. Streams raise an error after the batches that are there already."""
+        self._closed = True
+        self._end()
+        self._finalizer.detach()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f'a {type(self).__name__} cannot be copied or pickled, and neither can what refers to it: its workers are '
+            'those of this process; copy or pickle the source that it reads, and make another pool'
+        )
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,268 @@
+"""Worker processes, as their pool sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
+from typing import Any
+
+from ..memory import Segment
+from .tasks import Task
+from .worker import STACKS_SIGNAL, main
+
+# The exit code of a worker that was about to start a pool itself, since a script has no guard.
+MISSING_GUARD = 83
+
+GUARD_ADVICE = (
+    'the script starts a pool when it is imported, as a worker process does: put its main part '
+    "below `if __name__ == '__main__':`"
+)
+
+
+@dataclass(eq=False)
+class WorkerHandle:
+    """A worker process, as its pool sees it.
+
+    Attributes
+    ----------
+    ready : bool
+        Whether it has started, and takes jobs.
+    gone : bool
+        Whether it no longer reads what it is sent.
+    mute : bool
+        Whether nothing more can be read from it.
+    served : bool
+        Whether a server has started it, and says how it ends.
+    orphaned : bool
+        Whether that server has gone.
+    given_up : Task, optional
+        The job that the pool itself has ended it for.
+    known : set of int
+        The segments that it maps.
+    tasks : deque
+        What it was given, in order; it runs the first.
+    """
+
+    process: Any
+    pid: int
+    conn: Connection
+    stacks: Connection
+    served: bool = False
+    ready: bool = False
+    gone: bool = False
+    mute: bool = False
+    orphaned: bool = False
+    given_up: Task | None = None
+    known: set[int] = field(default_factory=set)
+    tasks: deque[Task] = field(default_factory=deque)
+
+    def has_room(self, depth: int) -> bool:
+        """Say whether it takes another job, if it may have so many."""
+        return self.ready and not self.gone and len(self.tasks) < depth
+
+    def give(self, task: Task) -> None:
+        """Send a job, after what it needs."""
+        task.worker = self
+        self.tasks.append(task)
+        for shipment in task.shipments:
+            segment = shipment.segment
+            self._share(segment, ('constant', segment.id, segment.size, shipment.spans))
+        if task.slot is not None:
+            segment = task.slot.segment
+            self._share(segment, ('slots', segment.id, segment.size))
+        self.send(task.message())
+
+    def forget(self, number: int) -> None:
+        """Have the worker let go of a segment, if it maps it."""
+        if number in self.known:
+            self.known.remove(number)
+            self.send(('forget', number))
+
+    def _share(self, segment: Segment, message: tuple[Any, ...]) -> None:
+        """Let the worker map a segment, if it has not done so."""
+        if segment.id not in self.known and self.send(message):
+            self.known.add(segment.id)
+            try:
+                send_handle(self.conn, segment.fd, self.process.pid)
+            except OSError:
+                self.gone = True
+
+    def send(self, message: tuple[Any, ...] | None) -> bool:
+        """Send a message; return whether the worker can be reached. If not, its end is noticed soon."""
+        try:
+            self.conn.send(message)
+        except OSError:
+            self.gone = True
+        return not self.gone
+
+    def ask_to_end(self) -> None:
+        """Send the message after the last, unless the worker does not read."""
+        with contextlib.suppress(OSError):
+            os.set_blocking(self.conn.fileno(), False)
+            self.conn.send(None)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def give_up(self, task: Task) -> str:
+        """End the process if this is the job that it runs; return what it was doing. For users' threads."""
+        stacks = self._stack_dump()
+        doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
+        with contextlib.suppress(IndexError, ValueError):  # its tasks are done; it has ended
+            if self.tasks[0] is task:
+                self.end_for(task)
+        return f'worker process {self.pid} {doing}'
+
+    def end_for(self, task: Task) -> None:
+        """End the process because of a job that it runs; this is no loss."""
+        self.given_up = task
+        self.process.kill()
+
+    def _stack_dump(self) -> str:
+        """Ask the worker where its threads are; return what it has answered."""
+        if STACKS_SIGNAL is None:
+            return '(stacks are not available on this system)'
+        text = b''
+        with contextlib.suppress(OSError, EOFError):  # it has ended
+            os.kill(self.pid, STACKS_SIGNAL)
+            while self.stacks.poll(0.5 if not text else 0.05):
+                text += os.read(self.stacks.fileno(), 2**16)
+        return text.decode(errors='replace')
+
+    def orphan(self) -> bool:
+        """Say whether a process that seems to have ended is there: what has ended is the server that started it."""
+        self.orphaned = self.served and not self.mute
+        return self.orphaned
+
+    def exit_cause(self) -> str:
+        """Say how the process has ended."""
+        return 'the server that had started it ended' if self.orphaned else _cause(self.process.exitcode)
+
+    def discard(self) -> None:
+        """Let go of a process that has ended."""
+        self.conn.close()
+        # Not `stacks`, of which a user's thread may be reading.
+        self.process.close()
+
+
+class FailedStart(Exception):  # noqa: N818 - it is told as a warning, or as another error
+    """A worker could not be started.
+
+    Attributes
+    ----------
+    code : int, optional
+        The exit code of what was to start it.
+    """
+
+    def __init__(self, message: str, code: int | None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _cause(code: int | None) -> str:
+    """Say how a process has ended."""
+    if code is None or code >= 0:
+        return f'exit code {code}'
+    try:
+        return f'signal {-code}, {signal.Signals(-code).name}'
+    except ValueError:
+        return f'signal {-code}'
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process, where the system tells it."""
+    with contextlib.suppress(OSError), open(f'/proc/{pid}/status') as lines:
+        return next((line.partition(':')[2].strip() for line in lines if line.startswith('State:')), 'unknown')
+    return 'unknown'
+
+
+def start_worker(context: Any, threads: int | None, inherited: Sequence[Any]) -> WorkerHandle:
+    """Start a worker process.
+
+    Parameters
+    ----------
+    context : multiprocessing context
+        How it is started.
+    threads : int or None
+        The number of threads that numerical libraries may use; `None` for no limit.
+    inherited : sequence of connections and sockets
+        The pool's ends, which a forked process has to close.
+    """
+    conn, workers_conn = context.Pipe(duplex=True)
+    stacks, workers_stacks = context.Pipe(duplex=False)
+    method = context.get_start_method()
+    arguments = (workers_conn, workers_stacks, [conn, stacks, *inherited] if method == 'fork' else [], threads)
+    process = context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)
+    try:
+        _start_helpers(method)
+        with held_interrupts(), _no_false_script():
+            process.start()
+    except (EOFError, OSError) as error:
+        code = _server_exit_code() if method == 'forkserver' else None
+        if code is None:
+            raise FailedStart(f'{type(error).__name__}: {error}', None) from error
+        # It has imported the script, and ended there; or it was killed.
+        raise FailedStart(f'the server that starts them ended by {_cause(code)}', code) from error
+    workers_conn.close()
+    workers_stacks.close()
+    return WorkerHandle(process, process.pid, conn, stacks, served=method == 'forkserver')
+
+
+def _server_exit_code() -> int | None:
+    """Return how the server that forks workers has ended; `None` if it has not, as far as is known."""
+    server: Any = getattr(forkserver, '_forkserver', None)
+    pid: Any = getattr(server, '_forkserver_pid', None)
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        # Left to be waited for by whoever starts another one. It may be about to end.
+        for _ in range(20):
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None:
+                return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            time.sleep(0.01)
+    return None
+
+
+def _start_helpers(method: str) -> None:
+    """Start multiprocessing's own processes, which must not begin, or end, what holds Ctrl-C back."""
+    if method != 'fork':
+        resource_tracker.ensure_running()
+    if method == 'forkserver':
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Have processes that are started not be reached by Ctrl-C before they can ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    try:
+        # It raises an interrupt that came just before.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _no_false_script() -> Iterator[None]:
+    """Have processes that are started not look for a script that was read from standard input."""
+    script = sys.modules['__main__']
+    path = getattr(script, '__file__', None)
+    if path != '<stdin>':
+        yield
+        return
+    del script.__file__
+    try:
+        yield
+    finally:
+        script.__file__ = path

@@ -1,0 +1,271 @@
+"""Workers that are processes, on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import sys
+import weakref
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..._ground.arguments import check_non_negative
+from ..._ground.batch import leaves
+from ..._ground.messages import warn_user
+from ..._sources.base import AbstractDataSource
+from ..channel import Channel
+from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
+from ..memory import ALIGNMENT, NoRoomError, Packed, Ring, Slot, warn_once
+from ..pool import WorkerPool
+from ..shipping import Shipment
+from .handles import MISSING_GUARD
+from .supervisor import Supervisor
+from .tasks import Task
+
+# How many results a user may hold on to, in slots of their own. Larger: more memory. Smaller:
+# users who keep batches get copies of them.
+KEPT_SLOTS = 4
+
+# How much larger a slot is than the first batch. Larger: more memory. Smaller: batches that
+# grow a little go through a pipe, which takes longer, until there are larger slots.
+SLACK = 1.125
+
+# How large batches that are plain copies of memory must be for processes to make them. Smaller:
+# they take the caller less time to make than to take over.
+LEAST_BYTES = 2**20
+
+# The size of a slot for small batches, several of which are fetched at once.
+GROUP_BYTES = 2**22
+
+
+class WorkerProcessPool(WorkerPool):
+    """Workers that are processes on this machine.
+
+    Batches come through shared memory: a worker writes them where the user's process reads
+    them. Arrays of a source are copied into shared memory once, when `parallel_data_source`
+    is called (later changes of them are not seen by the workers); files mapped by
+    `numpy.memmap` are mapped again by each worker.
+
+    Parameters
+    ----------
+    processes : int
+        The number of processes.
+    start_method : 'fork', 'forkserver' or 'spawn', optional
+        How they are started; by default 'spawn', which is safe everywhere. It imports the
+        script, as 'forkserver' does: it needs `if __name__ == '__main__':`.
+    threads_per_worker : int or None
+        How many threads BLAS and OpenMP may use in each; `None` for no limit.
+    max_restarts : int
+        How many workers one batch may lose, by a crash or for lack of memory, before the
+        stream raises `WorkerLostError`.
+    timeout : float, optional
+        How long a result may take, in seconds, once the user waits for it.
+    """
+
+    # Handing over a task takes longer than between threads.
+    _task_seconds = 2e-3
+
+    def __init__(
+        self,
+        processes: int = 1,
+        *,
+        start_method: str | None = None,
+        threads_per_worker: int | None = 1,
+        max_restarts: int = 3,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(processes, timeout)
+        if getattr(multiprocessing.current_process(), '_inheriting', False):
+            # A worker that imports a script without a guard. The pool that it is for explains.
+            os._exit(MISSING_GUARD)
+        if threads_per_worker is not None and check_non_negative('threads_per_worker', threads_per_worker) == 0:
+            raise ValueError('threads_per_worker must be at least 1, or None for no limit, got 0')
+        context = _context('spawn' if start_method is None else start_method)
+        restarts = check_non_negative('max_restarts', max_restarts)
+        self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
+        self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
+        _pools.add(self)
+        # First what ends it: an interrupt may come at any time.
+        self._close_with(partial(_end, self._supervisor))
+        self._supervisor.start()
+
+    def _least_bytes(self) -> int:
+        return LEAST_BYTES
+
+    def _share(self, value: Any) -> SharedConstant:
+        constant = SharedConstant(value)
+        constant.shipment = self._ship(value)
+        return constant
+
+    def _ship(self, value: Any) -> Shipment:
+        """Put a value into shared memory; a source that is there, and is as it was, stays there."""
+        is_source = isinstance(value, AbstractDataSource)
+        shipment = self._shipments.get(value) if is_source else None
+        if shipment is None or not shipment.fits(value):
+            shipment = Shipment(value)
+            self._supervisor.forget_with(shipment, shipment.segment)
+            if is_source:
+                self._shipments[value] = shipment
+        return shipment
+
+    def _open_channel(self, slots: int) -> Channel[Pending]:
+        return ProcessChannel(self, self._supervisor, slots)
+
+    def _warn(self) -> None:
+        _warn_of(self._supervisor)
+
+
+_pools: weakref.WeakSet[WorkerProcessPool] = weakref.WeakSet()
+
+
+def _disown() -> None:
+    """Have a forked process, which would end all workers that it takes for its own, not know of those of its parent."""
+    for pool in list(_pools):
+        for worker in pool._supervisor._workers:
+            multiprocessing.process._children.discard(worker.process)  # type: ignore[attr-defined]
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_disown)
+
+
+def _end(supervisor: Supervisor) -> None:
+    supervisor.close()
+    _warn_of(supervisor)
+
+
+def _warn_of(supervisor: Supervisor) -> None:
+    """Warn of what has happened in the background."""
+    with contextlib.suppress(IndexError):  # there are none, or another thread was faster
+        while True:
+            warn_user(supervisor.warnings.popleft())
+
+
+def _context(start_method: str) -> Any:
+    known = multiprocessing.get_all_start_methods()
+    if sys.platform == 'win32':
+        raise NotImplementedError(
+            'worker processes need files that can be sent through sockets, which Windows lacks; use a '
+            'WorkerThreadPool, or a WorkerExecutorPool over a concurrent.futures.ProcessPoolExecutor'
+        )
+    if start_method not in known:
+        raise ValueError(f'start_method must be one of {", ".join(known)}, got {start_method!r}')
+    return multiprocessing.get_context(start_method)
+
+
+@dataclass(eq=False)
+class Pending:
+    """A job that a worker was given, or the result of one that the caller has done."""
+
+    job: Job
+    task: Task | None
+    slot: Slot | None = None
+    result: Result | None = None
+
+
+class ProcessChannel(Channel[Pending]):
+    """Jobs go through pipes, arrays through slots of shared memory.
+
+    The first batch is read by the caller, while workers may still start: it tells how large
+    slots must be.
+
+    Parameters
+    ----------
+    slots : int
+        How many results may wait at a time.
+    """
+
+    def __init__(self, pool: WorkerPool, supervisor: Supervisor, slots: int) -> None:
+        self._pool = pool
+        self._supervisor = supervisor
+        self._slots = slots
+        # No ring: there is no room for one, or no batch was made yet.
+        self._ring: Ring | None = None
+        self._batch_bytes: int | None = None
+
+    def submit(self, job: Job) -> Pending:
+        self._pool._check_open()
+        if not isinstance(job, Fetch):
+            return Pending(job, self._supervisor.submit(job, _shipment, None))
+        if self._batch_bytes is None:
+            result = job.run_here()
+            self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
+            indices = sum(_nbytes(request.indices) for request in job.requests)
+            self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
+            return Pending(job, None, None, result)
+        slot = None if self._ring is None else self._ring.take()
+        return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
+
+    def _make_ring(self, nbytes: int) -> None:
+        least, supervisor = self._pool.processes + KEPT_SLOTS, self._supervisor
+        try:
+            self._ring = Ring(
+                self._slots + KEPT_SLOTS,
+                int(nbytes * SLACK),
+                least,
+                lambda segment: supervisor.forget_with(segment, segment),
+            )
+        except NoRoomError as error:
+            warn_once('memory', f'memory is short: batches come through pipes, which takes longer ({error})')
+            self._ring = None
+
+    def most_batches(self) -> float:
+        if self._ring is None or self._batch_bytes is None:
+            return 1
+        return max(1, int(self._ring.slot_bytes / SLACK) // max(1, self._batch_bytes))
+
+    def most_jobs(self) -> float:
+        if self._ring is None:
+            return math.inf if self._batch_bytes is None else self._pool.processes
+        return max(self._pool.processes, self._ring.slots - KEPT_SLOTS) if self._ring.is_short else math.inf
+
+    def receive(self, pending: Pending) -> Result:
+        if pending.result is not None:
+            return pending.result
+        task = pending.task
+        assert task is not None
+        packed = self._supervisor.result(task, self._pool.timeout, self)
+        result = self._unpack(packed, pending.slot)
+        if isinstance(pending.job, Fetch) and result.failure and isinstance(result.failure.error, NoRoomError):
+            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
+            return pending.job.run_here()
+        return result
+
+    def _unpack(self, packed: Packed, slot: Slot | None) -> Result:
+        if slot is None:
+            return packed.unpack(b'')  # type: ignore[no-any-return]
+        self._learn(packed, slot)
+        if self._ring is not None and self._ring.has_free:
+            return packed.unpack(slot.memory)  # type: ignore[no-any-return]
+        # The user keeps batches: the slot is needed for the next one.
+        return packed.unpack_copy(slot.memory)  # type: ignore[no-any-return]
+
+    def _learn(self, packed: Packed, slot: Slot) -> None:
+        """Have larger slots made if this one was too small."""
+        nbytes = memoryview(slot.memory).nbytes
+        if packed.missing and self._ring is not None and self._ring.segment is slot.segment:
+            self._make_ring(nbytes + packed.missing + ALIGNMENT * (len(packed.spans) + 1))
+
+    @property
+    def starting(self) -> bool:
+        return self._supervisor.starting
+
+    def withdraw(self, pending: Pending) -> bool:
+        return pending.task is not None and self._supervisor.withdraw(pending.task)
+
+
+def _shipment(constant: SharedConstant) -> Shipment:
+    shipment = constant.shipment
+    if not isinstance(shipment, Shipment):
+        raise TypeError(f'{constant!r} was made by another pool')
+    return shipment
+
+
+def _nbytes(tree: Any) -> int:
+    """Return the bytes that the arrays of a batch, or of indices, take in a slot."""
+    return sum(leaf.nbytes + ALIGNMENT for leaf in leaves(tree) if isinstance(leaf, np.ndarray))

@@ -1,0 +1,374 @@
+"""Worker processes: started, given jobs, watched, replaced, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import wait
+from typing import Any
+
+from ...errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
+from ..channel import Channel, Flag, start_thread, wait_in_slices
+from ..jobs import Job, SharedConstant
+from ..memory import Packed, Segment, Slot
+from ..shipping import Shipment
+from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, start_worker
+from .tasks import Task, pack_task
+
+# How many jobs a worker has at a time: one that runs, and one so that it need not wait. Larger:
+# jobs wait for a slow worker while another is idle.
+DEPTH = 2
+
+# Jobs of more bytes are sent to idle workers only, which read at once: a pipe holds at least this much.
+SMALL_BYTES = 2**15
+
+# How long workers may take to end by themselves, in seconds, before they are ended.
+GRACE_SECONDS = 1.0
+
+
+class Supervisor:
+    """A number of worker processes, and a thread that looks after them.
+
+    The thread alone starts workers, sends and receives, and knows who has which job. Users'
+    threads append jobs, wait for flags, and set `_closing`. So it does no harm wherever an
+    interrupt comes, which only reaches the main thread: at worst a bell has not been rung, and
+    whoever waits rings it again.
+
+    Parameters
+    ----------
+    count : int
+        The number of workers.
+    context : multiprocessing context
+        How they are started.
+    threads : int or None
+        The number of threads that numerical libraries may use in each; `None` for no limit.
+    max_restarts : int
+        How many workers one job may lose, and how many may end before they are ready.
+    """
+
+    def __init__(self, count: int, context: Any, threads: int | None, max_restarts: int) -> None:
+        self.count = count
+        self._context = context
+        self._threads = threads
+        self._pid = os.getpid()
+        self._max_restarts = max_restarts
+        self._workers: list[WorkerHandle] = []
+        self._pending: deque[Task] = deque()
+        # The owners of the segments that workers may map.
+        self._owners: dict[int, weakref.ref[Any]] = {}
+        self._failed_starts = 0
+        self._was_ready = False
+        self._closing = False
+        self._broken: Callable[[], WorkerPoolError] | None = None
+        self._told = False
+        # Whether the thread is to be woken for a new job.
+        self._hungry = False
+        # What the user is to be warned of: messages wait for the user's own thread.
+        self.warnings: deque[str] = deque()
+        self._alarm, self._bell = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._bell.setblocking(False)
+        # Taken by the one who sees to the workers until they have ended.
+        self._duty = threading.Lock()
+        self._thread_id: int | None = None
+        self._ended = Flag()
+
+    def start(self) -> None:
+        """Start the thread and the workers; `close` ends what was started, also if this is interrupted."""
+        if self._context.get_start_method() == 'fork':
+            # Before there is a thread: locks that others hold are never released in a forked process.
+            with held_interrupts():
+                self._start_missing()
+        start_thread(self._run, 'batchup-pool')
+
+    # What the user's threads call.
+
+    def submit(self, job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
+        """Hand over a job, whose result will be in the slot as far as it fits."""
+        task = pack_task(job, shipped, slot)
+        self._pending.append(task)
+        if self._hungry:
+            self._ring()
+        return task
+
+    def result(self, task: Task, timeout: float | None, channel: Channel[Any]) -> Packed:
+        """Wait for the result of a job of a channel, and go on waiting if called again.
+
+        Raises
+        ------
+        WorkerPoolError
+            If there is none.
+        """
+        if not task.settled.up and not wait_in_slices(partial(self._is_over, task), timeout, channel):
+            raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {self._give_up(task)}')
+        outcome = task.outcome if task.settled.up else self._end_error
+        if isinstance(outcome, Packed):
+            return outcome
+        assert outcome is not None
+        raise outcome()
+
+    @staticmethod
+    def withdraw(task: Task) -> bool:
+        """Take a job back that no worker has been given; return whether that was so.
+
+        Takes no lock that others wait for: it may run anywhere.
+        """
+        if not task.claim():
+            return False
+        task.slot = None  # for another one
+        return True
+
+    @property
+    def starting(self) -> bool:
+        """Whether no worker has been ready yet. Later, jobs may have ended the workers."""
+        return not (self._was_ready or self._is_down)
+
+    def close(self) -> None:
+        """End the workers; results that have not arrived never will. May be called again."""
+        self._closing = True
+        if os.getpid() != self._pid:
+            return  # a process that was forked from the user's: the workers are not its own
+        if self._duty.acquire(blocking=False):
+            self._finish()  # the thread has not begun, and now never will
+        self._ring()
+        if self._thread_id == threading.get_ident():
+            return
+        wait_in_slices(self._ended.wait, None)
+        if self._broken is not None and not self._told:
+            # The caller has made all batches: the workers were not missed.
+            self.warnings.append(str(self._end_error()))
+
+    def forget_with(self, owner: Any, segment: Segment) -> None:
+        """Have the workers let go of a segment once its owner has gone."""
+        self._owners[segment.id] = weakref.ref(owner, lambda _: self._ring())
+
+    def _ring(self) -> None:
+        """Wake the thread, now or when it next falls asleep."""
+        with contextlib.suppress(OSError):  # it has ended, or has not heard many others yet
+            self._bell.send(b'!')
+
+    def _is_over(self, task: Task, seconds: float) -> bool:
+        """Wait, but not longer than this, until nothing more will come of a job; return whether that is so."""
+        if task.settled.up or self._is_down or task.settled.wait(seconds):
+            return True
+        self._ring()  # who was to ring may have been interrupted
+        return False
+
+    def _give_up(self, task: Task) -> str:
+        """Stop a job that takes too long; return what its worker was doing."""
+        worker = task.worker
+        if worker is None:
+            self.withdraw(task)
+            return 'no worker was ready to run it'
+        return worker.give_up(task)
+
+    @property
+    def _is_down(self) -> bool:
+        """Whether no more results will come."""
+        return self._closing or self._broken is not None
+
+    def _end_error(self) -> Exception:
+        if self._broken is None:
+            return WorkerPoolError('the pool is closed')
+        self._told = True
+        return self._broken()
+
+    # What the thread does.
+
+    def _run(self) -> None:
+        """Look after the workers until the pool is closed, or can do no more."""
+        if not self._duty.acquire(blocking=False):
+            return  # closed already
+        self._thread_id = threading.get_ident()
+        try:
+            self._start_missing()
+            while not self._is_down:
+                self._forget()
+                self._hand_out()
+                self._wait()
+                self._start_missing()
+        except Exception as error:
+            text = f'{type(error).__name__}: {error}'
+            self._break(lambda: WorkerPoolError(f'the pool cannot start or reach its workers: {text}'))
+        finally:
+            self._finish()
+
+    def _forget(self) -> None:
+        """Have workers let go of the segments whose owners have gone."""
+        for number in [number for number, owner in list(self._owners.items()) if owner() is None]:
+            for worker in self._workers:
+                worker.forget(number)
+            del self._owners[number]
+
+    def _hand_out(self) -> None:
+        """Give jobs that wait to workers that have room, in order."""
+        # Before the last look at what there is: whoever comes later rings.
+        self._hungry = True
+        while self._pending:
+            large = len(self._pending[0].packed.data) > SMALL_BYTES
+            free = [worker for worker in self._workers if worker.has_room(1 if large else DEPTH)]
+            if not free:
+                break
+            task = self._pending.popleft()
+            if task.given or task.claim():
+                task.given = True
+                min(free, key=lambda worker: len(worker.tasks)).give(task)
+        self._hungry = any(worker.has_room(DEPTH) for worker in self._workers)
+
+    def _wait(self) -> None:
+        """Wait until something has happened, and see to it."""
+        workers = list(self._workers)
+        readers = [worker.conn for worker in workers if not worker.mute]
+        ready = set(wait([self._alarm, *readers, *(worker.process.sentinel for worker in workers)]))
+        self._hungry = False
+        if self._alarm in ready:
+            self._alarm.recv(2**12)
+        for worker in workers:
+            if worker.conn in ready:
+                self._receive(worker)
+            if worker.process.sentinel in ready:
+                self._bury(worker)
+
+    def _receive(self, worker: WorkerHandle) -> None:
+        """Take a message from a worker, if there is one."""
+        try:
+            message = worker.conn.recv()
+        except (EOFError, OSError):
+            worker.gone = worker.mute = True
+            worker.process.join(GRACE_SECONDS)
+            if worker.process.exitcode is None:
+                worker.kill()
+            return
+        except MemoryError:  # what is left of the message cannot be told from the next one
+            worker.gone = worker.mute = True
+            worker.end_for(worker.tasks[0])
+            worker.tasks.popleft().settle(lambda: MemoryError('a result of a worker process does not fit into memory'))
+            return
+        if message is None:
+            worker.ready = self._was_ready = True
+            self._failed_starts = 0
+        elif worker.tasks:
+            worker.tasks.popleft().settle(message)
+
+    def _bury(self, worker: WorkerHandle) -> None:
+        """See to the jobs of a worker that has ended."""
+        worker.process.join()
+        self._receive_all(worker)  # results that it has sent before count
+        if worker.orphan():
+            # Before another worker gets its jobs, and their slots.
+            worker.kill()
+            self._receive_all(worker, GRACE_SECONDS)
+        self._workers.remove(worker)
+        self._note_loss(worker)
+        for task in reversed(worker.tasks):
+            task.worker = None
+            if task is worker.given_up:
+                task.settle(lambda: WorkerTimeoutError('the worker of this job was ended, since it took too long'))
+            else:
+                self._pending.appendleft(task)
+        worker.discard()
+
+    def _receive_all(self, worker: WorkerHandle, seconds: float = 0.0) -> None:
+        """Take the messages from a worker that has ended; the next one may take some seconds."""
+        while not worker.mute and worker.conn.poll(seconds):
+            self._receive(worker)
+
+    def _note_loss(self, worker: WorkerHandle) -> None:
+        """Count a loss, and break off if there are too many."""
+        code, cause = worker.process.exitcode, worker.exit_cause()
+        if self._closing or worker.given_up is not None:
+            return
+        if not worker.ready and code == -signal.SIGINT:
+            return  # Ctrl-C, which is for the user's process
+        if code != MISSING_GUARD:
+            self.warnings.append(f'worker process {worker.pid} ended unexpectedly ({cause}); another one takes over')
+        if not worker.ready:
+            self._note_failed_start(code, cause)
+        elif worker.tasks:
+            task = worker.tasks[0]
+            task.losses += 1
+            if task.losses > self._max_restarts:
+                worker.tasks.popleft()
+                task.settle(partial(_lost, task.losses, cause))
+
+    def _note_failed_start(self, code: int | None, cause: str) -> None:
+        self._failed_starts += 1
+        if code == MISSING_GUARD:
+            self._break(lambda: WorkerPoolError(f'worker processes cannot start: {GUARD_ADVICE}'))
+        elif self._failed_starts > self._max_restarts:
+            self._break(lambda: _cannot_start(cause))
+
+    def _break(self, error: Callable[[], WorkerPoolError]) -> None:
+        """End the work of the pool, with an error for every result that is waited for."""
+        if self._broken is None:
+            self._broken = error
+
+    def _start_missing(self) -> None:
+        """Start workers until there are as many as there should be."""
+        while len(self._workers) < self.count and not self._is_down:
+            inherited = [end for worker in self._workers for end in (worker.conn, worker.stacks)]
+            try:
+                worker = start_worker(self._context, self._threads, [self._alarm, self._bell, *inherited])
+            except FailedStart as error:
+                if error.code != MISSING_GUARD:
+                    self.warnings.append(f'a worker process could not start ({error}); another one is started')
+                self._note_failed_start(error.code, str(error))
+            else:
+                self._workers.append(worker)
+
+    def _finish(self) -> None:
+        """Have nobody wait for anything, and leave nothing behind."""
+        try:
+            for tasks in (self._pending, *(worker.tasks for worker in self._workers)):
+                while tasks:
+                    tasks.popleft().settle(self._end_error)
+            self._end_workers()
+        finally:
+            self._owners.clear()
+            self._alarm.close()
+            self._bell.close()
+            self._ended.raise_()
+
+    def _end_workers(self) -> None:
+        """Ask the workers to end; end those that do not."""
+        for worker in self._workers:
+            worker.ask_to_end()
+        _join(self._workers)
+        for worker in self._workers:
+            worker.process.terminate()
+        _join(self._workers)
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.join()
+            worker.discard()
+        self._workers.clear()
+
+
+def _join(workers: list[WorkerHandle]) -> None:
+    """Wait for workers to end, but not for long."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _lost(losses: int, cause: str) -> WorkerLostError:
+    return WorkerLostError(
+        f'{losses} worker processes ended while they ran the same job, the last one by {cause}. Likely causes: too '
+        'little memory (the system kills the largest process: use fewer workers, a smaller batch_size or '
+        'batch_buffer_size), or a crash in native code (SIGSEGV, SIGABRT). Run the source without a pool to see which.'
+    )
+
+
+def _cannot_start(cause: str) -> WorkerPoolError:
+    return WorkerLostError(
+        f'worker processes end before they are ready, the last one by {cause}. Likely causes: a module of the script '
+        'that fails when it is imported (see the traceback above), or too little memory'
+    )

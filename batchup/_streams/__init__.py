@@ -1,0 +1,1 @@
+"""Streams: the iterators that users hold, and the gathering of results."""

@@ -1,0 +1,346 @@
+"""Feeds over streams that have no plan: streams that start again, and streams put together."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .._ground.arguments import is_integer
+from .._ground.batch import Batch
+from .._ground.ownership import owned
+from .._plans.choices import Chooser
+from .._plans.joint import any_empty, smallest
+from .._plans.plan import Request
+from ..errors import EndOfPlanError, StateMismatchError
+from .stream import STATE_VERSION, Feed, Stream
+
+# A function of the number of a batch, and the batch.
+BatchFunction = Callable[[int, Batch], Batch]
+
+
+class RepeatedFeed(Feed):
+    """Rounds of streams, one after the other, without end.
+
+    Parameters
+    ----------
+    first : Stream
+        The stream of the first round, round 0.
+    open_round : callable
+        `open_round(number)` opens the stream of a round, when its first batch is needed.
+    """
+
+    exact = True
+
+    def __init__(self, first: Stream, open_round: Callable[[int], Stream]) -> None:
+        # Without batches, it cannot start.
+        self.length = 0 if first.length == 0 else math.inf
+        self._stream = first
+        self._open_round = open_round
+        self._round = 0
+        # The round of a state that was checked, and its stream.
+        self._checked = (0, first)
+        self._facts = first.feed.facts()
+        self._empty = first.feed.empty
+        self.sequential = first.feed.sequential
+
+    @property
+    def empty(self) -> bool | None:
+        """Whether a round has no batch: if one may be so, it cannot start again."""
+        return self._empty
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        while True:
+            batch = next(self._stream, None)
+            if batch is None:
+                self._start_again()
+            else:
+                yield batch
+
+    def skip(self, position: int, count: int) -> int:
+        skipped = self._stream.skip(count)
+        while count and not skipped:
+            self._start_again()
+            skipped = self._stream.skip(count)
+        return skipped
+
+    def _start_again(self) -> None:
+        if not self._stream.position:
+            raise ValueError(f'a data source without batches cannot start again: {self._facts["plan"]}')
+        self._go_to(self._round + 1, self._open_round(self._round + 1))
+
+    def _go_to(self, number: int, stream: Stream) -> None:
+        if stream is not self._stream:
+            self._stream.close()
+        self._round, self._stream = number, stream
+
+    def facts(self) -> dict[str, Any]:
+        return {**self._facts, 'plan': f'repeated {self._facts["plan"]}'}
+
+    def state(self, position: int, back: int) -> dict[str, Any]:
+        state = self._stream.state_at(self._stream.position - back)
+        own = self._round_facts()
+        return {'round': self._round, 'in_round': {key: value for key, value in state.items() if own.get(key) != value}}
+
+    def _round_facts(self) -> dict[str, Any]:
+        """Return what is mostly equal in the states of rounds, and then left out of them."""
+        return {'version': STATE_VERSION, **self._facts}
+
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            super().check(here, position, state)
+        number: Any = state.get('round')
+        if not is_integer(number) or number < 0 or not isinstance(state.get('in_round'), Mapping):
+            raise StateMismatchError('the state has no round of a data source that starts again')
+        if not self.sequential:
+            stream = self._stream if number == self._round else self._open_round(number)
+            stream.check_state({**self._round_facts(), **state['in_round']})
+            self._checked = number, stream
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            # Its rounds draw from a generator that others may draw from as well.
+            self.announce(here, position)
+            super().restore(here, position, state)
+            return
+        number, stream = self._checked
+        self._go_to(number, stream)
+        stream.restore_state({**self._round_facts(), **state['in_round']})
+
+    def announce(self, here: int, position: int) -> None:
+        self._stream.feed.announce(here, position)
+
+    def describe_batch(self, position: int) -> str:
+        return f'{super().describe_batch(position)}, in round {self._round}'
+
+    def interrupt(self) -> None:
+        self._stream.feed.interrupt()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class MemberFeed(Feed):
+    """The common part of feeds over the streams of several members."""
+
+    def __init__(self, members: Sequence[Stream], facts: Mapping[str, Any]) -> None:
+        self._members = members
+        self._facts = facts
+        self.exact = all(member.feed.exact for member in members)
+        self.sequential = any(member.feed.sequential for member in members)
+
+    @property
+    def empty(self) -> bool | None:
+        return any_empty([member.feed.empty for member in self._members])
+
+    def skip(self, position: int, count: int) -> int:
+        return int(count > 0 and self._skip_one(position, self._members))
+
+    @abc.abstractmethod
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        """Let the members go over batch `number`; return whether there was one."""
+
+    def facts(self) -> dict[str, Any]:
+        return {'plan': type(self).__name__, 'members': len(self._members), **self._facts}
+
+    def state(self, position: int, back: int) -> dict[str, Any]:
+        own = self._member_facts()
+        states = [
+            member.state_at(member.position - steps)
+            for member, steps in zip(self._members, self._steps_back(position, back))
+        ]
+        return {'states': [{key: value for key, value in state.items() if own.get(key) != value} for state in states]}
+
+    def _member_facts(self) -> dict[str, Any]:
+        """Return what is mostly equal in the states of members, and then left out of them."""
+        return {'version': STATE_VERSION, 'drop_last': False, **self._facts}
+
+    def _steps_back(self, position: int, back: int) -> list[int]:
+        """Return for each member how many of its batches are to be given again, to come to `position`."""
+        return [back + (number < self._ahead()) for number in range(len(self._members))]
+
+    def _ahead(self) -> int:
+        """Return how many members, from the first, have given their part of a batch that failed."""
+        return 0
+
+    def _forget(self) -> None:
+        """Drop what was kept of a batch that failed."""
+
+    def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        if self.sequential:
+            super().check(here, position, state)
+        states = state.get('states')
+        if not isinstance(states, list) or len(states) != len(self._members):
+            raise StateMismatchError(f'the state has no list of {len(self._members)} states of members')
+        for number, (member, member_state) in enumerate(zip(self._members, states)):
+            if not isinstance(member_state, Mapping):
+                raise StateMismatchError(f'the state of member {number} must be a dict, got {member_state!r}')
+            member.check_state({**self._member_facts(), **member_state})
+
+    def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
+        self._forget()
+        if self.sequential:
+            self._walk(here, position)
+        for member, member_state in zip(self._members, state['states']):
+            member.restore_state({**self._member_facts(), **member_state})
+
+    def _walk(self, here: int, position: int) -> None:
+        """Let the members that share a generator draw, each in its turn."""
+        # The other members load their states: they stay where they are.
+        self.announce(here, position)
+        walking = [member if member.feed.sequential else _Standing() for member in self._members]
+        for number in range(here, position):
+            self._skip_one(number, walking)  # type: ignore[arg-type]
+
+    def announce(self, here: int, position: int) -> None:
+        for member in self._members:
+            if member.feed.sequential:
+                member.feed.announce(here, position)
+
+    def interrupt(self) -> None:
+        for member in self._members:
+            member.feed.interrupt()
+
+    def close(self) -> None:
+        for member in self._members:
+            member.close()
+
+
+class _Standing:
+    """A member that need not walk."""
+
+    def skip(self, n: int) -> int:
+        return n
+
+
+class CompositeFeed(MemberFeed):
+    """A batch of every member, side by side, until the first member ends."""
+
+    def __init__(self, members: Sequence[Stream], join: Callable[[Batch], Batch], facts: Mapping[str, Any]) -> None:
+        super().__init__(members, facts)
+        self._join = join
+        # The parts of the batch that is being made, kept if a later member fails; `None` for
+        # a part that was skipped.
+        self._parts: list[Batch | None] = []
+        self.length = smallest([member.length for member in members])
+        certain = [member.length for member in members if member.feed.exact and member.length is not None]
+        self._end = min(certain, default=math.inf)
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        while position < self._end:
+            for member in self._members[len(self._parts) :]:
+                part = next(member, None)
+                if part is None:
+                    return
+                self._parts.append(part)
+            batch = self._join(tuple(self._whole_parts()))
+            self._forget()
+            position += 1
+            yield batch
+
+    def _whole_parts(self) -> Iterator[Batch]:
+        for part in self._parts:
+            if part is None:
+                raise RuntimeError('this batch was skipped in part, before an error; skip(1) goes over the rest of it')
+            yield part
+
+    def _ahead(self) -> int:
+        return len(self._parts)
+
+    def _forget(self) -> None:
+        self._parts.clear()
+
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        if number >= self._end:
+            return False
+        for member in members[len(self._parts) :]:
+            if not member.skip(1):
+                return False
+            self._parts.append(None)
+        self._forget()
+        return True
+
+
+class ChoiceFeed(MemberFeed):
+    """Each batch from one member."""
+
+    def __init__(self, members: Sequence[Stream], chooser: Chooser, facts: Mapping[str, Any]) -> None:
+        super().__init__(members, {**facts, 'choice': chooser.name})
+        self._chooser = chooser
+        self.length = chooser.length
+        self.sequential = self.sequential or not chooser.pure
+        self._end = self.length if self.length is not None and (self.exact or chooser.counted) else math.inf
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        while position < self._end:
+            try:
+                member = self._chooser[position][0]
+            except EndOfPlanError:
+                return
+            batch = next(self._members[member], None)
+            if batch is None:
+                self._chooser.check_end(member, position)
+                return
+            position += 1
+            yield batch
+
+    @property
+    def empty(self) -> bool | None:
+        return self._chooser.empty([member.feed.empty for member in self._members])
+
+    def _steps_back(self, position: int, back: int) -> list[int]:
+        steps = [0] * len(self._members)
+        for number in range(position, position + back):
+            steps[self._chooser[number][0]] += 1
+        return steps
+
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        if number >= self._end:
+            return False
+        try:
+            member = self._chooser[number][0]
+        except EndOfPlanError:
+            return False
+        if members[member].skip(1):
+            return True
+        self._chooser.check_end(member, number)
+        return False
+
+
+class MappedFeed(MemberFeed):
+    """The batches of a stream, with a function applied to each."""
+
+    def __init__(self, member: Stream, fn: BatchFunction, facts: Mapping[str, Any]) -> None:
+        super().__init__([member], facts)
+        self._member = member
+        self._fn = fn
+        # The batch that the function is applied to: kept if the function fails.
+        self._batch: Batch | None = None
+        self.length = member.length
+
+    def batches(self, position: int) -> Iterator[Batch]:
+        for number in itertools.count(position):
+            if self._batch is None:
+                self._batch = next(self._member, None)
+            if self._batch is None:
+                return
+            box = [self._fn(number, self._batch)]
+            self._forget()  # what the function was given, it may have returned
+            yield owned(box)
+
+    def _ahead(self) -> int:
+        return int(self._batch is not None)
+
+    def _forget(self) -> None:
+        self._batch = None
+
+    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
+        if self._ahead():
+            self._forget()
+            return True
+        return bool(members[0].skip(1))
+
+    def request_of(self, number: int) -> Request | None:
+        return self._member.feed.request_of(number)

@@ -1,0 +1,219 @@
+"""What becomes of the results of batches: they are kept, written into arrays, or added up."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ground.arguments import is_integer
+from .._ground.batch import batch_length
+from .._ground.indices import IndexArray, as_array
+from .merging import Part, Sums, check_kinds, concatenate, divide
+from .outputs import Outputs
+from .trail import Rows, Trail
+
+
+class Gathered(abc.ABC):
+    """What becomes of the results of batches.
+
+    Parameters
+    ----------
+    trail : Trail, optional
+        Says where the rows of each batch belong, if that matters.
+    """
+
+    def __init__(self, trail: Trail | None) -> None:
+        self.trail = trail
+
+    @abc.abstractmethod
+    def add(self, number: int, batch: Any, result: Any) -> None:
+        """Take what a function returned for a batch, or raise an error that says what is wrong with it."""
+
+    @abc.abstractmethod
+    def finish(self) -> Any:
+        """Return the results of all batches."""
+
+
+class Kept(Gathered):
+    """Results that are kept, and concatenated in the end.
+
+    What a function makes of batches that have no samples of this rank does not count: its
+    dtype or shape may be another.
+    """
+
+    def __init__(self, trail: Trail | None) -> None:
+        super().__init__(trail)
+        self._form = _Form()
+        self._results: list[list[Any] | None] = []
+        self._empty: list[list[Any] | None] = []
+        self._indices: list[IndexArray] = [np.empty(0, np.intp)]
+
+    def add(self, number: int, batch: Any, result: Any) -> None:
+        arrays = _as_arrays(result)
+        if self.trail is not None:
+            rows = self.trail.next_rows()
+            if not len(rows.places):
+                if arrays is not None and not self._empty:
+                    self._empty = [[array[:0] for array in arrays]]
+                return
+            arrays = None if arrays is None else rows.of_results(arrays)
+            self._indices.append(as_array(rows.places))
+        self._form.check(number, arrays)
+        self._results.append(arrays)
+
+    def finish(self) -> tuple[Any, ...] | None:
+        results = [result for result in self._results or self._empty if result is not None]
+        if self._results and not results:
+            return None
+        arrays = tuple(map(concatenate, zip(*results)))
+        return arrays if self.trail is None else Part(arrays, np.concatenate(self._indices), self.trail.run())
+
+
+class _Form:
+    """What the results of all batches must have in common."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None
+        # For every array, the first batch that has rows of it, the shape of a row, and the dtype.
+        self._rows: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+
+    def check(self, number: int, arrays: Sequence[Any] | None) -> None:
+        """Raise an error unless the results of a batch can be put behind those of earlier ones."""
+        count = 0 if arrays is None else len(arrays)
+        first, expected = self._first = self._first or (number, count)
+        if count != expected:
+            raise TypeError(
+                f'func must return equally many arrays for every batch, got {expected} for batch {first} '
+                f'and {count} for batch {number}'
+            )
+        for place, array in enumerate(arrays or ()):
+            if len(array):
+                self._check_rows(number, place, array)
+
+    def _check_rows(self, number: int, place: int, array: NDArray[Any]) -> None:
+        shape, dtype = array.shape[1:], array.dtype
+        first, expected, kind = self._rows.setdefault(place, (number, shape, dtype))
+        if shape != expected:
+            raise ValueError(
+                f'func must return rows of equal shape for every batch, but rows of array {place} have shape '
+                f'{expected} for batch {first} and {shape} for batch {number}'
+            )
+        if dtype != kind:
+            check_kinds(f'array {place}', (f'batch {first}', kind), (f'batch {number}', dtype))
+
+
+class Written(Gathered):
+    """Results that are written into given arrays, and not kept."""
+
+    def __init__(self, trail: Trail | None, out: Any) -> None:
+        super().__init__(trail)
+        self._outputs = Outputs(out, None if trail is None else trail.n_places)
+        self._written = 0
+
+    def add(self, number: int, batch: Any, result: Any) -> None:
+        arrays = _as_arrays(result)
+        n_rows = len(arrays[0]) if arrays else 0
+        following = range(self._written, self._written + n_rows)
+        rows = Rows(following) if self.trail is None else self.trail.next_rows()
+        if arrays is None and (self.trail is None or len(rows.places)):
+            raise TypeError('func must return arrays to write into out, got None')
+        if arrays is not None and len(rows.places):
+            self._outputs.write(rows.places, self._outputs.fitted(rows.of_results(arrays), 'what func returned'))
+            self._written += len(rows.places)
+
+    def finish(self) -> tuple[Any, ...]:
+        return self._outputs.arrays
+
+
+class Added(Gathered):
+    """Sums over the samples of batches, which are added up."""
+
+    def __init__(self, trail: Trail | None, sum_axis: int | tuple[int, ...] | None) -> None:
+        super().__init__(trail)
+        self._sum_axis = sum_axis
+        self._totals: list[NDArray[Any]] = []
+        self._samples = 0
+        # The first batch with samples, and whether there were no sums for it.
+        self._first: tuple[int, bool] | None = None
+
+    def add(self, number: int, batch: Any, result: Any) -> None:
+        rows = None if self.trail is None else self.trail.next_rows()
+        if rows is not None and not len(rows.places):
+            return  # some functions give no zero for a batch that this rank has no part of
+        first, none = self._first = self._first or (number, result is None)
+        if none != (result is None):
+            raise TypeError(
+                'func must return sums for every batch, or None for every batch, but there are none '
+                f'for batch {first if none else number}, and some for batch {number if none else first}'
+            )
+        if result is None:
+            return
+        values = _listed(result)
+        self._samples += batch_length(batch) - (0 if rows is None else rows.padding)
+        if rows is not None and self._sum_axis is not None:
+            values = [rows.without_padding(value, self._sum_axis) for value in values]
+        sums = [_as_sum(value, self._sum_axis) for value in values]
+        fits = _fits(self._totals, sums)
+        self._totals = [total + term for total, term in zip(self._totals, sums)] if fits else sums
+
+    def finish(self) -> tuple[Any, ...] | Sums | None:
+        if self._first is not None and self._first[1]:
+            return None
+        if self.trail is None:
+            return divide(self._totals, self._samples)
+        return Sums(tuple(self._totals), self._samples, self.trail.run())
+
+
+def _listed(result: Any) -> Sequence[Any]:
+    return result if isinstance(result, (tuple, list)) else (result,)
+
+
+def _as_arrays(result: Any) -> list[NDArray[Any]] | None:
+    """Return the result of a function as a list of NumPy's arrays, or `None`."""
+    if result is None:
+        return None
+    arrays = []
+    for value in _listed(result):
+        array = np.asanyarray(value) if getattr(value, 'shape', ()) else None
+        if array is None or not array.ndim:
+            raise TypeError(
+                'func must return an array with a value for each sample, or a tuple or list of such arrays, '
+                f'or None; got {value!r} ({type(value).__name__})'
+            )
+        arrays.append(array)
+    return arrays
+
+
+def _as_sum(value: Any, sum_axis: int | tuple[int, ...] | None) -> NDArray[Any]:
+    """Return the sum that a function gave for a batch, in float64 (complex: complex128)."""
+    if np.ma.is_masked(value):
+        raise TypeError('func must return sums, got masked values; fill them first, for instance with filled(0)')
+    array = np.asarray(float(value) if is_integer(value) else value)
+    if array.dtype.kind not in 'biufc':
+        raise TypeError(
+            'func must return sums: a number, an array, or a tuple or list of them; '
+            f'got {value!r} ({type(value).__name__})'
+        )
+    dtype = np.result_type(array.dtype, np.float64) if array.dtype.kind in 'fc' else np.dtype(np.float64)
+    total: NDArray[Any] = array.astype(dtype) if sum_axis is None else array.sum(axis=sum_axis, dtype=dtype)
+    return total
+
+
+def _fits(totals: Sequence[NDArray[Any]], sums: Sequence[NDArray[Any]]) -> bool:
+    """Say whether sums are to be added to totals: not for the first batch.
+
+    Raises `ValueError` if their shapes differ, which means that they are no sums.
+    """
+    if not totals:
+        return False
+    shapes, new_shapes = [total.shape for total in totals], [part.shape for part in sums]
+    if shapes != new_shapes:
+        raise ValueError(
+            f'func returned sums of shapes {new_shapes} after {shapes} for earlier batches; '
+            'if it returns a value for each sample, pass sum_axis=0'
+        )
+    return True

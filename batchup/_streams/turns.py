@@ -1,0 +1,212 @@
+"""Turns: several threads may use a stream, but only one at a time makes a batch.
+
+A lock around every batch would cost as much as a fifth of a small one. A generator is a lock
+that costs next to nothing: Python lets one thread into it at a time, and refuses others at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from types import FrameType
+from typing import Any
+
+from .._ground.batch import Batch
+from .._ground.messages import add_note
+
+Turns = Generator[Batch, None, None]
+
+# How long a thread waits before it tries again, in seconds. Larger: threads in turn are slower.
+# Smaller: those that wait take more of the processor.
+PAUSE_SECONDS = 2e-4
+
+# After how many pauses without a sign of life a thread is taken for one that is not there. Larger:
+# the error comes later. Smaller: threads that make batches quickly may be missed.
+CERTAIN_PAUSES = 100
+
+
+# The process that has imported this module: others were forked from it.
+_ORIGINAL = os.getpid()
+
+
+class ProcessLock:
+    """A lock, which one thread may hold several times, and which a forked process has anew.
+
+    Who held it there before is a thread that has not come along.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take the lock; return whether that was possible."""
+        if os.getpid() != self._pid:
+            self._lock, self._pid = threading.RLock(), os.getpid()
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+class StreamClosed(Exception):  # noqa: N818 - no error, and no user sees it
+    """The stream was closed while a batch was made."""
+
+
+class Count:
+    """How far a stream has come.
+
+    Attributes
+    ----------
+    position : int
+        The number of batches that the user has received or skipped.
+    ended : bool
+        Whether there are no more batches.
+    closed : bool
+        Whether the stream is closed.
+    """
+
+    __slots__ = ('closed', 'ended', 'position')
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.ended = False
+        self.closed = False
+
+    def note(self, batch: Batch) -> Batch:
+        """Count a batch that is about to be handed out, and return it."""
+        if self.closed:
+            raise StreamClosed
+        self.position += 1
+        return batch
+
+
+def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
+    """Go through batches, and count them; nothing here refers to a batch that was handed out.
+
+    Parameters
+    ----------
+    count : Count
+        How far the stream has come.
+    batches : iterator of batches
+        Those from the position on.
+    what : callable
+        Says which batch is made at a position, for a note on an error.
+    """
+    try:
+        yield from map(count.note, batches)
+    except Exception as error:
+        describe(error, what, count.position)
+        raise
+    count.ended = True
+
+
+def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
+    """Go through batches as `take_turns` does, but faster; the latest one is kept until the next one."""
+    try:
+        for batch in batches:
+            count.position += 1
+            yield batch
+    except Exception as error:
+        describe(error, what, count.position)
+        raise
+    count.ended = True
+
+
+def describe(error: Exception, what: Callable[[int], str], position: int) -> None:
+    """Add a note on the batch at a position to an error, where that is possible."""
+    if not isinstance(error, StreamClosed):
+        with contextlib.suppress(Exception):
+            add_note(error, what(position))
+
+
+def is_refused(error: BaseException) -> bool:
+    """Say whether an error from a generator means that it is running: no line of it was reached."""
+    return type(error) is ValueError and error.__traceback__ is not None and error.__traceback__.tb_next is None
+
+
+def is_from_turns(error: BaseException) -> bool:
+    """Say whether an error that reached `next` came from turns, which it has ended, and not from an interrupt."""
+    traceback = error.__traceback__ and error.__traceback__.tb_next
+    return traceback is not None and traceback.tb_frame.f_code in (take_turns.__code__, take_quick_turns.__code__)
+
+
+def await_turn(turns: Turns) -> None:
+    """Wait a little for the thread that makes a batch.
+
+    Raises
+    ------
+    RuntimeError
+        If that is this thread, which would wait for itself, or one that was left behind by a fork.
+    """
+    if os.getpid() != _ORIGINAL and _is_left_behind(turns):
+        raise RuntimeError(
+            'this stream cannot go on: another thread was making its next batch when this process was forked; '
+            'make a new one with batch_iterator()'
+        )
+    if runs_here(turns):
+        raise RuntimeError(
+            'a stream was asked for its next batch, or to move, by what makes a batch of it: a function or a source, '
+            'or a signal handler; only state_dict() and close() can be called from there'
+        )
+    time.sleep(PAUSE_SECONDS)
+
+
+def are_over(turns: Any) -> bool:
+    """Say whether turns have ended, by themselves or otherwise."""
+    return turns.gi_frame is None
+
+
+def are_taken(turns: Any) -> bool:
+    """Say whether a thread makes a batch."""
+    return bool(turns.gi_running)
+
+
+def runs_here(turns: Any) -> bool:
+    """Say whether this thread makes a batch."""
+    return bool(turns.gi_running) and _is_below(turns.gi_frame, sys._getframe())
+
+
+def _is_left_behind(turns: Any) -> bool:
+    """Say whether a generator is running in a thread of the process from which this one was forked."""
+    for _ in range(CERTAIN_PAUSES):
+        # Threads go on while they are looked at: that one is not seen means nothing by itself.
+        if not turns.gi_running or any(_is_below(turns.gi_frame, frame) for frame in sys._current_frames().values()):
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
+
+
+def _is_below(searched: FrameType | None, frame: FrameType | None) -> bool:
+    """Say whether a frame is among those that have led to another one."""
+    while frame is not None and frame is not searched:
+        frame = frame.f_back
+    return frame is not None
+
+
+def stop_turns(turns: Turns) -> None:
+    """End turns as soon as no thread makes a batch."""
+    while not try_to_stop(turns):
+        await_turn(turns)
+
+
+def try_to_stop(turns: Turns) -> bool:
+    """End turns, unless a thread makes a batch; return whether they have ended."""
+    try:
+        turns.close()
+    except ValueError as error:
+        if not is_refused(error):
+            raise
+        return False
+    return True
