@@ -6,6 +6,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,9 +154,13 @@ def overridden(instance: Any, method: str) -> bool:
     Short cuts past a public method are for the package's own methods only: what users
     override is always called.
     """
-    if method in vars(instance):
-        return True
-    owner = next(kind for kind in type(instance).__mro__ if method in vars(kind))
+    return method in vars(instance) or _overrides(type(instance), method)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1024)
+def _overrides(kind: type[object], method: str) -> bool:
+    """Say whether a method of a class comes from outside the package; found once for each class."""
+    owner = next(base for base in kind.__mro__ if method in vars(base))
     return owner.__module__.partition('.')[0] != __name__.partition('.')[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -22,15 +23,45 @@ Memory = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any] | None]
 PLAIN = (str, bytes, int, float)
 
 
-class Columns(NamedTuple):
-    """Several flat batches of equal size: arrays of shape (number of batches, batch size, ...)."""
+class Destination(NamedTuple):
+    """Where a source reads batches to.
+
+    Attributes
+    ----------
+    memory : callable, optional
+        Gives memory to read arrays into, for several batches at once where that is possible.
+        Without it, a source takes memory as it needs it, for a few batches at a time.
+    apart : bool
+        Whether batches, but for small ones, are read into memory of their own, which they share
+        with no other: a function may return them as they are.
+    """
+
+    memory: Memory | None = None
+    apart: bool = False
+
+
+# As a source likes best.
+ANYWHERE = Destination()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Several flat batches of equal size, to be gone through: each has its own part of the arrays.
+
+    Attributes
+    ----------
+    arrays : tuple
+        Arrays of shape (number of batches, batch size, ...), or iterators over the batches' parts.
+    """
 
     arrays: tuple[Any, ...]
 
-    def batches(self) -> Iterator[Batch]:
-        """Go through the batches: each has its own part of the arrays."""
+    def __iter__(self) -> Iterator[Batch]:
         # Not zip, which holds on to a tuple that it has given, and so to the memory of a batch.
         return map(side_by_side, *self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
 
 
 def side_by_side(*arrays: Any) -> Batch:

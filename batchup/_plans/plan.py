@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._ground.arguments import check_integer
-from .._ground.batch import Memory
 from .._ground.indices import IndexTree, Leaf, as_array, digest, map_leaves, own_array
 from .._ground.randomness import Path, Purpose, Shuffle, keyed_generator
 from ..errors import EndOfPlanError
@@ -51,11 +50,6 @@ class Request(NamedTuple):
         The rank of the shard.
     padding : int, optional
         How many samples at the end of each batch only pad it; `None` if that is not to be told.
-    memory : callable, optional
-        Gives memory to read arrays into, where the batches are made for another process.
-    apart : bool
-        Whether batches, but for small ones, are read into memory of their own, which they share
-        with no other: a function may return them as they are.
     """
 
     number: int
@@ -65,8 +59,6 @@ class Request(NamedTuple):
     seed: int | None = None
     rank: int = 0
     padding: int | None = None
-    memory: Memory | None = None
-    apart: bool = False
 
     def batch(self, number: int) -> Request:
         """Return the request for one batch of the window."""

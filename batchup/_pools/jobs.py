@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
-from .._ground.batch import Batch, Columns, Memory
+import numpy as np
+
+from .._ground.batch import Batch, Columns, Destination, Memory
 from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import read_batches
 from .failures import Failure
+
+# Batches that were fetched, in order.
+Parts = list[Columns | list[Batch]]
 
 
 class SharedConstant:
@@ -91,11 +96,11 @@ class Fetch(NamedTuple):
     def run(self, memory: Memory | None = None) -> Result:
         """Read the batches, if possible into the given memory; nothing is raised."""
         start, failure = time.perf_counter(), None
-        parts: list[Columns | list[Batch]] = []
+        parts: Parts = []
         try:
             source: AbstractDataSource = self.source.value
             for request in self.requests:
-                _fetch(source, request._replace(memory=memory), self.path, parts)
+                _fetch(source, request, self.path, Destination(memory or _no_memory), parts)
         except BaseException as error:
             failure = Failure(error)
         return Result(parts, failure, time.perf_counter() - start)
@@ -117,27 +122,30 @@ class Fetch(NamedTuple):
         return sum(request.n_batches for request in self.requests)
 
 
-def _fetch(source: AbstractDataSource, request: Request, path: Path, parts: list[Columns | list[Batch]]) -> None:
+def _no_memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Give no memory: what is read takes its own."""
+
+
+def _fetch(source: AbstractDataSource, request: Request, path: Path, to: Destination, parts: Parts) -> None:
     """Append the batches of a request, as far as there are any."""
-    alike = request.n_batches > 1 and request.padding is None
-    columns = source._fetch_columns(request) if alike else None
-    if columns is not None:
-        parts.append(columns)
-    else:
+    fetched = read_batches(source, request, path, to)
+    if isinstance(fetched, Columns) and len(fetched) > 1:
+        parts.append(fetched)
+    else:  # nothing refers to the memory of a single batch but the batch
         batches: list[Batch] = []
         parts.append(batches)
-        for batch in read_batches(source, request, path):
+        for batch in fetched:
             batches.append(batch)
 
 
-def batches_of(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
+def batches_of(parts: Parts) -> Iterator[Batch]:
     """Go through the batches that were fetched."""
-    return chain.from_iterable(part.batches() if isinstance(part, Columns) else part for part in parts)
+    return chain.from_iterable(parts)
 
 
-def take_batches(parts: list[Columns | list[Batch]]) -> Iterator[Batch]:
+def take_batches(parts: Parts) -> Iterator[Batch]:
     """Go through the batches that were fetched, and let go of each as it is given."""
-    return chain.from_iterable(part.batches() if isinstance(part, Columns) else _taken(part) for part in parts)
+    return chain.from_iterable(part if isinstance(part, Columns) else _taken(part) for part in parts)
 
 
 def _taken(batches: list[Batch]) -> Iterator[Batch]:
@@ -145,9 +153,9 @@ def _taken(batches: list[Batch]) -> Iterator[Batch]:
     return map(list.pop, repeat(batches, len(batches)))
 
 
-def count_of(parts: list[Columns | list[Batch]]) -> int:
+def count_of(parts: Parts) -> int:
     """Return the number of batches that were fetched."""
-    return sum(len(part.arrays[0]) if isinstance(part, Columns) else len(part) for part in parts)
+    return sum(map(len, parts))
 
 
 Job = Call | Fetch

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import six
 
-from .._ground.batch import Memory
+from .._ground.batch import Destination
 from .._ground.indices import IndexArray, Leaf, as_array, own_array
 from .._ground.ownership import owned
 from .rows import is_plain
@@ -79,9 +79,7 @@ class ArrayLikeRows:
         positions, places = np.unique(positive, return_inverse=True)
         return self._rows[positions][places]
 
-    def batches(
-        self, indices: Leaf, n_batches: int, memory: Memory | None = None, apart: bool = False
-    ) -> Iterator[Any]:
+    def batches(self, indices: Leaf, n_batches: int, to: Destination) -> Iterator[Any]:
         """Read several batches of equal size one by one; the array-like gives the memory for them."""
         return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
 

@@ -6,7 +6,7 @@ import copy
 import math
 import mmap
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from .._ground.arguments import (
     overridden,
     single_size,
 )
-from .._ground.batch import Batch, Columns
+from .._ground.batch import Batch, Columns, Destination
 from .._ground.indices import IndexTree, Leaf, check_batch_indices, own_array
 from .._ground.randomness import Path
 from .._plans.options import Options
@@ -226,26 +226,14 @@ class ArrayDataSource(RandomAccessDataSource):
         self._check_data()
         return self._read(check_batch_indices('indices', indices, self._length))
 
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         self._check_data()
-        indices, count, memory, apart = request.indices, request.n_batches, request.memory, request.apart
-        columns = [reader.batches(indices, count, memory, apart) for reader in self._readers]
-        if self.include_indices:
-            columns.insert(0, iter(own_array(request.indices).reshape(request.n_batches, -1)))
-        return Columns(tuple(columns)).batches()
-
-    def _fetch_columns(self, request: Request) -> Columns | None:
-        if overridden(self, 'samples_by_indices_nomapping'):
-            return None
-        self._check_data()
-        readers = [reader for reader in self._readers if isinstance(reader, Rows)]
-        if len(readers) < len(self._readers):
-            return None
-        count = request.n_batches
-        columns = [reader.columns(request.indices, count, request.memory) for reader in readers]
-        if self.include_indices:
-            columns.insert(0, own_array(request.indices).reshape(count, -1))
-        return Columns(tuple(columns))
+        indices, count = request.indices, request.n_batches
+        own = [own_array(indices).reshape(count, -1)] if self.include_indices else []
+        plain = [reader for reader in self._readers if isinstance(reader, Rows)]
+        if to.memory is not None and len(plain) == len(self._readers):
+            return Columns((*own, *[reader.columns(indices, count, to.memory) for reader in plain]))
+        return iter(Columns((*own, *[reader.batches(indices, count, to) for reader in self._readers])))
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, NoReturn
 
@@ -24,7 +24,7 @@ from .._ground.arguments import (
     overridden,
     single_size,
 )
-from .._ground.batch import Batch, Columns, check_batch, check_lengths
+from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
 from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
 from .._ground.ownership import owned
 from .._ground.randomness import Path, Shuffle, understood
@@ -206,10 +206,6 @@ class AbstractDataSource:
         """Return how many bytes of memory a batch copies; infinite if more is done than that."""
         return math.inf
 
-    def _fetch_columns(self, request: Request) -> Columns | None:
-        """Read the batches of a request all at once, where that is possible."""
-        return None
-
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         """Have arrays replaced, where nobody else refers to them, by what `moved` makes of them."""
 
@@ -217,8 +213,8 @@ class AbstractDataSource:
         """Return the indices of a batch, as a user's code gives them, as an index tree."""
         return as_tree(indices)
 
-    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
-        """Read the batches of a request."""
+    def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
+        """Read the batches of a request; all at once, as `Columns`, only where memory for them is given."""
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
         for single in request.split():
             batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
@@ -303,11 +299,11 @@ class IndexedDataSource(AbstractDataSource):
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         """Make the plan of an epoch as `batch_indices_iterator` does."""
 
-    def _fetch(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
         own = not overridden(self, 'samples_by_indices_nomapping')
-        return self._fetch_own(request, path) if own else super()._fetch(request, path)
+        return self._fetch_own(request, path, to) if own else super()._fetch(request, path)
 
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         """Read the batches of a request as `samples_by_indices_nomapping` does."""
         return super()._fetch(request, path)
 
@@ -466,9 +462,9 @@ class MapDataSource(DerivedDataSource):
         below = self.source._random_functions()
         return (*path, FUNCTION, below) if below else path
 
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
         # What the function returns is handed on, not what it is given.
-        batches = self.source._fetch(request._replace(memory=None, apart=True), path)
+        batches = self.source._fetch(request, path, Destination(apart=True))
         requests = request.split() if self._rng else repeat(request)
         for batch in batches:
             box = [self._apply(next(requests), batch, path)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._ground.arguments import BatchSize, overridden
-from .._ground.batch import Batch, Columns, Memory, parts_of
+from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, check_batch_indices, own_array
 from .._ground.randomness import Path
 from .._plans.plan import Request
@@ -131,14 +131,15 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""
-        return next(self._fetch_own(Request(0, 1, check_batch_indices('indices', indices, self._length)), ()))
+        request = Request(0, 1, check_batch_indices('indices', indices, self._length))
+        return next(iter(self._fetch_own(request, (), ANYWHERE)))
 
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         split = self._split(request.indices) if isinstance(request.indices, range) else None
         if split is not None and len(split.parts) == 1 and not self.include_indices:
             # Much of a run in order lies within one member.
             k, indices, _ = split.parts[0]
-            batches: Iterator[Batch] = self.datasets[k]._fetch(request._replace(indices=indices), (*path, k))
+            batches: Iterable[Batch] = self.datasets[k]._fetch(request._replace(indices=indices), (*path, k), to)
             if self._plain and _plain_readers(self.datasets[k]) is not None:
                 return batches
             size = len(indices) // request.n_batches
@@ -146,18 +147,14 @@ class ConcatDataSource(RandomAccessDataSource):
         readers = self._readers()
         if readers is None:
             return (self._read_batch(single, path) for single in request.split())
-        if request.memory is not None:
-            return self._read_columns(readers, request).batches()
+        if to.memory is not None:
+            return self._read_columns(readers, request, to.memory)
         size = len(request.indices) // request.n_batches
-        block = block_size(size * sum(column[0].row_bytes for column in readers), request.apart)
+        block = block_size(size * sum(column[0].row_bytes for column in readers), to.apart)
         if block == 1:
             return (tuple(self._read_arrays(readers, single)) for single in request.split())
         blocks = (request.since(number).up_to(block) for number in range(request.number, request.end, block))
-        return chain.from_iterable(self._read_columns(readers, part).batches() for part in blocks)
-
-    def _fetch_columns(self, request: Request) -> Columns | None:
-        readers = None if overridden(self, 'samples_by_indices_nomapping') else self._readers()
-        return None if readers is None else self._read_columns(readers, request)
+        return chain.from_iterable(self._read_columns(readers, part) for part in blocks)
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         if overridden(self, 'samples_by_indices_nomapping') or not isinstance(self.sampler, PlannedSampler):
@@ -182,15 +179,18 @@ class ConcatDataSource(RandomAccessDataSource):
             _check_alike((0, [reader.array for reader in rows[0]]), (number, [reader.array for reader in readers]))
         return [list(column) for column in zip(*rows)]
 
-    def _read_columns(self, readers: list[list[Rows]], request: Request) -> Columns:
+    def _read_columns(self, readers: list[list[Rows]], request: Request, memory: Memory | None = None) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""
         shape = request.n_batches, len(request.indices) // request.n_batches
-        return Columns(tuple([rows.reshape(*shape, *rows.shape[1:]) for rows in self._read_arrays(readers, request)]))
+        arrays = self._read_arrays(readers, request, memory)
+        return Columns(tuple([rows.reshape(*shape, *rows.shape[1:]) for rows in arrays]))
 
-    def _read_arrays(self, readers: list[list[Rows]], request: Request) -> list[NDArray[Any]]:
+    def _read_arrays(
+        self, readers: list[list[Rows]], request: Request, memory: Memory | None = None
+    ) -> list[NDArray[Any]]:
         """Read the samples of a request, all its batches side by side, from plain arrays."""
         split, count = self._split(request.indices), len(request.indices)
-        arrays = [_read_rows(column, split, count, request.memory) for column in readers]
+        arrays = [_read_rows(column, split, count, memory) for column in readers]
         return [own_array(request.indices), *arrays] if self.include_indices else arrays
 
     def _read_batch(self, request: Request, path: Path) -> Batch:
@@ -205,7 +205,7 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def _fetch_part(self, request: Request, member: int, indices: Leaf, path: Path) -> Iterator[Batch]:
         """Read what a batch takes of one member."""
-        return iter(self.datasets[member]._fetch(request._replace(indices=indices, memory=None), (*path, member)))
+        return iter(self.datasets[member]._fetch(request._replace(indices=indices), (*path, member)))
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
         """Return what a member gave for `size` samples; raise an error unless it is what members gave before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from .._ground import batch as nested
 from .._ground.arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
-from .._ground.batch import Batch
+from .._ground.batch import Batch, Destination
 from .._ground.indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
 from .._ground.randomness import Path, Shuffle
 from .._plans.choices import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
@@ -245,9 +245,9 @@ class CompositeDataSource(_JoinedDataSource):
             _check_endless(self._starting_again(plans, last))
         return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
 
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
         parts = [
-            member._fetch(request._replace(indices=indices), (*path, k))
+            member._fetch(request._replace(indices=indices), (*path, k), to)
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
@@ -393,9 +393,9 @@ class ChoiceDataSource(_JoinedDataSource):
         if self.stop != 'all' or not all(once[number].empty for number in chosen):
             _check_endless({number: repeated[number] for number in chosen})
 
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
+    def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         indices, k = request.indices
-        batches: Iterator[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k))
+        batches: Iterable[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k), to)
         return batches
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:

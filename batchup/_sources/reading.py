@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.batch import Batch, row_counts
+from .._ground.batch import ANYWHERE, Batch, Destination, row_counts
 from .._ground.randomness import Path
 from .._plans.options import Options
 from .._plans.plan import Plan, Request
@@ -27,9 +27,11 @@ def planned_feed(source: AbstractDataSource, plan: Plan, options: Options, path:
     return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard, quick=quick)
 
 
-def read_batches(source: AbstractDataSource, request: Request, path: Path) -> Iterator[Batch]:
+def read_batches(
+    source: AbstractDataSource, request: Request, path: Path, to: Destination = ANYWHERE
+) -> Iterable[Batch]:
     """Read the batches of a request, and tell which of their samples are padding."""
-    batches = source._fetch(request, path)
+    batches = source._fetch(request, path, to)
     if request.padding is None:
         return batches
     real = real_rows(request)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.batch import Memory
+from .._ground.batch import Destination, Memory
 from .._ground.indices import IndexArray, Leaf, as_array
 
 # Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
@@ -184,18 +184,16 @@ class Rows:
         for place, index in zip(places.tolist(), as_array(indices).tolist()):
             output[place] = plain[index]
 
-    def batches(
-        self, indices: Leaf, n_batches: int, memory: Memory | None = None, apart: bool = False
-    ) -> Iterator[NDArray[Any]]:
+    def batches(self, indices: Leaf, n_batches: int, to: Destination) -> Iterator[NDArray[Any]]:
         """Read several batches of equal size: small ones in blocks, large ones one by one.
 
         There is no Python loop around the batches: most of their time would be Python's. Where
-        `memory` is given, they are read there, all at once; `apart` is as for `block_size`.
+        memory is given, they are read there, all at once.
         """
-        if memory is not None:
-            return iter(self.columns(indices, n_batches, memory))
+        if to.memory is not None:
+            return iter(self.columns(indices, n_batches, to.memory))
         size = len(indices) // n_batches
-        block = block_size(size * self.row_bytes, apart)
+        block = block_size(size * self.row_bytes, to.apart)
         if block > 1:
             # Iterating over the first axis of a block gives batches, each a view of its own rows.
             return chain.from_iterable(self._blocks(indices, size, n_batches, block))

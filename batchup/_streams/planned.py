@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -21,7 +21,7 @@ from .turns import ProcessLock
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
 
-Fetch = Callable[[Request], Iterator[Batch]]
+Fetch = Callable[[Request], Iterable[Batch]]
 
 
 class PlannedFeed(Feed):
