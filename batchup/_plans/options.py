@@ -1,4 +1,4 @@
-"""The arguments of `batch_iterator`, checked once for a whole tree of sources."""
+"""The arguments of `batch_iterator`: as they were given, and as sources with a plan understand them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, is_integer, member_sizes
+from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, check_keywords, is_integer, member_sizes
 from .._ground.randomness import SeededShuffle, Shuffle, understood
 from .shards import Shard
 
@@ -66,6 +66,68 @@ class Options:
         }
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a user has asked `batch_iterator` for, as it was given.
+
+    What the keywords mean is known to sources with a plan only, which take `options`. Users' own
+    sources are given the keywords as they are, and may have others.
+
+    Attributes
+    ----------
+    batch_size : int or tuple
+        The number of samples in a batch, or a tuple with one for each member.
+    keywords : mapping
+        The other arguments, by their names.
+    """
+
+    batch_size: BatchSize
+    keywords: Mapping[str, Any]
+
+    def options(self, method: str) -> Options:
+        """Check the arguments; an error for an unknown keyword names the method."""
+        check_keywords(method, self.keywords, KEYWORDS)
+        return Options.check(self.batch_size, **self.keywords)
+
+    def of_members(self, count: int) -> list[Asked]:
+        """Return what is asked of each of `count` members."""
+        return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
+
+    @property
+    def shuffle(self) -> Shuffle | None:
+        """How samples are shuffled, without the epoch; `None` if only users' code can tell."""
+        return understood(self.keywords.get('shuffle'))
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether a short last batch is left out."""
+        return bool(self.keywords.get('drop_last'))
+
+    def check_ranks(self) -> None:
+        """Raise `ValueError` if the ranks that share batches would shuffle by different generators."""
+        check_ranks(self.shuffle, self.keywords.get('shard'))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a saved state must agree with; the shard is free to change."""
+        given, epoch = self.keywords.get('shuffle'), self.keywords.get('epoch', 0)
+        others = {
+            name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
+            for name, value in sorted(self.keywords.items())
+            if name not in ('shuffle', 'epoch', 'shard', 'uneven')
+        }
+        return {
+            'batch_size': _fact(self.batch_size),
+            'shuffle': type(given).__name__ if self.shuffle is None else str(self.shuffle),
+            'epoch': int(epoch) if is_integer(epoch) else str(epoch),
+            **({'keywords': str(others)} if others else {}),
+        }
+
+    def key(self) -> tuple[int, int, int]:
+        """Return the seed, the epoch and the rank, to key draws by, as far as they can be told."""
+        keywords = self.keywords
+        return _key_part(keywords.get('shuffle')), _key_part(keywords.get('epoch')), _rank(keywords.get('shard'))
+
+
 def check_ranks(shuffle: Shuffle | None, shard: Any) -> None:
     """Raise `ValueError` if the ranks that share batches would shuffle by different generators."""
     if shard is not None and shuffle is not None and shuffle.is_global:
@@ -79,31 +141,6 @@ def check_ranks(shuffle: Shuffle | None, shard: Any) -> None:
 def _fact(batch_size: BatchSize) -> int | str:
     """Return a batch size as JSON keeps it: it has no tuples."""
     return str(batch_size) if isinstance(batch_size, tuple) else batch_size
-
-
-def given_facts(batch_size: BatchSize, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a saved state must agree with, of keywords that are for users' code.
-
-    What they mean there is not known: a `shuffle` may be anything.
-    """
-    given, epoch = kwargs.get('shuffle'), kwargs.get('epoch', 0)
-    shuffle = understood(given)
-    others = {
-        name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
-        for name, value in sorted(kwargs.items())
-        if name not in ('shuffle', 'epoch', 'shard', 'uneven')
-    }
-    return {
-        'batch_size': _fact(batch_size),
-        'shuffle': type(given).__name__ if shuffle is None else str(shuffle),
-        'epoch': int(epoch) if is_integer(epoch) else str(epoch),
-        **({'keywords': str(others)} if others else {}),
-    }
-
-
-def given_key(kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return the seed, the epoch and the rank of keywords that are for users' code, to key draws by."""
-    return _key_part(kwargs.get('shuffle')), _key_part(kwargs.get('epoch')), _rank(kwargs.get('shard'))
 
 
 def _key_part(value: Any) -> int:

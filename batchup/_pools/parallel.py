@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 from .._ground.arguments import BatchSize, check_integer, check_keywords
 from .._ground.batch import Batch
 from .._ground.randomness import Path
-from .._plans.options import KEYWORDS, Options
+from .._plans.options import KEYWORDS, Asked, Options
 from .._plans.plan import Plan, Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import planned_feed
@@ -81,21 +81,22 @@ class ParallelDataSource(AbstractDataSource):
         Parameters are those of `RandomAccessDataSource.batch_iterator`. A `RandomState` or a
         `Generator` is drawn from at once, and ahead of the batches.
         """
-        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
-        return self._open(batch_size, {**kwargs, **unknown}, ())
+        check_keywords(f'{type(self).__name__}.batch_iterator', unknown, KEYWORDS)
+        options = Options.check(batch_size, shuffle, epoch, drop_last, shard, uneven)
+        return self._open_plan(self.source._make_plan, options, ())
 
     def _random_functions(self) -> int:
         return self.source._random_functions()
 
-    def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        check_keywords(f'{type(self).__name__}.batch_iterator', kwargs, KEYWORDS)
-        return self._open_plan(self.source._make_plan, Options.check(batch_size, **kwargs), path)
+    def _open(self, asked: Asked, path: Path) -> Stream:
+        return self._open_plan(self.source._make_plan, asked.options(f'{type(self).__name__}.batch_iterator'), path)
 
     def _follows_plan(self) -> bool:
         return True
 
-    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        return self._open_plan(self.source._make_endless_plan, Options.check(batch_size, **kwargs), path)
+    def _open_endless(self, asked: Asked, path: Path) -> Stream:
+        options = asked.options(f'{type(self).__name__}.batch_iterator')
+        return self._open_plan(self.source._make_endless_plan, options, path)
 
     def _open_plan(self, make_plan: Callable[[Options, Path], Plan], options: Options, path: Path) -> Stream:
         """Open a stream over a plan, and have the workers begin with its batches."""

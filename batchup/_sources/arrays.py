@@ -172,8 +172,8 @@ class RandomAccessDataSource(IndexedDataSource):
         Stream
             An iterator over tuples of arrays, which belong to the caller.
         """
-        kwargs = {'shuffle': shuffle, 'epoch': epoch, 'drop_last': drop_last, 'shard': shard, 'uneven': uneven}
-        return self._open_own(batch_size, {**kwargs, **unknown}, ())
+        self._check_keywords('batch_iterator', unknown)
+        return self._open_planned(Options.check(batch_size, shuffle, epoch, drop_last, shard, uneven), ())
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         batch_size = single_size(options.batch_size, type(self).__name__)

@@ -27,9 +27,9 @@ from .._ground.arguments import (
 from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
 from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
 from .._ground.ownership import owned
-from .._ground.randomness import Path, Shuffle, understood
+from .._ground.randomness import Path, Shuffle
 from .._plans.joint import repeat_plan, round_path
-from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
+from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Asked, Options
 from .._plans.plan import Plan, Request, count_batches
 from .._plans.replayed import ReplayPlan
 from .._streams.feeds import MappedFeed
@@ -112,7 +112,7 @@ class AbstractDataSource:
         random access returns a `Part` for `merge`, unless `out` takes the rows.
         """
         check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
-        with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
+        with self._as_stream(self.batch_iterator(batch_size, **kwargs), Asked(batch_size, kwargs)) as stream:
             part = out is None and _in_parts(stream, kwargs)
             return batch_map_concat(
                 func, stream, progress_iter_func, n_batches, prepend_args, progress=progress, out=out, part=part
@@ -137,7 +137,7 @@ class AbstractDataSource:
         random access returns `Sums` for `merge`.
         """
         check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
-        with self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs) as stream:
+        with self._as_stream(self.batch_iterator(batch_size, **kwargs), Asked(batch_size, kwargs)) as stream:
             part = _in_parts(stream, kwargs)
             return batch_map_mean(
                 func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress, part=part
@@ -158,22 +158,21 @@ class AbstractDataSource:
         """Whether the batches are those of `_make_plan` and `_fetch`."""
         return self.is_random_access and not overridden(self, 'batch_iterator')
 
-    def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open(self, asked: Asked, path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
-        return self._as_stream(self.batch_iterator(batch_size, **kwargs), batch_size, kwargs)  # type: ignore[arg-type]
+        return self._as_stream(self.batch_iterator(asked.batch_size, **asked.keywords), asked)  # type: ignore[arg-type]
 
-    def _as_stream(self, batches: Any, batch_size: BatchSize, kwargs: Mapping[str, Any]) -> Stream:
+    def _as_stream(self, batches: Any, asked: Asked) -> Stream:
         """Return what `batch_iterator` gave as a stream, with the length that `num_samples` implies."""
         if isinstance(batches, Stream):
             return batches
         try:
-            samples = self.num_samples(**kwargs)
+            samples = self.num_samples(**asked.keywords)
         except (NotImplementedError, TypeError):  # not told, or not for these keywords
             samples = None
         samples = check_told(self, 'num_samples', samples)
-        size = single_size(batch_size, type(self).__name__)
-        length = count_batches(samples, size, bool(kwargs.get('drop_last')))
-        return as_stream(batches, type(self).__name__, batch_size, kwargs, length)
+        size = single_size(asked.batch_size, type(self).__name__)
+        return as_stream(batches, type(self).__name__, asked, count_batches(samples, size, asked.drop_last))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
         """Make the plan of an epoch."""
@@ -197,9 +196,9 @@ class AbstractDataSource:
         """Make the plan that starts again whenever an epoch has ended."""
         return repeat_plan(self._make_plan(options, path), lambda r: self._make_plan(options, round_path(path, r)))
 
-    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open_endless(self, asked: Asked, path: Path) -> Stream:
         """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""
-        options = Options.check(batch_size, **kwargs)
+        options = asked.options(f'{type(self).__name__}.batch_iterator')
         return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
@@ -282,13 +281,15 @@ class IndexedDataSource(AbstractDataSource):
     def _check_random_access(self, method: str) -> None:
         """Raise `TypeError` if a method needs random access that there is not."""
 
-    def _open(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open(self, asked: Asked, path: Path) -> Stream:
         own = not overridden(self, 'batch_iterator')
-        return self._open_own(batch_size, kwargs, path) if own else super()._open(batch_size, kwargs, path)
+        return self._open_own(asked, path) if own else super()._open(asked, path)
 
-    def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        self._check_keywords('batch_iterator', kwargs)
-        options = Options.check(batch_size, **kwargs)
+    def _open_own(self, asked: Asked, path: Path) -> Stream:
+        """Open a stream as the package's `batch_iterator` does."""
+        return self._open_planned(asked.options(f'{type(self).__name__}.batch_iterator'), path)
+
+    def _open_planned(self, options: Options, path: Path) -> Stream:
         return Stream(planned_feed(self, self._make_plan(options, path), options, path))
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
@@ -349,7 +350,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         """
         if shuffle is not NOT_GIVEN:
             kwargs['shuffle'] = shuffle
-        return self._open_own(check_batch_sizes(batch_size), kwargs, ())
+        return self._open_own(Asked(check_batch_sizes(batch_size), kwargs), ())
 
     def samples_by_indices(self, indices: Any) -> Batch:
         """Read samples by indices that go through the members' samplers.
@@ -374,7 +375,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         """Read samples with the given method of the members."""
 
     @abc.abstractmethod
-    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _join_streams(self, asked: Asked, path: Path) -> Stream:
         """Put together the streams of members that have no plan."""
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
@@ -384,11 +385,11 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     def _has_plan(self) -> bool:
         return super()._has_plan() and all(member._has_plan() for member in self._members)
 
-    def _open_own(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open_own(self, asked: Asked, path: Path) -> Stream:
         if all(member._has_plan() for member in self._members):
-            return super()._open_own(batch_size, kwargs, path)
-        check_ranks(understood(kwargs.get('shuffle')), kwargs.get('shard'))
-        return self._join_streams(batch_size, kwargs, path)
+            return super()._open_own(asked, path)
+        asked.check_ranks()
+        return self._join_streams(asked, path)
 
     def _check_random_access(self, method: str) -> None:
         for number, member in enumerate(self._members):
@@ -474,21 +475,21 @@ class MapDataSource(DerivedDataSource):
     def _follows_plan(self) -> bool:
         return self._has_plan() or (not overridden(self, 'batch_iterator') and self.source._follows_plan())
 
-    def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _open_endless(self, asked: Asked, path: Path) -> Stream:
         if self._has_plan():
-            return super()._open_endless(batch_size, kwargs, path)
-        return self._map_stream(self.source._open_endless(batch_size, kwargs, path), batch_size, kwargs, path)
+            return super()._open_endless(asked, path)
+        return self._map_stream(self.source._open_endless(asked, path), asked, path)
 
-    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        return self._map_stream(self.source._open(batch_size, kwargs, path), batch_size, kwargs, path)
+    def _join_streams(self, asked: Asked, path: Path) -> Stream:
+        return self._map_stream(self.source._open(asked, path), asked, path)
 
-    def _map_stream(self, stream: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
+    def _map_stream(self, stream: Stream, asked: Asked, path: Path) -> Stream:
         """Return the batches of a stream with the function applied to them."""
-        seed, epoch, rank = given_key(kwargs)
+        seed, epoch, rank = asked.key()
         planned = self._rng and self.source._follows_plan()
 
         def apply(number: int, batch: Batch) -> Batch:
             request = stream.feed.request_of(number) if planned else None
             return self._apply(request or Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        return Stream(MappedFeed(stream, apply, given_facts(batch_size, kwargs)))
+        return Stream(MappedFeed(stream, apply, asked.facts()))

@@ -17,7 +17,7 @@ from .._ground.indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
 from .._ground.randomness import Path, Shuffle
 from .._plans.choices import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
 from .._plans.joint import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
-from .._plans.options import Options, given_facts
+from .._plans.options import Asked, Options
 from .._plans.plan import Plan, Request
 from .._streams.feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
 from .._streams.stream import Feed, Stream
@@ -57,32 +57,28 @@ class _JoinedDataSource(DerivedDataSource):
 
         return [plan if k == but else repeated(k) for k, plan in enumerate(plans)]
 
-    def _member_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
-        sizes = member_sizes(batch_size, len(self._members))
-        return [member._open(size, kwargs, (*path, k)) for k, (member, size) in enumerate(zip(self._members, sizes))]
+    def _member_streams(self, asked: Asked, path: Path) -> list[Stream]:
+        parts = asked.of_members(len(self._members))
+        return [member._open(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
 
-    def _repeat_streams(
-        self, streams: list[Stream], but: int | None, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
-    ) -> list[Stream]:
+    def _repeat_streams(self, streams: list[Stream], but: int | None, asked: Asked, path: Path) -> list[Stream]:
         """Return streams of the members that start again when they have ended, but for one of them."""
-        sizes = member_sizes(batch_size, len(streams))
+        parts = asked.of_members(len(streams))
         return [
-            stream if k == but else _repeat_stream(member, stream, size, kwargs, (*path, k))
-            for k, (member, stream, size) in enumerate(zip(self._members, streams, sizes))
+            stream if k == but else _repeat_stream(member, stream, part, (*path, k))
+            for k, (member, stream, part) in enumerate(zip(self._members, streams, parts))
         ]
 
 
-def _repeat_stream(
-    member: AbstractDataSource, first: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
-) -> Stream:
+def _repeat_stream(member: AbstractDataSource, first: Stream, asked: Asked, path: Path) -> Stream:
     """Return a stream that starts again whenever that of a member has ended."""
     if first.length == math.inf:
         return first
     if member._has_plan() or (member._follows_plan() and not first.feed.sequential):
         first.close()
-        return member._open_endless(batch_size, kwargs, path)
+        return member._open_endless(asked, path)
     # Workers may have drawn from a sequential generator by now.
-    return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
+    return Stream(RepeatedFeed(first, lambda r: member._open(asked, round_path(path, r))))
 
 
 def _check_endless(members: Mapping[int, Plan | Feed]) -> None:
@@ -192,17 +188,15 @@ class CompositeDataSource(_JoinedDataSource):
             return smallest(samples)
         return max((n for n in samples if n is not None), default=None) if None not in samples else None
 
-    def _last(
-        self, lengths: Sequence[int | float | None], batch_size: BatchSize, kwargs: Mapping[str, Any]
-    ) -> int | None:
+    def _last(self, lengths: Sequence[int | float | None], asked: Asked) -> int | None:
         """Return the number of the member that ends the epoch, if others start again until then."""
         if self.stop == 'shortest':
             return None
         numbered = dict(enumerate(lengths))
         if self.stop == 'longest':
             _check_known("stop='longest'", numbered)
-            sizes = member_sizes(batch_size, len(self._members))
-            filled = [_filled_batches(member, size, kwargs) for member, size in zip(self._members, sizes)]
+            parts = asked.of_members(len(self._members))
+            filled = [_filled_batches(member, part) for member, part in zip(self._members, parts)]
             last = max(numbered, key=lambda number: (numbered[number], filled[number]))
         else:
             last = int(self.stop)
@@ -239,7 +233,7 @@ class CompositeDataSource(_JoinedDataSource):
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._member_plans(options, path)
-        last = self._last([plan.length for plan in plans], options.batch_size, {})
+        last = self._last([plan.length for plan in plans], Asked(options.batch_size, {}))
         if last is not None and not plans[last].empty:
             plans = self._repeat_plans(plans, last, options, path)
             _check_endless(self._starting_again(plans, last))
@@ -252,14 +246,15 @@ class CompositeDataSource(_JoinedDataSource):
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
 
-    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        streams = self._member_streams(batch_size, kwargs, path)
-        last = self._last([stream.length for stream in streams], batch_size, kwargs)
+    def _join_streams(self, asked: Asked, path: Path) -> Stream:
+        streams = self._member_streams(asked, path)
+        last = self._last([stream.length for stream in streams], asked)
         if last is not None and not streams[last].feed.empty:
-            streams = self._repeat_streams(streams, last, batch_size, kwargs, path)
+            streams = self._repeat_streams(streams, last, asked, path)
             _check_endless(self._starting_again([stream.feed for stream in streams], last))
-        join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
-        return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
+        sizes = asked.batch_size
+        join = partial(self._join_sized, sizes) if isinstance(sizes, tuple) else self._join
+        return Stream(CompositeFeed(streams, join, asked.facts()))
 
 
 def _sizes_read(indices: SizedParts, n_batches: int) -> tuple[BatchSize, ...]:
@@ -274,14 +269,14 @@ def _is_sized(part: IndexTree) -> bool:
     return isinstance(part, SizedParts)
 
 
-def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: Mapping[str, Any]) -> float:
+def _filled_batches(member: AbstractDataSource, asked: Asked) -> float:
     """Return how many whole batches a member fills, and which part of one more; 0 if that is not known."""
     try:
-        samples = member.num_samples(**kwargs)
+        samples = member.num_samples(**asked.keywords)
     except (NotImplementedError, TypeError):  # not told, or not for these keywords
         samples = None
     samples = check_told(member, 'num_samples', samples)
-    return 0 if samples is None or isinstance(batch_size, tuple) else samples / batch_size
+    return 0 if samples is None or isinstance(asked.batch_size, tuple) else samples / asked.batch_size
 
 
 class ChoiceDataSource(_JoinedDataSource):
@@ -398,12 +393,12 @@ class ChoiceDataSource(_JoinedDataSource):
         batches: Iterable[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k), to)
         return batches
 
-    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        streams = self._member_streams(batch_size, kwargs, path)
-        shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
+    def _join_streams(self, asked: Asked, path: Path) -> Stream:
+        streams = self._member_streams(asked, path)
+        shuffle = Shuffle.coerce(asked.keywords.get('shuffle'), asked.keywords.get('epoch', 0))
         lengths = [stream.length for stream in streams]
         chooser = self._chooser(lengths, shuffle, path)
         if self.stop != 'first':
-            once, streams = streams, self._repeat_streams(streams, None, batch_size, kwargs, path)
+            once, streams = streams, self._repeat_streams(streams, None, asked, path)
             self._check_repeated([stream.feed for stream in once], [stream.feed for stream in streams])
-        return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))
+        return Stream(ChoiceFeed(streams, chooser, asked.facts()))

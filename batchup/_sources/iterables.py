@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .._ground.arguments import check_batch_size, check_count, function_name
+from .._plans.options import Asked
 from .._plans.plan import count_batches
 from .._streams.iterators import IteratorFeed, as_stream, user_batches
 from .._streams.stream import Stream
@@ -49,9 +50,8 @@ class CallableDataSource(AbstractDataSource):
         batch_size = check_batch_size(batch_size)
         batches = _call('batch_iterator_fn', self.batch_iterator_fn, batch_size, **kwargs)
         length = count_batches(self.num_samples(**kwargs), batch_size, bool(kwargs.get('drop_last')))
-        return as_stream(
-            batches, f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})', batch_size, kwargs, length
-        )
+        origin = f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})'
+        return as_stream(batches, origin, Asked(batch_size, kwargs), length)
 
 
 def _call(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -8,12 +8,10 @@ from functools import partial
 from types import GeneratorType
 from typing import Any
 
-from .._ground.arguments import BatchSize
 from .._ground.batch import Batch, check_batch
 from .._ground.messages import warn_user
 from .._ground.ownership import owned
-from .._ground.randomness import understood
-from .._plans.options import given_facts
+from .._plans.options import Asked
 from .._plans.replayed import UserIterator
 from .stream import Feed, Stream
 
@@ -127,10 +125,8 @@ def user_batches(iterator: Iterator[Any], origin: str) -> UserIterator:
     return UserIterator(iterator, origin, partial(check_batch, origin=origin))
 
 
-def as_stream(
-    batches: Any, origin: str, batch_size: BatchSize, kwargs: Mapping[str, Any], length: int | float | None = None
-) -> Stream:
-    """Return what a user's code gave for the arguments of `batch_iterator` as a stream."""
+def as_stream(batches: Any, origin: str, asked: Asked, length: int | float | None = None) -> Stream:
+    """Return what a user's code gave, when it was asked for batches, as a stream."""
     if isinstance(batches, Stream):
         return batches
     try:
@@ -139,6 +135,5 @@ def as_stream(
         raise TypeError(f'{origin} must return an iterator over batches, got {type(batches).__name__}') from None
     if isinstance(iterator, GeneratorType) and iterator.gi_frame is None:
         warn_user(f'{origin} has returned a generator that has ended before: return a new one for every epoch')
-    shuffle = understood(kwargs.get('shuffle'))
-    sequential = shuffle is not None and not shuffle.pure
-    return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=given_facts(batch_size, kwargs)))
+    sequential = asked.shuffle is not None and not asked.shuffle.pure
+    return Stream(IteratorFeed(iterator, origin, length, sequential=sequential, facts=asked.facts()))
