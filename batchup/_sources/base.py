@@ -32,9 +32,9 @@ from .._plans.joint import repeat_plan, round_path
 from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
 from .._plans.plan import Plan, Request, count_batches
 from .._plans.replayed import ReplayPlan
-from .._streams.feeds import MappedFeed
 from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, check_gathering
 from .._streams.iterators import as_stream
+from .._streams.members import MappedFeed
 from .._streams.stream import Stream
 from .._streams.trail import Trail
 from .reading import planned_feed

@@ -19,7 +19,7 @@ from .._plans.choices import Chooser, Mixture, Spread, check_stop, check_weights
 from .._plans.joint import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
 from .._plans.options import Options, given_facts
 from .._plans.plan import Plan, Request
-from .._streams.feeds import ChoiceFeed, CompositeFeed, RepeatedFeed
+from .._streams.members import ChoiceFeed, CompositeFeed, RepeatedFeed
 from .._streams.stream import Feed, Stream
 from .base import AbstractDataSource, DerivedDataSource, samples_of
 
