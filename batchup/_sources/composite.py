@@ -1,113 +1,29 @@
-"""Sources made of several sources: side by side, or one of them for each batch."""
+"""A source of batches side by side, one from each of several sources."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import ArrayLike
 
 from .._ground import batch as nested
 from .._ground.arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
 from .._ground.batch import Batch
 from .._ground.indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
-from .._ground.randomness import Path, Shuffle
-from .._plans.choices import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
-from .._plans.joint import ChoicePlan, CompositePlan, repeat_plan, round_path, smallest
+from .._ground.randomness import Path
+from .._plans.joint import CompositePlan, smallest
 from .._plans.options import Options, given_facts
 from .._plans.plan import Plan, Request
-from .._streams.members import ChoiceFeed, CompositeFeed, RepeatedFeed
+from .._streams.members import CompositeFeed
 from .._streams.stream import Feed, Stream
-from .base import AbstractDataSource, DerivedDataSource, samples_of
+from .base import AbstractDataSource, samples_of
+from .joined import JoinedDataSource, check_endless, check_known
 
 # A plan or a feed, both of which have an end.
 Ended = TypeVar('Ended', bound=Plan | Feed)
 
 
-class _JoinedDataSource(DerivedDataSource):
-    """The common part of sources over a list of sources, kept in `datasets`."""
-
-    def __init__(self, datasets: Sequence[AbstractDataSource]) -> None:
-        if not isinstance(datasets, (list, tuple)):
-            raise TypeError(
-                f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}; write [a, b]'
-            )
-        if not datasets:
-            raise ValueError(f'a {type(self).__name__} needs at least one data source')
-        super().__init__(datasets)
-        self.datasets = datasets
-
-    def _copied_bytes(self, batch_size: BatchSize) -> float:
-        sizes = member_sizes(batch_size, len(self._members))
-        return sum(member._copied_bytes(size) for member, size in zip(self._members, sizes))
-
-    def _member_plans(self, options: Options, path: Path) -> list[Plan]:
-        parts = options.of_members(len(self._members))
-        return [member._make_plan(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
-
-    def _repeat_plans(self, plans: list[Plan], but: int | None, options: Options, path: Path) -> list[Plan]:
-        """Return plans of the members that start again when they have ended, but for one of them."""
-        parts = options.of_members(len(plans))
-
-        def repeated(k: int) -> Plan:
-            return repeat_plan(plans[k], lambda r: self._members[k]._make_plan(parts[k], round_path((*path, k), r)))
-
-        return [plan if k == but else repeated(k) for k, plan in enumerate(plans)]
-
-    def _member_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
-        sizes = member_sizes(batch_size, len(self._members))
-        return [member._open(size, kwargs, (*path, k)) for k, (member, size) in enumerate(zip(self._members, sizes))]
-
-    def _repeat_streams(
-        self, streams: list[Stream], but: int | None, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
-    ) -> list[Stream]:
-        """Return streams of the members that start again when they have ended, but for one of them."""
-        sizes = member_sizes(batch_size, len(streams))
-        return [
-            stream if k == but else _repeat_stream(member, stream, size, kwargs, (*path, k))
-            for k, (member, stream, size) in enumerate(zip(self._members, streams, sizes))
-        ]
-
-
-def _repeat_stream(
-    member: AbstractDataSource, first: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
-) -> Stream:
-    """Return a stream that starts again whenever that of a member has ended."""
-    if first.length == math.inf:
-        return first
-    if member._has_plan() or (member._follows_plan() and not first.feed.sequential):
-        first.close()
-        return member._open_endless(batch_size, kwargs, path)
-    # Workers may have drawn from a sequential generator by now.
-    return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
-
-
-def _check_endless(members: Mapping[int, Plan | Feed]) -> None:
-    """Raise `ValueError` if a member that starts again has nothing to start with, or may have nothing."""
-    for number, member in members.items():
-        if member.empty:
-            raise ValueError(f'data source {number} has no batches, and so cannot start again; leave it out')
-        if member.empty is None:
-            raise ValueError(
-                f'data source {number} cannot start again: shuffled, it may have no batches, since it can begin with a '
-                'data source that has none; leave that out'
-            )
-
-
-def _check_known(what: str, lengths: Mapping[int, int | float | None]) -> None:
-    """Raise `ValueError` if the number of batches of a member is not known."""
-    for number, length in lengths.items():
-        if length is None:
-            raise ValueError(
-                f'{what} needs to know the number of batches of every member, but that of data source {number} '
-                'is unknown; give it a number of samples, shuffle by a seed, or use another stop'
-            )
-
-
-class CompositeDataSource(_JoinedDataSource):
+class CompositeDataSource(JoinedDataSource):
     """A batch from every member, side by side.
 
     Parameters
@@ -200,7 +116,7 @@ class CompositeDataSource(_JoinedDataSource):
             return None
         numbered = dict(enumerate(lengths))
         if self.stop == 'longest':
-            _check_known("stop='longest'", numbered)
+            check_known("stop='longest'", numbered)
             sizes = member_sizes(batch_size, len(self._members))
             filled = [_filled_batches(member, size, kwargs) for member, size in zip(self._members, sizes)]
             last = max(numbered, key=lambda number: (numbered[number], filled[number]))
@@ -242,7 +158,7 @@ class CompositeDataSource(_JoinedDataSource):
         last = self._last([plan.length for plan in plans], options.batch_size, {})
         if last is not None and not plans[last].empty:
             plans = self._repeat_plans(plans, last, options, path)
-            _check_endless(self._starting_again(plans, last))
+            check_endless(self._starting_again(plans, last))
         return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
@@ -257,7 +173,7 @@ class CompositeDataSource(_JoinedDataSource):
         last = self._last([stream.length for stream in streams], batch_size, kwargs)
         if last is not None and not streams[last].feed.empty:
             streams = self._repeat_streams(streams, last, batch_size, kwargs, path)
-            _check_endless(self._starting_again([stream.feed for stream in streams], last))
+            check_endless(self._starting_again([stream.feed for stream in streams], last))
         join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
         return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
 
@@ -282,128 +198,3 @@ def _filled_batches(member: AbstractDataSource, batch_size: BatchSize, kwargs: M
         samples = None
     samples = check_told(member, 'num_samples', samples)
     return 0 if samples is None or isinstance(batch_size, tuple) else samples / batch_size
-
-
-class ChoiceDataSource(_JoinedDataSource):
-    """Each batch from one member.
-
-    Parameters
-    ----------
-    datasets : list or tuple of data sources
-        The members.
-    stratified : bool
-        Whether every batch of every member is used: spread evenly over the epoch in order,
-        in random order if shuffled. Otherwise members take turns, in order, or shuffled in a
-        new random order every round. Members that are all endless take turns in any case.
-    weights : 1-D array-like of numbers, optional
-        How often each member is chosen, in place of turns; they need not sum to 1. Shuffled,
-        the member of each batch is drawn by weight, whatever was drawn before. In order,
-        members are spread evenly by weight.
-    stop : 'first', 'all' or int
-        When the epoch ends: in place of a batch of a member that has ended; when every member
-        has given as many batches as it has; or after so many batches. Except for `'first'`,
-        members that have ended start again, as in a `CompositeDataSource`.
-
-    Raises
-    ------
-    TypeError
-        If a member is no data source, or `stop` neither a string nor an integer.
-    ValueError
-        If there is no member; if weights are negative, NaN or infinite, sum to 0 or are not as
-        many as members; if `stop` is another string or below 1; if `weights` or `stop` is given
-        with `stratified=True`.
-
-    Notes
-    -----
-    A member of weight 0 is never chosen, and `stop` does not wait for it.
-
-    With weights and a seed, to come to batch k the members of all batches before it are drawn,
-    about 15 nanoseconds each, and once for a stream; so they are to count the batches of an
-    epoch with `'first'` or `'all'`. A `RandomState` or a `Generator` draws
-    `rng.choice(len(datasets), p=weights)` for each batch, before what the member draws.
-
-    >>> import numpy as np
-    >>> from batchup.data_source import ArrayDataSource
-    >>> often, rarely = ArrayDataSource([np.arange(4)]), ArrayDataSource([np.arange(10, 12)])
-    >>> mixed = ChoiceDataSource([often, rarely], weights=[3, 1], stop=6)
-    >>> [int(x[0]) for x, in mixed.batch_iterator(1)]
-    [0, 10, 1, 2, 3, 11]
-    """
-
-    def __init__(
-        self,
-        datasets: Sequence[AbstractDataSource],
-        stratified: bool = False,
-        *,
-        weights: ArrayLike | None = None,
-        stop: int | str = 'first',
-    ) -> None:
-        super().__init__(datasets)
-        self.stratified = check_flag('stratified', stratified)
-        self.weights = check_weights(weights, len(self._members))
-        self.stop = check_stop(stop)
-        if self.stratified and (weights is not None or self.stop != 'first'):
-            given = 'weights' if weights is not None else f'stop={stop!r}'
-            raise ValueError(f'give either stratified=True, which uses every batch of every member once, or {given}')
-
-    def num_samples(self, **kwargs: Any) -> int | float:
-        """Return the sum of the members' numbers of samples; unknown ones count as 0."""
-        self._check_num_samples(kwargs)
-        return sum(member._told_samples(kwargs) or 0 for member in self._members)
-
-    def _samples(self, method: str, indices: Any, path: Path) -> Batch:
-        if not isinstance(indices, ChoiceBatch):
-            raise TypeError(f'indices must be a ChoiceBatch(sample_indices, ds_index), got {type(indices).__name__}')
-        if not 0 <= check_integer('ds_index', indices.ds_index) < len(self._members):
-            raise IndexError(f'ds_index must be below {len(self._members)}, got {indices.ds_index}')
-        k = indices.ds_index
-        return samples_of(self._members[k], method, indices.sample_indices, (*path, k))
-
-    def _chooser(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Chooser:
-        if not self.stratified or all(length == math.inf for length in lengths):
-            return self._mixture(lengths, shuffle, path)
-        counts: list[int] = []
-        for number, length in enumerate(lengths):
-            if length is None or length == math.inf:
-                raise ValueError(
-                    f'a stratified choice needs to know the number of batches of every member, but that of data source '
-                    f'{number} is {"unknown" if length is None else "infinite"}; use stratified=False'
-                )
-            counts.append(int(length))
-        return Spread(counts, shuffle, path)
-
-    def _mixture(self, lengths: Sequence[int | float | None], shuffle: Shuffle, path: Path) -> Mixture:
-        choices = make_choices(len(self._members), self.weights, shuffle, path)
-        if self.stop == 'all':
-            _check_known("stop='all'", {number: lengths[number] for number in choices.members})
-        return Mixture(choices, lengths, self.stop)
-
-    def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        plans = self._member_plans(options, path)
-        lengths = [plan.length for plan in plans]
-        chooser = self._chooser(lengths, options.shuffle, path)
-        if self.stop != 'first':
-            once, plans = plans, self._repeat_plans(plans, None, options, path)
-            self._check_repeated(once, plans)
-        return ChoicePlan(plans, options.shuffle, chooser)
-
-    def _check_repeated(self, once: Sequence[Plan | Feed], repeated: Sequence[Plan | Feed]) -> None:
-        """Raise `ValueError` if a member that is chosen has no batches, unless none has to be."""
-        chosen = range(len(once)) if self.weights is None else np.flatnonzero(self.weights).tolist()
-        if self.stop != 'all' or not all(once[number].empty for number in chosen):
-            _check_endless({number: repeated[number] for number in chosen})
-
-    def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
-        indices, k = request.indices
-        batches: Iterator[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k))
-        return batches
-
-    def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        streams = self._member_streams(batch_size, kwargs, path)
-        shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
-        lengths = [stream.length for stream in streams]
-        chooser = self._chooser(lengths, shuffle, path)
-        if self.stop != 'first':
-            once, streams = streams, self._repeat_streams(streams, None, batch_size, kwargs, path)
-            self._check_repeated([stream.feed for stream in once], [stream.feed for stream in streams])
-        return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))

@@ -1,0 +1,96 @@
+"""What sources over a list of sources have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._ground.arguments import BatchSize, member_sizes
+from .._ground.randomness import Path
+from .._plans.joint import repeat_plan, round_path
+from .._plans.options import Options
+from .._plans.plan import Plan
+from .._streams.members import RepeatedFeed
+from .._streams.stream import Feed, Stream
+from .base import AbstractDataSource, DerivedDataSource
+
+
+class JoinedDataSource(DerivedDataSource):
+    """The common part of sources over a list of sources, kept in `datasets`."""
+
+    def __init__(self, datasets: Sequence[AbstractDataSource]) -> None:
+        if not isinstance(datasets, (list, tuple)):
+            raise TypeError(
+                f'datasets must be a list or tuple of data sources, got {type(datasets).__name__}; write [a, b]'
+            )
+        if not datasets:
+            raise ValueError(f'a {type(self).__name__} needs at least one data source')
+        super().__init__(datasets)
+        self.datasets = datasets
+
+    def _copied_bytes(self, batch_size: BatchSize) -> float:
+        sizes = member_sizes(batch_size, len(self._members))
+        return sum(member._copied_bytes(size) for member, size in zip(self._members, sizes))
+
+    def _member_plans(self, options: Options, path: Path) -> list[Plan]:
+        parts = options.of_members(len(self._members))
+        return [member._make_plan(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
+
+    def _repeat_plans(self, plans: list[Plan], but: int | None, options: Options, path: Path) -> list[Plan]:
+        """Return plans of the members that start again when they have ended, but for one of them."""
+        parts = options.of_members(len(plans))
+
+        def repeated(k: int) -> Plan:
+            return repeat_plan(plans[k], lambda r: self._members[k]._make_plan(parts[k], round_path((*path, k), r)))
+
+        return [plan if k == but else repeated(k) for k, plan in enumerate(plans)]
+
+    def _member_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
+        sizes = member_sizes(batch_size, len(self._members))
+        return [member._open(size, kwargs, (*path, k)) for k, (member, size) in enumerate(zip(self._members, sizes))]
+
+    def _repeat_streams(
+        self, streams: list[Stream], but: int | None, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
+    ) -> list[Stream]:
+        """Return streams of the members that start again when they have ended, but for one of them."""
+        sizes = member_sizes(batch_size, len(streams))
+        return [
+            stream if k == but else _repeat_stream(member, stream, size, kwargs, (*path, k))
+            for k, (member, stream, size) in enumerate(zip(self._members, streams, sizes))
+        ]
+
+
+def _repeat_stream(
+    member: AbstractDataSource, first: Stream, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
+) -> Stream:
+    """Return a stream that starts again whenever that of a member has ended."""
+    if first.length == math.inf:
+        return first
+    if member._has_plan() or (member._follows_plan() and not first.feed.sequential):
+        first.close()
+        return member._open_endless(batch_size, kwargs, path)
+    # Workers may have drawn from a sequential generator by now.
+    return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
+
+
+def check_endless(members: Mapping[int, Plan | Feed]) -> None:
+    """Raise `ValueError` if a member that starts again has nothing to start with, or may have nothing."""
+    for number, member in members.items():
+        if member.empty:
+            raise ValueError(f'data source {number} has no batches, and so cannot start again; leave it out')
+        if member.empty is None:
+            raise ValueError(
+                f'data source {number} cannot start again: shuffled, it may have no batches, since it can begin with a '
+                'data source that has none; leave that out'
+            )
+
+
+def check_known(what: str, lengths: Mapping[int, int | float | None]) -> None:
+    """Raise `ValueError` if the number of batches of a member is not known."""
+    for number, length in lengths.items():
+        if length is None:
+            raise ValueError(
+                f'{what} needs to know the number of batches of every member, but that of data source {number} '
+                'is unknown; give it a number of samples, shuffle by a seed, or use another stop'
+            )
