@@ -28,9 +28,9 @@ from .._ground.batch import Batch, Columns, check_batch, check_lengths
 from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
 from .._ground.ownership import owned
 from .._ground.randomness import Path, Shuffle, understood
-from .._plans.joint import repeat_plan, round_path
 from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Options, check_ranks, given_facts, given_key
 from .._plans.plan import Plan, Request, count_batches
+from .._plans.repeated import repeat_plan, round_path
 from .._plans.replayed import ReplayPlan
 from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, check_gathering
 from .._streams.iterators import as_stream

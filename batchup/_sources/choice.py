@@ -13,7 +13,8 @@ from .._ground.arguments import BatchSize, check_flag, check_integer
 from .._ground.batch import Batch
 from .._ground.indices import ChoiceBatch
 from .._ground.randomness import Path, Shuffle
-from .._plans.choices import Chooser, Mixture, Spread, check_stop, check_weights, make_choices
+from .._plans.choices import check_weights, make_choices
+from .._plans.choosers import Chooser, Mixture, Spread, check_stop
 from .._plans.joint import ChoicePlan
 from .._plans.options import Options, given_facts
 from .._plans.plan import Plan, Request

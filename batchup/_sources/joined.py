@@ -8,9 +8,9 @@ from typing import Any
 
 from .._ground.arguments import BatchSize, member_sizes
 from .._ground.randomness import Path
-from .._plans.joint import repeat_plan, round_path
 from .._plans.options import Options
 from .._plans.plan import Plan
+from .._plans.repeated import repeat_plan, round_path
 from .._streams.members import RepeatedFeed
 from .._streams.stream import Feed, Stream
 from .base import AbstractDataSource, DerivedDataSource

@@ -11,7 +11,7 @@ from typing import Any
 from .._ground.arguments import is_integer
 from .._ground.batch import Batch
 from .._ground.ownership import owned
-from .._plans.choices import Chooser
+from .._plans.choosers import Chooser
 from .._plans.joint import any_empty, smallest
 from .._plans.plan import Request
 from ..errors import EndOfPlanError, StateMismatchError
