@@ -193,9 +193,10 @@ class AbstractDataSource:
         """Whether the batches are those of a plan, read here or by workers."""
         return self._has_plan()
 
-    def _make_endless_plan(self, options: Options, path: Path) -> Plan:
-        """Make the plan that starts again whenever an epoch has ended."""
-        return repeat_plan(self._make_plan(options, path), lambda r: self._make_plan(options, round_path(path, r)))
+    def _make_endless_plan(self, options: Options, path: Path, first: Plan | None = None) -> Plan:
+        """Make the plan that starts again whenever an epoch has ended; the `first` one may be there already."""
+        first = self._make_plan(options, path) if first is None else first
+        return repeat_plan(first, lambda r: self._make_plan(options, round_path(path, r)))
 
     def _open_endless(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
         """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""

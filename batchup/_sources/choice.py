@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from .._plans.joint import ChoicePlan
 from .._plans.options import Options, given_facts
 from .._plans.plan import Plan, Request
 from .._streams.members import ChoiceFeed
-from .._streams.stream import Feed, Stream
+from .._streams.stream import Stream
 from .base import AbstractDataSource, samples_of
-from .joined import JoinedDataSource, check_endless, check_known
+from .joined import Ended, JoinedDataSource, check_endless, check_known
 
 
 class ChoiceDataSource(JoinedDataSource):
@@ -118,20 +118,20 @@ class ChoiceDataSource(JoinedDataSource):
             check_known("stop='all'", {number: lengths[number] for number in choices.members})
         return Mixture(choices, lengths, self.stop)
 
-    def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        plans = self._member_plans(options, path)
-        lengths = [plan.length for plan in plans]
-        chooser = self._chooser(lengths, options.shuffle, path)
-        if self.stop != 'first':
-            once, plans = plans, self._repeat_plans(plans, None, options, path)
-            self._check_repeated(once, plans)
-        return ChoicePlan(plans, options.shuffle, chooser)
-
-    def _check_repeated(self, once: Sequence[Plan | Feed], repeated: Sequence[Plan | Feed]) -> None:
-        """Raise `ValueError` if a member that is chosen has no batches, unless none has to be."""
-        chosen = range(len(once)) if self.weights is None else np.flatnonzero(self.weights).tolist()
-        if self.stop != 'all' or not all(once[number].empty for number in chosen):
+    def _until_stop(self, members: list[Ended], again: Callable[[int], Ended]) -> list[Ended]:
+        """Have members start again when they have ended, unless that ends the choice."""
+        if self.stop == 'first':
+            return members
+        repeated = [again(number) for number in range(len(members))]
+        chosen = range(len(members)) if self.weights is None else np.flatnonzero(self.weights).tolist()
+        if self.stop != 'all' or not all(members[number].empty for number in chosen):
             check_endless({number: repeated[number] for number in chosen})
+        return repeated
+
+    def _make_own_plan(self, options: Options, path: Path) -> Plan:
+        plans, again = self._member_plans(options, path)
+        chooser = self._chooser([plan.length for plan in plans], options.shuffle, path)
+        return ChoicePlan(self._until_stop(plans, again), options.shuffle, chooser)
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
         indices, k = request.indices
@@ -139,11 +139,7 @@ class ChoiceDataSource(JoinedDataSource):
         return batches
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        streams = self._member_streams(batch_size, kwargs, path)
+        streams, again = self._member_streams(batch_size, kwargs, path)
         shuffle = Shuffle.coerce(kwargs.get('shuffle'), kwargs.get('epoch', 0))
-        lengths = [stream.length for stream in streams]
-        chooser = self._chooser(lengths, shuffle, path)
-        if self.stop != 'first':
-            once, streams = streams, self._repeat_streams(streams, None, batch_size, kwargs, path)
-            self._check_repeated([stream.feed for stream in once], [stream.feed for stream in streams])
-        return Stream(ChoiceFeed(streams, chooser, given_facts(batch_size, kwargs)))
+        chooser = self._chooser([stream.length for stream in streams], shuffle, path)
+        return Stream(ChoiceFeed(self._until_stop(streams, again), chooser, given_facts(batch_size, kwargs)))

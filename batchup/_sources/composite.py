@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from .._ground import batch as nested
 from .._ground.arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
@@ -15,12 +15,9 @@ from .._plans.joint import CompositePlan, smallest
 from .._plans.options import Options, given_facts
 from .._plans.plan import Plan, Request
 from .._streams.members import CompositeFeed
-from .._streams.stream import Feed, Stream
+from .._streams.stream import Stream
 from .base import AbstractDataSource, samples_of
-from .joined import JoinedDataSource, check_endless, check_known
-
-# A plan or a feed, both of which have an end.
-Ended = TypeVar('Ended', bound=Plan | Feed)
+from .joined import Ended, JoinedDataSource, check_endless, check_known
 
 
 class CompositeDataSource(JoinedDataSource):
@@ -124,10 +121,22 @@ class CompositeDataSource(JoinedDataSource):
             last = int(self.stop)
         return last
 
-    def _starting_again(self, members: Sequence[Ended], last: int) -> dict[int, Ended]:
-        """Return the members that start again until the `last` one ends; in another epoch, another may be longest."""
+    def _until_last(
+        self,
+        members: list[Ended],
+        again: Callable[[int], Ended],
+        batch_size: BatchSize,
+        kwargs: Mapping[str, Any],
+    ) -> list[Ended]:
+        """Have the members start again that end before the one that ends the epoch."""
+        last = self._last([member.length for member in members], batch_size, kwargs)
+        if last is None or members[last].empty:
+            return members
+        # In another epoch, another one may be the longest: then, this one starts again.
         fixed = self.stop != 'longest' or len(members) == 1
-        return {number: member for number, member in enumerate(members) if number != last or not fixed}
+        repeated = [member if number == last else again(number) for number, member in enumerate(members)]
+        check_endless({number: member for number, member in enumerate(repeated) if number != last or not fixed})
+        return repeated
 
     def _join(self, parts: Batch) -> Batch:
         """Make a batch of the members' batches."""
@@ -154,11 +163,7 @@ class CompositeDataSource(JoinedDataSource):
         return self._joiner(indices)(tuple(samples_of(member, method, part, (*path, k)) for k, (member, part) in pairs))
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        plans = self._member_plans(options, path)
-        last = self._last([plan.length for plan in plans], options.batch_size, {})
-        if last is not None and not plans[last].empty:
-            plans = self._repeat_plans(plans, last, options, path)
-            check_endless(self._starting_again(plans, last))
+        plans = self._until_last(*self._member_plans(options, path), options.batch_size, {})
         return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
 
     def _fetch_own(self, request: Request, path: Path) -> Iterator[Batch]:
@@ -169,11 +174,7 @@ class CompositeDataSource(JoinedDataSource):
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
 
     def _join_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> Stream:
-        streams = self._member_streams(batch_size, kwargs, path)
-        last = self._last([stream.length for stream in streams], batch_size, kwargs)
-        if last is not None and not streams[last].feed.empty:
-            streams = self._repeat_streams(streams, last, batch_size, kwargs, path)
-            check_endless(self._starting_again([stream.feed for stream in streams], last))
+        streams = self._until_last(*self._member_streams(batch_size, kwargs, path), batch_size, kwargs)
         join = partial(self._join_sized, batch_size) if isinstance(batch_size, tuple) else self._join
         return Stream(CompositeFeed(streams, join, given_facts(batch_size, kwargs)))
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from .._ground.arguments import BatchSize, member_sizes
 from .._ground.randomness import Path
 from .._plans.options import Options
 from .._plans.plan import Plan
-from .._plans.repeated import repeat_plan, round_path
+from .._plans.repeated import round_path
 from .._streams.members import RepeatedFeed
-from .._streams.stream import Feed, Stream
+from .._streams.stream import Stream
 from .base import AbstractDataSource, DerivedDataSource
+
+# What has an end, and may be empty: a plan of a member, or its stream.
+Ended = TypeVar('Ended', bound=Plan | Stream)
 
 
 class JoinedDataSource(DerivedDataSource):
@@ -33,32 +36,19 @@ class JoinedDataSource(DerivedDataSource):
         sizes = member_sizes(batch_size, len(self._members))
         return sum(member._copied_bytes(size) for member, size in zip(self._members, sizes))
 
-    def _member_plans(self, options: Options, path: Path) -> list[Plan]:
+    def _member_plans(self, options: Options, path: Path) -> tuple[list[Plan], Callable[[int], Plan]]:
+        """Return the plans of the members, and what makes the one that starts again of that of a member."""
         parts = options.of_members(len(self._members))
-        return [member._make_plan(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
+        plans = [member._make_plan(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
+        return plans, lambda k: self._members[k]._make_endless_plan(parts[k], (*path, k), plans[k])
 
-    def _repeat_plans(self, plans: list[Plan], but: int | None, options: Options, path: Path) -> list[Plan]:
-        """Return plans of the members that start again when they have ended, but for one of them."""
-        parts = options.of_members(len(plans))
-
-        def repeated(k: int) -> Plan:
-            return repeat_plan(plans[k], lambda r: self._members[k]._make_plan(parts[k], round_path((*path, k), r)))
-
-        return [plan if k == but else repeated(k) for k, plan in enumerate(plans)]
-
-    def _member_streams(self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path) -> list[Stream]:
+    def _member_streams(
+        self, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
+    ) -> tuple[list[Stream], Callable[[int], Stream]]:
+        """Return the streams of the members, and what makes the one that starts again of that of a member."""
         sizes = member_sizes(batch_size, len(self._members))
-        return [member._open(size, kwargs, (*path, k)) for k, (member, size) in enumerate(zip(self._members, sizes))]
-
-    def _repeat_streams(
-        self, streams: list[Stream], but: int | None, batch_size: BatchSize, kwargs: Mapping[str, Any], path: Path
-    ) -> list[Stream]:
-        """Return streams of the members that start again when they have ended, but for one of them."""
-        sizes = member_sizes(batch_size, len(streams))
-        return [
-            stream if k == but else _repeat_stream(member, stream, size, kwargs, (*path, k))
-            for k, (member, stream, size) in enumerate(zip(self._members, streams, sizes))
-        ]
+        streams = [member._open(size, kwargs, (*path, k)) for k, (member, size) in enumerate(zip(self._members, sizes))]
+        return streams, lambda k: _repeat_stream(self._members[k], streams[k], sizes[k], kwargs, (*path, k))
 
 
 def _repeat_stream(
@@ -74,7 +64,7 @@ def _repeat_stream(
     return Stream(RepeatedFeed(first, lambda r: member._open(batch_size, kwargs, round_path(path, r))))
 
 
-def check_endless(members: Mapping[int, Plan | Feed]) -> None:
+def check_endless(members: Mapping[int, Plan | Stream]) -> None:
     """Raise `ValueError` if a member that starts again has nothing to start with, or may have nothing."""
     for number, member in members.items():
         if member.empty:

@@ -1,4 +1,4 @@
-"""Feeds over streams that have no plan: streams that start again, and streams put together."""
+"""Feeds over the streams of members, where these have no plan: put together, mapped, or started again."""
 
 from __future__ import annotations
 
