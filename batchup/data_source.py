@@ -8,8 +8,9 @@ from ._ground.indices import ChoiceBatch
 from ._plans.plan import Plan, Request
 from ._sources.arrays import ArrayDataSource, RandomAccessDataSource
 from ._sources.base import AbstractDataSource, MapDataSource
+from ._sources.choice import ChoiceDataSource
+from ._sources.composite import CompositeDataSource
 from ._sources.concat import ConcatDataSource
-from ._sources.derived import ChoiceDataSource, CompositeDataSource
 from ._sources.iterables import CallableDataSource, IteratorDataSource
 from ._streams.gathering import batch_map_concat, batch_map_mean
 from ._streams.merging import Part, Run, Sums, merge

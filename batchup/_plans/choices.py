@@ -1,4 +1,4 @@
-"""Choices: which member of several each batch comes from."""
+"""Choices: members without end, in turn or by weight."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import abc
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._ground.arguments import check_positive
 from .._ground.indices import IndexArray
 from .._ground.randomness import Path, Purpose, SequentialRng, Shuffle
-from ..errors import EndOfPlanError
-from .orders import FixedOrder, Orders, passed, permutations
+from .orders import passed, permutations
 from .weights import WeightTable, normalise_weights
 
 # Members are drawn by weight this many at a time, each time with a new key. Larger: more time
@@ -290,130 +287,6 @@ def check_weights(weights: ArrayLike | None, count: int) -> NDArray[np.float64] 
     return given
 
 
-def check_stop(stop: int | str) -> int | str:
-    """Return when a choice ends: `'first'`, `'all'`, or a number of batches."""
-    if not isinstance(stop, str):
-        return check_positive("stop must be 'first', 'all' or a number of batches: it", stop)
-    if stop not in ('first', 'all'):
-        raise ValueError(f"stop must be 'first', 'all' or a number of batches, got {stop!r}")
-    return stop
-
-
-class Mixture:
-    """Members as choices say, until a rule ends them.
-
-    `mixture[k]` is the member of batch k, and the number of the batch within the member.
-
-    Parameters
-    ----------
-    choices : Choices
-        Says which members.
-    lengths : sequence of int, math.inf or None
-        The number of batches of each member; `None` if unknown.
-    stop : 'first', 'all' or int
-        End in place of a batch that its member does not have, or when each member has given
-        as many batches as its length, or after so many batches.
-
-    Attributes
-    ----------
-    counted : bool
-        Whether the end does not depend on the members.
-    """
-
-    def __init__(self, choices: Choices, lengths: Sequence[int | float | None], stop: int | str = 'first') -> None:
-        self.name = choices.name if stop == 'first' else f'{choices.name} until {stop}'
-        self.pure = choices.pure
-        self.counted = stop != 'first'
-        self._choices = choices
-        self._lengths = {member: lengths[member] for member in choices.members}
-        self._stop = stop
-        # What is left of every member, and how many batches were counted off.
-        self._left = {member: length or 0 for member, length in self._lengths.items()}
-        self._reached = 0
-
-    @cached_property
-    def length(self) -> int | float | None:
-        """The number of batches; `None` if it is not known before they are drawn."""
-        if not isinstance(self._stop, str):
-            return self._stop
-        finite = {member: int(length) for member, length in self._lengths.items() if length not in (None, math.inf)}
-        if None in self._lengths.values():
-            return None
-        if self._stop == 'first':
-            return self._choices.first_end(finite) if finite else math.inf
-        return self._choices.last_end(finite) if len(finite) == len(self._lengths) else math.inf
-
-    def empty(self, members: Sequence[bool | None]) -> bool | None:
-        """Say whether there is no batch; `None` if it depends on what is drawn, by what is so of the members."""
-        if self._stop != 'first':
-            return self.length == 0
-        firsts = {members[member] for member in self._choices.firsts}
-        return firsts.pop() if len(firsts) == 1 else None
-
-    def __getitem__(self, number: int) -> tuple[int, int]:
-        if self._stop == 'all' and not self.pure:
-            self._count(number)
-        return self._choices[number]
-
-    def _count(self, number: int) -> None:
-        """Raise `EndOfPlanError` if all members have given their batches before batch `number`."""
-        while self._reached <= number:
-            if max(self._left.values()) <= 0:
-                raise EndOfPlanError(f'there is no batch {number} in a choice of {self._reached} batches')
-            self._left[self._choices[self._reached][0]] -= 1
-            self._reached += 1
-
-    def check_end(self, member: int, number: int) -> None:
-        """Accept that a member has ended in place of batch `number`: so does the mixture."""
-
-
-class Spread:
-    """Every batch of every member, spread evenly, or in random order.
-
-    Batch j of a member with n batches stands at the fraction j / n of the epoch; where
-    several stand at the same place, members are in order. Takes 16 bytes a batch.
-
-    >>> spread = Spread([8, 4, 2, 1], Shuffle(), ())
-    >>> [spread[k][0] for k in range(spread.length)]
-    [0, 1, 2, 3, 0, 0, 1, 0, 0, 1, 2, 0, 0, 1, 0]
-    """
-
-    name = 'spread'
-    counted = True
-
-    def __init__(self, lengths: Sequence[int], shuffle: Shuffle, path: Path) -> None:
-        members = np.repeat(np.arange(len(lengths)), lengths)
-        self.pure = shuffle.pure
-        if shuffle.in_order:
-            fractions = np.concatenate([np.arange(length) / max(length, 1) for length in lengths])
-            self._orders: Orders = FixedOrder(members[np.argsort(fractions, kind='stable')])
-        else:
-            self._orders = permutations(members, shuffle, Purpose.CHOICE, path)
-        self.length = len(members)
-
-    def empty(self, members: Sequence[bool | None]) -> bool | None:
-        """Say whether there is no batch, as `Mixture.empty` does."""
-        return False if False in members else None if None in members else True
-
-    def __getitem__(self, number: int) -> tuple[int, int]:
-        return int(self._members[number]), int(self._ordinals[number])
-
-    def check_end(self, member: int, number: int) -> None:
-        """Raise an error: a member has ended in place of batch `number`, with fewer batches than it said."""
-        raise ValueError(
-            f'member {member} of a stratified choice ended before batch {number}: '
-            'it has fewer samples than its num_samples() says'
-        )
-
-    @cached_property
-    def _members(self) -> IndexArray:
-        return np.asarray(self._orders[0])
-
-    @cached_property
-    def _ordinals(self) -> IndexArray:
-        return ordinals_of(self._members)
-
-
 def ordinals_of(members: IndexArray) -> IndexArray:
     """Return for each item how often the same one came before.
 
@@ -424,6 +297,3 @@ def ordinals_of(members: IndexArray) -> IndexArray:
     ordinals = np.empty(len(members), dtype=np.intp)
     ordinals[np.argsort(members, kind='stable')] = np.arange(len(members)) - np.repeat(counts.cumsum() - counts, counts)
     return ordinals
-
-
-Chooser = Mixture | Spread

@@ -8,8 +8,10 @@ import numpy as np
 
 from .._ground.indices import IndexArray, IndexTree, as_array
 from .._ground.randomness import Path, Purpose, Shuffle
-from .._plans.orders import ArrangedPlaces, Orders, permutations
-from .._plans.plan import Plan, total_samples
+from .._plans.ordered import total_samples
+from .._plans.orders import Orders, permutations
+from .._plans.places import ArrangedPlaces
+from .._plans.plan import Plan
 
 # Makes, of a permutation of each of several lengths, the samples of all batches side by side.
 Arrange = Callable[..., IndexArray]

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from .._ground.arguments import check_positive, check_repeats
 from .._ground.indices import IndexArray
 from .._ground.randomness import Path, Shuffle
-from .._plans.plan import Plan, total_samples
+from .._plans.ordered import total_samples
+from .._plans.plan import Plan
 from .arranged import ArrangedPlan
 from .base import PlannedSampler
 

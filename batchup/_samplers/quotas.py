@@ -15,8 +15,9 @@ from .._ground.indices import IndexArray, IndexTree, as_array
 from .._ground.labels import Labels, number_labels
 from .._ground.randomness import Path, Purpose, Shuffle
 from .._plans.joint import JointPlan
+from .._plans.ordered import OrderPlan
 from .._plans.orders import KeyedOrders, Orders, distinct_permutations, permutations
-from .._plans.plan import OrderPlan, Plan
+from .._plans.plan import Plan
 from .base import PlannedSampler
 
 # The places of samples in their batches are drawn for as many batches at a time as have this

@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike
 from .._ground.arguments import check_non_negative, check_repeats
 from .._ground.indices import bounds, check_indices, check_positions, check_range
 from .._ground.randomness import Path, Shuffle
-from .._plans.orders import OrderPlaces, sample_orders
-from .._plans.plan import OrderPlan, Plan, total_samples
+from .._plans.ordered import OrderPlan, total_samples
+from .._plans.orders import sample_orders
+from .._plans.places import OrderPlaces
+from .._plans.plan import Plan
 from ..errors import SampleIndexError
 from .base import PlannedSampler
 

@@ -13,8 +13,9 @@ from .._ground.arguments import check_flag, check_non_negative
 from .._ground.indices import IndexArray, bounds, check_indices, check_positions, check_range
 from .._ground.labels import Labels, number_labels
 from .._ground.randomness import Path, Purpose, SequentialRng, Shuffle
+from .._plans.ordered import OrderPlan
 from .._plans.orders import DrawnOrders, KeyedOrders, Orders
-from .._plans.plan import OrderPlan, Plan
+from .._plans.plan import Plan
 from .._plans.replayed import ReplayPlan
 from .._plans.weights import WeightTable, normalise_weights
 from .base import PlannedSampler

@@ -28,13 +28,13 @@ from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_len
 from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
 from .._ground.ownership import owned
 from .._ground.randomness import Path, Shuffle
-from .._plans.joint import repeat_plan, round_path
 from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Asked, Options
 from .._plans.plan import Plan, Request, count_batches
+from .._plans.repeated import repeat_plan, round_path
 from .._plans.replayed import ReplayPlan
-from .._streams.feeds import MappedFeed
 from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, check_gathering
 from .._streams.iterators import as_stream
+from .._streams.members import MappedFeed
 from .._streams.stream import Stream
 from .._streams.trail import Trail
 from .reading import planned_feed
@@ -192,9 +192,10 @@ class AbstractDataSource:
         """Whether the batches are those of a plan, read here or by workers."""
         return self._has_plan()
 
-    def _make_endless_plan(self, options: Options, path: Path) -> Plan:
-        """Make the plan that starts again whenever an epoch has ended."""
-        return repeat_plan(self._make_plan(options, path), lambda r: self._make_plan(options, round_path(path, r)))
+    def _make_endless_plan(self, options: Options, path: Path, first: Plan | None = None) -> Plan:
+        """Make the plan that starts again whenever an epoch has ended; the `first` one may be there already."""
+        first = self._make_plan(options, path) if first is None else first
+        return repeat_plan(first, lambda r: self._make_plan(options, round_path(path, r)))
 
     def _open_endless(self, asked: Asked, path: Path) -> Stream:
         """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""

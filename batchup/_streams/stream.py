@@ -252,6 +252,11 @@ class Stream(Iterator[Batch]):
         return self.feed.length
 
     @property
+    def empty(self) -> bool | None:
+        """Whether there is no batch, under any shuffle of this kind; `None` if it depends on what is drawn."""
+        return self.feed.empty
+
+    @property
     def position(self) -> int:
         """The number of batches that the user has received or skipped."""
         return self._count.position

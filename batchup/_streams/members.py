@@ -1,17 +1,18 @@
-"""Feeds over streams that have no plan: streams that start again, and streams put together."""
+"""Feeds over the streams of members, where these have no plan: put together, mapped, or started again."""
 
 from __future__ import annotations
 
 import abc
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .._ground.arguments import is_integer
 from .._ground.batch import Batch
 from .._ground.ownership import owned
-from .._plans.choices import Chooser
+from .._plans.choosers import Chooser
 from .._plans.joint import any_empty, smallest
 from .._plans.plan import Request
 from ..errors import EndOfPlanError, StateMismatchError
@@ -123,50 +124,86 @@ class RepeatedFeed(Feed):
 
 
 class MemberFeed(Feed):
-    """The common part of feeds over the streams of several members."""
+    """Batches that are made of those of several members.
+
+    What a class over this one adds is which members give a part of a batch, and how the parts
+    become the batch.
+    """
 
     def __init__(self, members: Sequence[Stream], facts: Mapping[str, Any]) -> None:
         self._members = members
         self._facts = facts
         self.exact = all(member.feed.exact for member in members)
         self.sequential = any(member.feed.sequential for member in members)
+        # The parts of the batch that is being made, kept if a later one, or what is made of
+        # them, fails; `None` for a part that was skipped.
+        self._parts: list[Any] = []
+
+    @abc.abstractmethod
+    def _givers(self, number: int) -> Sequence[int]:
+        """Return the members that give the parts of batch `number`; none if there is no such batch."""
+
+    def _check_end(self, member: int, number: int) -> None:
+        """Raise an error if a member may not end in place of batch `number`."""
+
+    @abc.abstractmethod
+    def _make(self, number: int, parts: list[Batch]) -> Batch:
+        """Make batch `number` of its parts, and take these out of the list once it is made."""
 
     @property
     def empty(self) -> bool | None:
         return any_empty([member.feed.empty for member in self._members])
 
+    def batches(self, position: int) -> Iterator[Batch]:
+        parts = self._parts
+        for number in itertools.count(position):
+            givers = self._givers(number)
+            if None in parts:
+                raise RuntimeError('this batch was skipped in part, before an error; skip(1) goes over the rest of it')
+            for giver in givers[len(parts) :]:
+                part = next(self._members[giver], None)
+                if part is None:
+                    self._check_end(giver, number)
+                    return
+                parts.append(part)
+                del part
+            if not givers:
+                return
+            yield self._make(number, parts)
+
     def skip(self, position: int, count: int) -> int:
         return int(count > 0 and self._skip_one(position, self._members))
 
-    @abc.abstractmethod
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        """Let the members go over batch `number`; return whether there was one."""
+        """Let the members go over their parts of batch `number`; return whether there was one."""
+        givers = self._givers(number)
+        for giver in givers[len(self._parts) :]:
+            if not members[giver].skip(1):
+                self._check_end(giver, number)
+                return False
+            self._parts.append(None)
+        self._parts.clear()
+        return bool(givers)
 
     def facts(self) -> dict[str, Any]:
         return {'plan': type(self).__name__, 'members': len(self._members), **self._facts}
 
     def state(self, position: int, back: int) -> dict[str, Any]:
         own = self._member_facts()
-        states = [
-            member.state_at(member.position - steps)
-            for member, steps in zip(self._members, self._steps_back(position, back))
-        ]
+        steps = self._steps_back(position, position + back)
+        states = [member.state_at(member.position - steps[k]) for k, member in enumerate(self._members)]
         return {'states': [{key: value for key, value in state.items() if own.get(key) != value} for state in states]}
 
     def _member_facts(self) -> dict[str, Any]:
         """Return what is mostly equal in the states of members, and then left out of them."""
         return {'version': STATE_VERSION, 'drop_last': False, **self._facts}
 
-    def _steps_back(self, position: int, back: int) -> list[int]:
-        """Return for each member how many of its batches are to be given again, to come to `position`."""
-        return [back + (number < self._ahead()) for number in range(len(self._members))]
-
-    def _ahead(self) -> int:
-        """Return how many members, from the first, have given their part of a batch that failed."""
-        return 0
-
-    def _forget(self) -> None:
-        """Drop what was kept of a batch that failed."""
+    def _steps_back(self, position: int, here: int) -> Counter[int]:
+        """Count for each member the parts that it is to give again, to come from `here` back to `position`."""
+        steps = Counter(giver for number in range(position, here) for giver in self._givers(number))
+        if self._parts:
+            steps.update(self._givers(here)[: len(self._parts)])
+        return steps
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
         if self.sequential:
@@ -180,7 +217,7 @@ class MemberFeed(Feed):
             member.check_state({**self._member_facts(), **member_state})
 
     def restore(self, here: int, position: int, state: Mapping[str, Any]) -> None:
-        self._forget()
+        self._parts.clear()
         if self.sequential:
             self._walk(here, position)
         for member, member_state in zip(self._members, state['states']):
@@ -221,46 +258,18 @@ class CompositeFeed(MemberFeed):
     def __init__(self, members: Sequence[Stream], join: Callable[[Batch], Batch], facts: Mapping[str, Any]) -> None:
         super().__init__(members, facts)
         self._join = join
-        # The parts of the batch that is being made, kept if a later member fails; `None` for
-        # a part that was skipped.
-        self._parts: list[Batch | None] = []
+        self._all = range(len(members))
         self.length = smallest([member.length for member in members])
         certain = [member.length for member in members if member.feed.exact and member.length is not None]
         self._end = min(certain, default=math.inf)
 
-    def batches(self, position: int) -> Iterator[Batch]:
-        while position < self._end:
-            for member in self._members[len(self._parts) :]:
-                part = next(member, None)
-                if part is None:
-                    return
-                self._parts.append(part)
-            batch = self._join(tuple(self._whole_parts()))
-            self._forget()
-            position += 1
-            yield batch
+    def _givers(self, number: int) -> Sequence[int]:
+        return self._all if number < self._end else ()
 
-    def _whole_parts(self) -> Iterator[Batch]:
-        for part in self._parts:
-            if part is None:
-                raise RuntimeError('this batch was skipped in part, before an error; skip(1) goes over the rest of it')
-            yield part
-
-    def _ahead(self) -> int:
-        return len(self._parts)
-
-    def _forget(self) -> None:
-        self._parts.clear()
-
-    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        if number >= self._end:
-            return False
-        for member in members[len(self._parts) :]:
-            if not member.skip(1):
-                return False
-            self._parts.append(None)
-        self._forget()
-        return True
+    def _make(self, number: int, parts: list[Batch]) -> Batch:
+        batch = self._join(tuple(parts))
+        parts.clear()
+        return batch
 
 
 class ChoiceFeed(MemberFeed):
@@ -273,40 +282,21 @@ class ChoiceFeed(MemberFeed):
         self.sequential = self.sequential or not chooser.pure
         self._end = self.length if self.length is not None and (self.exact or chooser.counted) else math.inf
 
-    def batches(self, position: int) -> Iterator[Batch]:
-        while position < self._end:
-            try:
-                member = self._chooser[position][0]
-            except EndOfPlanError:
-                return
-            batch = next(self._members[member], None)
-            if batch is None:
-                self._chooser.check_end(member, position)
-                return
-            position += 1
-            yield batch
-
     @property
     def empty(self) -> bool | None:
         return self._chooser.empty([member.feed.empty for member in self._members])
 
-    def _steps_back(self, position: int, back: int) -> list[int]:
-        steps = [0] * len(self._members)
-        for number in range(position, position + back):
-            steps[self._chooser[number][0]] += 1
-        return steps
-
-    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        if number >= self._end:
-            return False
+    def _givers(self, number: int) -> Sequence[int]:
         try:
-            member = self._chooser[number][0]
+            return self._chooser[number][:1] if number < self._end else ()
         except EndOfPlanError:
-            return False
-        if members[member].skip(1):
-            return True
+            return ()
+
+    def _check_end(self, member: int, number: int) -> None:
         self._chooser.check_end(member, number)
-        return False
+
+    def _make(self, number: int, parts: list[Batch]) -> Batch:
+        return parts.pop()
 
 
 class MappedFeed(MemberFeed):
@@ -314,33 +304,17 @@ class MappedFeed(MemberFeed):
 
     def __init__(self, member: Stream, fn: BatchFunction, facts: Mapping[str, Any]) -> None:
         super().__init__([member], facts)
-        self._member = member
         self._fn = fn
-        # The batch that the function is applied to: kept if the function fails.
-        self._batch: Batch | None = None
         self.length = member.length
 
-    def batches(self, position: int) -> Iterator[Batch]:
-        for number in itertools.count(position):
-            if self._batch is None:
-                self._batch = next(self._member, None)
-            if self._batch is None:
-                return
-            box = [self._fn(number, self._batch)]
-            self._forget()  # what the function was given, it may have returned
-            yield owned(box)
+    def _givers(self, number: int) -> Sequence[int]:
+        return (0,)
 
-    def _ahead(self) -> int:
-        return int(self._batch is not None)
-
-    def _forget(self) -> None:
-        self._batch = None
-
-    def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        if self._ahead():
-            self._forget()
-            return True
-        return bool(members[0].skip(1))
+    def _make(self, number: int, parts: list[Batch]) -> Batch:
+        box = [self._fn(number, parts[0])]
+        parts.clear()  # what the function was given, it may have returned
+        batch: Batch = owned(box)
+        return batch
 
     def request_of(self, number: int) -> Request | None:
-        return self._member.feed.request_of(number)
+        return self._members[0].feed.request_of(number)
