@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from .._ground.indices import IndexArray, Leaf, as_array
-from .._ground.randomness import Path, Purpose, Runs, SeededShuffle, SequentialRng, Shuffle
+from .._ground.randomness import Path, Purpose, Runs, SeededShuffle, SequentialRng, Shuffle, draw_permutation
 from ..errors import ReplayError
 
 
@@ -31,7 +31,7 @@ class KeyedOrders:
     """
 
     def __init__(
-        self, make: Callable[[np.random.Generator], IndexArray], shuffle: Shuffle, purpose: Purpose, path: Path
+        self, make: Callable[[np.random.RandomState], IndexArray], shuffle: Shuffle, purpose: Purpose, path: Path
     ) -> None:
         self._make = make
         self._shuffle = shuffle
@@ -178,8 +178,8 @@ def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpos
         return FixedOrder(permuted)
     argument = len(permuted) if isinstance(permuted, range) else permuted
     if shuffle.rng is not None:
-        return DrawnOrders(lambda rng: rng.permutation(argument), shuffle.rng)
-    return KeyedOrders(lambda rng: rng.permutation(argument), shuffle, purpose, path)
+        return DrawnOrders(lambda rng: draw_permutation(rng, argument), shuffle.rng)
+    return KeyedOrders(lambda rng: draw_permutation(rng, argument), shuffle, purpose, path)
 
 
 def distinct_permutations(
