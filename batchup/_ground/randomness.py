@@ -5,8 +5,8 @@ epoch, ...))`, so it can be made again at any time and in any process. A `Random
 `Generator` is sequential: its draws are made in the order in which batches need them.
 
 What the package draws by a seed is the same with every version of NumPy: it comes from a keyed
-`RandomState`, whose methods NumPy has frozen, and not from a `Generator`, whose methods may
-give other numbers in the next version (NEP 19). The functions of users get a `Generator`.
+`RandomState`, whose methods NumPy has frozen, or from its bits, and not from a `Generator`, whose
+methods may give other numbers in the next version (NEP 19). The functions of users get a `Generator`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .arguments import check_non_negative, is_integer
 from .indices import IndexArray
@@ -47,7 +46,7 @@ def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.RandomS
 
 
 def draw_permutation(rng: SequentialRng, of: int | IndexArray) -> IndexArray:
-    """Draw `rng.permutation(of)` as `intp`; the integers of NumPy itself are of 32 bits on some platforms."""
+    """Draw `rng.permutation(of)` as `intp`; on Windows, the integers of a `RandomState` have 32 bits."""
     return rng.permutation(of).astype(np.intp, copy=False)
 
 
@@ -58,17 +57,12 @@ def draw_permutations(rng: np.random.RandomState, count: int, size: int) -> Inde
     that the result does not depend on how they are sorted.
     """
     mask = np.uint64((1 << (size - 1).bit_length()) - 1)
-    keys = draw_words(rng, count * size).reshape(count, size)
+    keys = rng.randint(2**64, size=(count, size), dtype=np.uint64)
     keys &= ~mask
     keys |= np.arange(size, dtype=np.uint64)
     keys.sort(axis=1)
     keys &= mask
     return keys.astype(np.intp)
-
-
-def draw_words(rng: np.random.RandomState, count: int) -> NDArray[np.uint64]:
-    """Draw words of 64 random bits."""
-    return rng.randint(2**64, size=count, dtype=np.uint64)
 
 
 class Runs(Protocol):
@@ -92,8 +86,8 @@ class SeededShuffle(abc.ABC):
     _plain: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def _make_order(self, length: int, rng: np.random.RandomState) -> Runs:
-        """Make the order of `length` samples from the draws of a generator of its own."""
+    def _make_order(self, length: int, bits: np.random.PCG64) -> Runs:
+        """Make the order of `length` samples from random bits of its own."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +151,12 @@ class Shuffle:
 
     def generator(self, purpose: Purpose, *key: int) -> np.random.RandomState:
         """Make the keyed generator for a purpose in this epoch."""
+        return np.random.RandomState(self.bits(purpose, *key))
+
+    def bits(self, purpose: Purpose, *key: int) -> np.random.PCG64:
+        """Make the keyed bits for a purpose in this epoch."""
         assert self.seed is not None
-        return keyed_generator(self.seed, purpose, self.epoch, *key)
+        return keyed_bits(self.seed, purpose, self.epoch, *key)
 
     def sampler_rng(self, path: Path) -> SequentialRng:
         """Return the generator for a user's sampler: the given one, or a keyed `RandomState`."""

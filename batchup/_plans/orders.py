@@ -146,10 +146,10 @@ class ComputedOrders:
 
     def _make(self, repetition: int) -> Runs:
         permuted = self._permuted
-        rng = self._shuffle.generator(Purpose.ORDER, repetition, *self._path)
+        bits = self._shuffle.bits(Purpose.ORDER, repetition, *self._path)
         if isinstance(permuted, range):
-            return self._maker._make_order(permuted.stop, rng)
-        return _Chosen(permuted, self._maker._make_order(len(permuted), rng))
+            return self._maker._make_order(permuted.stop, bits)
+        return _Chosen(permuted, self._maker._make_order(len(permuted), bits))
 
 
 class _Chosen:
