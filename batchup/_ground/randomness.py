@@ -45,9 +45,11 @@ def keyed_generator(seed: int, purpose: Purpose, *key: int) -> np.random.RandomS
     return np.random.RandomState(keyed_bits(seed, purpose, *key))
 
 
-def draw_permutation(rng: SequentialRng, of: int | IndexArray) -> IndexArray:
-    """Draw `rng.permutation(of)` as `intp`; on Windows, the integers of a `RandomState` have 32 bits."""
-    return rng.permutation(of).astype(np.intp, copy=False)
+def draw_permutation(rng: np.random.RandomState, of: int | IndexArray) -> IndexArray:
+    """Draw `rng.permutation(of)`, in less time, and with integers of 64 bits on Windows, too."""
+    order = np.arange(of, dtype=np.intp) if isinstance(of, int) else np.array(of, dtype=np.intp)
+    rng.shuffle(order)
+    return order
 
 
 def draw_permutations(rng: np.random.RandomState, count: int, size: int) -> IndexArray:

@@ -178,7 +178,7 @@ def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpos
         return FixedOrder(permuted)
     argument = len(permuted) if isinstance(permuted, range) else permuted
     if shuffle.rng is not None:
-        return DrawnOrders(lambda rng: draw_permutation(rng, argument), shuffle.rng)
+        return DrawnOrders(lambda rng: rng.permutation(argument), shuffle.rng)
     return KeyedOrders(lambda rng: draw_permutation(rng, argument), shuffle, purpose, path)
 
 
