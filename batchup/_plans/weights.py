@@ -178,5 +178,5 @@ def normalise_weights(name: str, weights: ArrayLike, of: str = 'sample') -> NDAr
         array = array / largest
     # Added one after the other, as cumsum is defined; in which order sum adds is up to NumPy.
     normalised: NDArray[np.float64] = array.cumsum()
-    normalised = np.divide(array, normalised[-1], out=normalised)
+    np.divide(array, normalised[-1], out=normalised)
     return normalised
