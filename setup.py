@@ -18,7 +18,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['batchup', 'batchup.*']),
     package_data={'batchup': ['py.typed'], 'batchup.datasets': ['*.npz']},
-    install_requires=['numpy', 'tqdm', 'six'],
+    install_requires=['numpy>=1.22', 'tqdm', 'six'],
     extras_require={
         'dask': ['dask[distributed]'],
         'plot': ['pillow>=10.1'],

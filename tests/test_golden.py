@@ -1,6 +1,11 @@
-"""The sequences that a `RandomState` gives, as literal values: a promise to published results."""
+"""The sequences that a `RandomState` gives, as literal values, and those of seeds, as digests: promises."""
 
 import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +14,9 @@ from batchup._ground.randomness import Purpose, keyed_generator
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import StandardSampler, SubsetSampler, WeightedSampler, WeightedSubsetSampler
 
+from . import golden
+
+ROOT = Path(__file__).parent.parent
 WEIGHTS = [1, 2, 3, 4]
 
 SAMPLERS = {
@@ -142,45 +150,59 @@ def test_two_iterators_on_one_generator_draw_in_the_order_of_use():
     assert drawn == [reference.permutation(5).tolist(), reference.permutation(5).tolist()]
 
 
-SEEDS = {
-    'standard': (lambda: StandardSampler(7), {}, 3, [[3, 0, 5], [4, 2, 6], [1]]),
-    'standard, epoch 1': (lambda: StandardSampler(7), {'epoch': 1}, 3, [[0, 6, 2], [5, 3, 4], [1]]),
-    'subset': (lambda: SubsetSampler([10, 20, 30]), {}, 2, [[10, 30], [20]]),
-    'weighted': (lambda: WeightedSampler(WEIGHTS), {}, 6, [[0, 3, 3, 2, 2, 3], [3, 3, 2, 3, 1, 2]]),
-    'weighted, epoch 1': (lambda: WeightedSampler(WEIGHTS), {'epoch': 1}, 6, [[2, 2, 2, 3, 1, 2], [0, 2, 3, 3, 0, 0]]),
-    'weighted subset': (
-        lambda: WeightedSubsetSampler(WEIGHTS, [9, 8, 7, 6]),
-        {},
-        6,
-        [[9, 6, 6, 7, 7, 6], [6, 6, 7, 6, 8, 7]],
-    ),
-    'weighted, 8 samples': (lambda: WeightedSampler(WEIGHTS, n_samples=8), {}, 6, [[0, 3, 3, 2, 2, 3], [3, 3]]),
-    'weighted without replacement': (
-        lambda: WeightedSampler([3, 1, 0, 4, 1, 5], replace=False),
-        {},
-        3,
-        [[0, 5, 3], [4, 1]],
-    ),
-    'weighted without replacement, epoch 1': (
-        lambda: WeightedSampler([3, 1, 0, 4, 1, 5], replace=False),
-        {'epoch': 1},
-        3,
-        [[5, 3, 0], [1, 4]],
-    ),
-    'weighted subset without replacement': (
-        lambda: WeightedSubsetSampler(WEIGHTS, [9, 8, 7, 6], n_samples=3, replace=False),
-        {},
-        2,
-        [[9, 6], [7]],
-    ),
-}
+def test_promised_sequences():
+    given = {name: golden.digest(name) for name in golden.CASES}
+    assert given == {name: digest for name, (digest, _) in golden.CASES.items()}
 
 
-@pytest.mark.parametrize('name', SEEDS)
-def test_sequences_of_seeds(name):
-    make, epoch, batch_size, expected = SEEDS[name]
-    plan = make().plan(batch_size, 42, **epoch)
-    assert [plan[k].indices.tolist() for k in range(len(expected))] == expected
+def printed(python, **environment):
+    """Return what another Python gives for the sequences."""
+    command = [python, '-m', 'tests.golden']
+    environment = {**os.environ, **environment}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    return result.stdout.splitlines()
+
+
+PROMISED = [f'{digest} {name}' for name, (digest, _) in golden.CASES.items()]
+
+
+@pytest.mark.slow
+def test_promised_sequences_without_vector_instructions():
+    """NumPy sorts and adds by other algorithms then."""
+    found = np.show_config(mode='dicts')['SIMD Extensions'].get('found', [])
+    assert printed(sys.executable, NPY_DISABLE_CPU_FEATURES=' '.join(found)) == PROMISED
+
+
+# The oldest supported NumPy, and the oldest that later versions of Python can have.
+OLDEST = {'3.10': '1.22.0', '3.11': '1.23.2', '3.12': '1.26.0', '3.13': '2.1.0', '3.14': '2.3.2'}
+
+
+def find_python(version):
+    """Return a Python on the path, or one beside this one; `None` if there is none."""
+    beside = Path(sys.base_prefix).parent.glob(f'{version}.*/bin/python{version}')
+    for python in filter(None, [shutil.which(f'python{version}'), *beside]):
+        if subprocess.run([python, '-c', 'import venv'], capture_output=True, check=False).returncode == 0:
+            return python
+    return None
+
+
+def other_numpys():
+    """Return Pythons with what to install for them: the oldest NumPy of all and of this Python, and the newest."""
+    this = f'{sys.version_info.major}.{sys.version_info.minor}'
+    found = {version: find_python(version) for version in OLDEST} | {this: sys.executable}
+    pythons = {version: python for version, python in found.items() if python}
+    oldest = {(pythons[version], f'numpy=={OLDEST[version]}') for version in (min(pythons), this)}
+    return [*oldest, (pythons[max(pythons)], 'numpy')]
+
+
+@pytest.mark.slow
+def test_promised_sequences_with_the_oldest_numpy_and_the_newest(tmp_path):
+    for number, (python, numpy) in enumerate(other_numpys()):
+        subprocess.run([python, '-m', 'venv', '--without-pip', tmp_path / str(number)], check=True)
+        made = tmp_path / str(number) / 'bin' / 'python'
+        pip = [sys.executable, '-m', 'pip', '--quiet', '--python', made]
+        subprocess.run([*pip, 'install', '--only-binary', ':all:', numpy, 'six', 'tqdm'], check=True)
+        assert printed(made) == PROMISED
 
 
 def test_a_seed_draws_in_keyed_chunks():

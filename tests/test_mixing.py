@@ -1,8 +1,11 @@
-"""How well computed orders mix, in units of standard deviations over true permutations."""
+"""How well orders mix, in units of standard deviations over true permutations."""
+
+import itertools
 
 import numpy as np
 import pytest
 
+from batchup._ground.randomness import draw_permutations
 from batchup._samplers.feistel import Feistel
 from batchup.sampling import ComputedShuffle
 
@@ -88,3 +91,17 @@ def test_parts_of_neighbouring_samples_repeat_as_often_as_by_chance():
         repeats.append((counts * (counts - 1) // 2).sum())
     expected = part * (part - 1) / 2 * (part - 1) / (length - 1)
     assert abs(np.mean(repeats) - expected) < 4 * np.sqrt(expected / 100)
+
+
+def test_permutations_that_are_drawn_together_are_equally_likely():
+    rows = draw_permutations(np.random.RandomState(3), 60_000, 4) @ [64, 16, 4, 1]
+    counts = np.bincount(rows, minlength=256)
+    possible = np.array(list(itertools.permutations(range(4)))) @ [64, 16, 4, 1]
+    assert counts[possible].sum() == 60_000
+    assert abs(excess(counts[possible])) < 5
+
+
+def test_each_row_of_permutations_has_every_number_once():
+    for size in (1, 2, 3, 64, 65, 5000):
+        rows = draw_permutations(np.random.RandomState(size), 3, size)
+        np.testing.assert_array_equal(np.sort(rows), np.tile(np.arange(size), (3, 1)))

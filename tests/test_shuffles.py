@@ -94,45 +94,6 @@ def test_enormous_orders_have_valid_samples_at_both_ends(shuffle, length):
     np.testing.assert_array_equal(order([0, -1]), indices[[0, -1]])
 
 
-# The sequences are a promise: what a seed has given once, it gives for ever.
-SEQUENCES = {
-    'full': (FullShuffle(42).order(7), range(7), [3, 0, 5, 4, 2, 6, 1]),
-    'computed, stored': (ComputedShuffle(42).order(7), range(7), [3, 0, 5, 4, 2, 6, 1]),
-    'computed': (ComputedShuffle(42).order(65_537), [0, 1, 2, -1], [8904, 39154, 41614, 63619]),
-    'computed, large': (
-        ComputedShuffle(42).order(10**9),
-        [0, 1, 2, -1],
-        [551501093, 145732042, 921403544, 938244825],
-    ),
-    'computed, another epoch': (
-        ComputedShuffle(42).order(10**9, epoch=1, repetition=2),
-        [0, 1, 2],
-        [220195332, 915507845, 939500916],
-    ),
-    'computed, largest': (
-        ComputedShuffle(42).order(2**63),
-        [0, 1, -1],
-        [4286842954484220313, 1387607422941363828, 739403323459259659],
-    ),
-    'blocks': (
-        BlockShuffle(42, 3, window=2).order(11, epoch=1, repetition=2),
-        range(11),
-        [3, 4, 2, 1, 0, 5, 9, 10, 7, 8, 6],
-    ),
-    'blocks, large': (
-        BlockShuffle(42, 1000, window=4).order(10**9),
-        [0, 1, 2, -1],
-        [609075425, 665285438, 665285100, 608296375],
-    ),
-}
-
-
-@pytest.mark.parametrize('name', SEQUENCES)
-def test_sequences(name):
-    order, positions, expected = SEQUENCES[name]
-    assert order(list(positions)).tolist() == expected
-
-
 @every
 def test_epochs_repetitions_and_seeds_differ(shuffle):
     orders = [shuffle.order(100_000, epoch=e, repetition=r)[:5] for e in range(3) for r in range(3)]

@@ -42,31 +42,6 @@ def assert_partition(parts, n):
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(n))
 
 
-SEEDS = {
-    'split': (lambda: split(7, (0.5, None), shuffle=42), [[5, 6, 4, 1], [0, 2, 3]]),
-    'stratified': (
-        lambda: train_test_split(9, stratify=list('aabbaabab'), shuffle=42),
-        [[8, 2, 7, 0, 6, 1], [3, 4, 5]],
-    ),
-    'grouped': (
-        lambda: split(9, (3, 3, 3), groups=[1, 1, 2, 3, 3, 4, 4, 4, 5], shuffle=42),
-        [[5, 6, 7], [3, 4, 8], [0, 1, 2]],
-    ),
-    'k_fold': (lambda: k_fold(7, 3, shuffle=42)[0], [[0, 1, 2, 3], [4, 5, 6]]),
-    'stratified_k_fold': (
-        lambda: stratified_k_fold(list('aabbaabab'), 3, shuffle=42)[0],
-        [[2, 3, 4, 5, 7, 8], [0, 1, 6]],
-    ),
-    'group_k_fold': (lambda: group_k_fold(list('abcdabcd'), 2, shuffle=42)[0], [[2, 3, 6, 7], [0, 1, 4, 5]]),
-}
-
-
-@pytest.mark.parametrize('name', SEEDS)
-def test_sequences_of_seeds(name):
-    make, expected = SEEDS[name]
-    assert listed(make()) == expected
-
-
 @pytest.mark.parametrize('hash_seed', ['0', '1'])
 def test_a_seed_gives_the_same_in_every_process(hash_seed):
     labels = list('aabbaabab')

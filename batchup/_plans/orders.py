@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .._ground.indices import IndexArray, Leaf
-from .._ground.randomness import Path, Purpose, Runs, SeededShuffle, SequentialRng, Shuffle
+from .._ground.randomness import Path, Purpose, Runs, SeededShuffle, SequentialRng, Shuffle, draw_permutation
 from ..errors import ReplayError
 
 
@@ -28,7 +28,7 @@ class KeyedOrders:
     """
 
     def __init__(
-        self, make: Callable[[np.random.Generator], IndexArray], shuffle: Shuffle, purpose: Purpose, path: Path
+        self, make: Callable[[np.random.RandomState], IndexArray], shuffle: Shuffle, purpose: Purpose, path: Path
     ) -> None:
         self._make = make
         self._shuffle = shuffle
@@ -143,10 +143,10 @@ class ComputedOrders:
 
     def _make(self, repetition: int) -> Runs:
         permuted = self._permuted
-        rng = self._shuffle.generator(Purpose.ORDER, repetition, *self._path)
+        bits = self._shuffle.bits(Purpose.ORDER, repetition, *self._path)
         if isinstance(permuted, range):
-            return self._maker._make_order(permuted.stop, rng)
-        return _Chosen(permuted, self._maker._make_order(len(permuted), rng))
+            return self._maker._make_order(permuted.stop, bits)
+        return _Chosen(permuted, self._maker._make_order(len(permuted), bits))
 
 
 class _Chosen:
@@ -176,7 +176,7 @@ def permutations(permuted: range | IndexArray, shuffle: Shuffle, purpose: Purpos
     argument = len(permuted) if isinstance(permuted, range) else permuted
     if shuffle.rng is not None:
         return DrawnOrders(lambda rng: rng.permutation(argument), shuffle.rng)
-    return KeyedOrders(lambda rng: rng.permutation(argument), shuffle, purpose, path)
+    return KeyedOrders(lambda rng: draw_permutation(rng, argument), shuffle, purpose, path)
 
 
 def distinct_permutations(

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._ground.arguments import check_integer
 from .._ground.indices import IndexTree, Leaf, digest, map_leaves, own_array
-from .._ground.randomness import Path, Purpose, Shuffle, keyed_generator
+from .._ground.randomness import Path, Purpose, Shuffle, keyed_bits
 from ..errors import EndOfPlanError
 from .places import Places
 
@@ -89,7 +89,7 @@ class Request(NamedTuple):
         the function in the source tree. With no seed, the indices of the batch stand in.
         """
         seed = int(digest(self.indices), 16) if self.seed is None else self.seed
-        return keyed_generator(seed, Purpose.MAP, self.epoch, self.number, self.rank, *path)
+        return np.random.Generator(keyed_bits(seed, Purpose.MAP, self.epoch, self.number, self.rank, *path))
 
 
 def part_of_window(tree: IndexTree, count: int, first: int, last: int) -> IndexTree:

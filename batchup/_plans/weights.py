@@ -176,5 +176,7 @@ def normalise_weights(name: str, weights: ArrayLike, of: str = 'sample') -> NDAr
         raise ValueError(f'{name} sum to 0: at least one of the {array.size} must be positive')
     if not 1e-100 < largest < 1e100:  # the sum could leave the range of float64
         array = array / largest
-    normalised: NDArray[np.float64] = array / array.sum()
+    # Added one after the other, as cumsum is defined; in which order sum adds is up to NumPy.
+    normalised: NDArray[np.float64] = array.cumsum()
+    np.divide(array, normalised[-1], out=normalised)
     return normalised

@@ -65,7 +65,7 @@ class GroupSampler(PlannedSampler):
         used = min(n, count * batch_size)
         rows = -(-used // max(1, count))
         whole, rest = divmod(used, max(1, count))
-        batches = np.arange(count + 1)
+        batches = np.arange(count + 1, dtype=np.intp)
         starts = batches * whole + np.minimum(batches, rest)
 
         def arrange(samples: IndexArray, ranks: IndexArray, cells: IndexArray) -> IndexArray:

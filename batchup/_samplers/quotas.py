@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .._ground.arguments import check_non_negative, check_positive, check_repeats
 from .._ground.indices import IndexArray, IndexTree, as_array
 from .._ground.labels import Labels, number_labels
-from .._ground.randomness import Path, Purpose, Shuffle
+from .._ground.randomness import Path, Purpose, Shuffle, draw_permutations
 from .._plans.joint import JointPlan
 from .._plans.ordered import OrderPlan
 from .._plans.orders import KeyedOrders, Orders, distinct_permutations, permutations
@@ -156,8 +156,8 @@ class QuotaPlan(JointPlan):
         if shuffle.seed is None:
             self._places = permutations(range(size), shuffle, Purpose.CHOICE, path)
         else:
-            places = np.tile(np.arange(size), (self._block, 1))
-            self._places = KeyedOrders(lambda rng: rng.permuted(places, axis=1), shuffle, Purpose.CHOICE, path)
+            count = self._block
+            self._places = KeyedOrders(lambda rng: draw_permutations(rng, count, size), shuffle, Purpose.CHOICE, path)
 
     def describe(self) -> str:
         return f'{self.length} batches of {self._describe_members("quotas")}'

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from .._ground.arguments import check_integer, check_non_negative, check_positive
 from .._ground.indices import IndexArray, as_array, bounds, check_indices, check_range
-from .._ground.randomness import Purpose, SeededShuffle, keyed_generator
+from .._ground.randomness import Purpose, SeededShuffle, draw_permutation, keyed_bits, keyed_generator
 from .feistel import ROUNDS, Feistel
 
 # Up to this many samples, a computed order is stored after all, in half a megabyte. Smaller:
@@ -130,13 +130,13 @@ class StoredOrder(Order):
 class ComputedOrder(Order):
     """An order that is computed by a `Feistel` network with random keys."""
 
-    def __init__(self, length: int, rng: np.random.Generator) -> None:
+    def __init__(self, length: int, bits: np.random.PCG64) -> None:
         super().__init__(length)
-        self._permutation = Feistel(length, rng.bit_generator.random_raw(ROUNDS))
+        self._permutation = Feistel(length, bits.random_raw(ROUNDS))
 
     def _make_piece(self, position: int) -> tuple[int, IndexArray]:
         first = position - position % PIECE_SAMPLES
-        return first, self._permutation(first + np.arange(min(PIECE_SAMPLES, self._length - first)))
+        return first, self._permutation(first + np.arange(min(PIECE_SAMPLES, self._length - first), dtype=np.intp))
 
     def _at(self, positions: IndexArray) -> IndexArray:
         indices = np.empty_like(positions)
@@ -153,17 +153,15 @@ class BlockOrder(Order):
     one has a random slot between them. Windows differ by at most one in their numbers of slots.
     """
 
-    def __init__(self, length: int, rng: np.random.Generator, block_size: int, window: int) -> None:
+    def __init__(self, length: int, bits: np.random.PCG64, block_size: int, window: int) -> None:
         super().__init__(length)
         self._size = min(block_size, max(length, 1))
         self._slots = -(-length // self._size)
         self._windows = -(-self._slots // window)
         self._missing = self._slots * self._size - length
-        self._key, slot = (
-            int.from_bytes(rng.bit_generator.random_raw(2).astype('<u8').tobytes(), 'little') for _ in range(2)
-        )
+        self._key, slot = (int.from_bytes(bits.random_raw(2).astype('<u8').tobytes(), 'little') for _ in range(2))
         self._last_slot = slot % max(self._slots, 1)
-        self._other_blocks = permutation(max(self._slots - 1, 0), rng)
+        self._other_blocks = permutation(max(self._slots - 1, 0), bits)
 
     def _make_piece(self, position: int) -> tuple[int, IndexArray]:
         short_end = self._start(self._last_slot + 1)
@@ -171,7 +169,7 @@ class BlockOrder(Order):
         number = ((slot + 1) * self._windows - 1) // self._slots
         first, last = (self._slots * end // self._windows for end in (number, number + 1))
         rng = keyed_generator(self._key, Purpose.ORDER, number)
-        return self._start(first), rng.permutation(self._samples(first, last))
+        return self._start(first), draw_permutation(rng, self._samples(first, last))
 
     def _start(self, slot: int) -> int:
         """Return the position at which a slot starts."""
@@ -179,27 +177,32 @@ class BlockOrder(Order):
 
     def _samples(self, first: int, last: int) -> IndexArray:
         """Return the samples of the blocks in some slots, block by block."""
-        slots = first + np.arange(last - first)
+        slots = first + np.arange(last - first, dtype=np.intp)
         full = slots != self._last_slot
-        blocks = np.full(len(slots), self._slots - 1)
+        blocks = np.full(len(slots), self._slots - 1, dtype=np.intp)
         blocks[full] = self._other_blocks(slots[full] - (slots[full] > self._last_slot))
-        samples = (blocks[:, np.newaxis] * self._size + np.arange(self._size)).reshape(-1)
+        samples = (blocks[:, np.newaxis] * self._size + np.arange(self._size, dtype=np.intp)).reshape(-1)
         if full.all():
             return samples
         end = (self._last_slot - first + 1) * self._size
         return np.concatenate([samples[: end - self._missing], samples[end:]])
 
 
-def permutation(length: int, rng: np.random.Generator) -> Order:
+def stored(length: int, bits: np.random.PCG64) -> Order:
+    """Make a random permutation of the numbers below `length`."""
+    return StoredOrder(draw_permutation(np.random.RandomState(bits), length))
+
+
+def permutation(length: int, bits: np.random.PCG64) -> Order:
     """Make a permutation of the numbers below `length` that takes half a megabyte at most."""
-    return StoredOrder(rng.permutation(length)) if length <= STORED_SAMPLES else ComputedOrder(length, rng)
+    return stored(length, bits) if length <= STORED_SAMPLES else ComputedOrder(length, bits)
 
 
 class _SeededShuffle(SeededShuffle):
     """The common part of the shuffles in this module."""
 
     @abc.abstractmethod
-    def _make_order(self, length: int, rng: np.random.Generator) -> Order: ...
+    def _make_order(self, length: int, bits: np.random.PCG64) -> Order: ...
 
     def order(self, length: int, *, epoch: int = 0, repetition: int = 0) -> Order:
         """Return the order of an epoch, as a `StandardSampler` goes through it.
@@ -222,7 +225,7 @@ class _SeededShuffle(SeededShuffle):
         if length > MOST_SAMPLES:
             raise ValueError(f'length must be 2**63 at most, got {length}')
         key = check_non_negative('epoch', epoch), check_non_negative('repetition', repetition)
-        return self._make_order(length, keyed_generator(self.seed, Purpose.ORDER, *key))
+        return self._make_order(length, keyed_bits(self.seed, Purpose.ORDER, *key))
 
     def __post_init__(self) -> None:
         self._keep('seed', check_non_negative('seed', self.seed))
@@ -255,8 +258,8 @@ class FullShuffle(_SeededShuffle):
     seed: int
     _plain: ClassVar[bool] = True
 
-    def _make_order(self, length: int, rng: np.random.Generator) -> Order:
-        return StoredOrder(rng.permutation(length))
+    def _make_order(self, length: int, bits: np.random.PCG64) -> Order:
+        return stored(length, bits)
 
 
 @dataclass(frozen=True)
@@ -287,8 +290,8 @@ class ComputedShuffle(_SeededShuffle):
 
     seed: int
 
-    def _make_order(self, length: int, rng: np.random.Generator) -> Order:
-        return permutation(length, rng)
+    def _make_order(self, length: int, bits: np.random.PCG64) -> Order:
+        return permutation(length, bits)
 
 
 @dataclass(frozen=True)
@@ -328,5 +331,5 @@ class BlockShuffle(_SeededShuffle):
         self._keep('block_size', check_positive('block_size', self.block_size))
         self._keep('window', check_positive('window', self.window))
 
-    def _make_order(self, length: int, rng: np.random.Generator) -> Order:
-        return BlockOrder(length, rng, self.block_size, self.window)
+    def _make_order(self, length: int, bits: np.random.PCG64) -> Order:
+        return BlockOrder(length, bits, self.block_size, self.window)
