@@ -59,11 +59,11 @@ def test_an_order_of_blocks_is_a_permutation(length, block_size, window, seed):
 @given(st.sampled_from(list(SHUFFLES.values())), st.sampled_from([50, 70_001]), st.data())
 def test_any_access_gives_the_same_order(shuffle, length, data):
     whole, order = shuffle.order(length)[:], shuffle.order(length)
-    positions = data.draw(st.lists(st.integers(-length, length - 1), max_size=20))
-    np.testing.assert_array_equal(order(positions), whole[np.array(positions, int)])
+    places = data.draw(st.lists(st.integers(-length, length - 1), max_size=20))
+    np.testing.assert_array_equal(order(places), whole[np.array(places, int)])
     run = slice(*data.draw(st.tuples(*[st.integers(-length, length)] * 2)))
     np.testing.assert_array_equal(order[run], whole[run])
-    assert [order[k] for k in positions] == whole[np.array(positions, int)].tolist()
+    assert [order[k] for k in places] == whole[np.array(places, int)].tolist()
 
 
 @every
@@ -136,25 +136,25 @@ def test_wrong_arguments(make, error, message):
 
 @every
 @pytest.mark.parametrize(
-    ('positions', 'error', 'message'),
+    ('places', 'error', 'message'),
     [
         ([0, 10], SampleIndexError, 'index 10 is out of range for 10 samples'),
         ([-11], SampleIndexError, 'index -11 is out of range'),
         ([True, False], TypeError, r'np\.flatnonzero'),
-        ([0.5], TypeError, 'positions must be integers'),
+        ([0.5], TypeError, 'places must be integers'),
         (3, ValueError, 'one dimension'),
     ],
 )
-def test_wrong_positions(shuffle, positions, error, message):
+def test_wrong_places(shuffle, places, error, message):
     with pytest.raises(error, match=message):
-        shuffle.order(10)(positions)
+        shuffle.order(10)(places)
 
 
 @every
-@pytest.mark.parametrize(('position', 'error'), [(10, IndexError), (-11, IndexError), ('a', TypeError)])
-def test_a_wrong_single_position(shuffle, position, error):
+@pytest.mark.parametrize(('place', 'error'), [(10, IndexError), (-11, IndexError), ('a', TypeError)])
+def test_a_wrong_single_place(shuffle, place, error):
     with pytest.raises(error):
-        shuffle.order(10)[position]
+        shuffle.order(10)[place]
 
 
 # Plans and streams.
@@ -176,7 +176,7 @@ def test_batches_across_repetitions_and_larger_than_the_data(shuffle):
 
 
 @every
-def test_a_subset_is_shuffled_by_position(shuffle):
+def test_a_subset_is_shuffled_by_place(shuffle):
     indices = np.arange(500)[::-2]
     plan = SubsetSampler(indices).plan(250, shuffle)
     np.testing.assert_array_equal(plan[0].indices, indices[shuffle.order(250)[:]])

@@ -63,10 +63,10 @@ class Choices(abc.ABC):
         """Return the number of batches by which all members have given as many as `lengths` says."""
 
 
-class Turns(Choices):
+class RoundRobin(Choices):
     """Members in turn, in order or in a new random order each round.
 
-    >>> turns = Turns(4, Shuffle(), ())
+    >>> turns = RoundRobin(4, Shuffle(), ())
     >>> [turns[k][0] for k in range(7)], turns.first_end({0: 8, 1: 4, 2: 2, 3: 1})
     ([0, 1, 2, 3, 0, 1, 2], 7)
     """
@@ -269,7 +269,7 @@ class SequentialDraws(Choices):
 def make_choices(count: int, weights: ArrayLike | None, shuffle: Shuffle, path: Path) -> Choices:
     """Make the choices among `count` members: in turn, or by weight."""
     if weights is None:
-        return Turns(count, shuffle, path)
+        return RoundRobin(count, shuffle, path)
     if shuffle.in_order:
         return Interleaved(weights)
     table = WeightTable(normalise_weights('weights', weights, 'data source'))

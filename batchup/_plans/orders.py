@@ -125,7 +125,7 @@ class DistinctOrders:
 class ComputedOrders:
     """Orders of a shuffle that is an object: runs of them are computed when they are asked for.
 
-    Of a subset, the shuffle orders the positions in the subset.
+    Of a subset, the shuffle orders the places in the subset.
     """
 
     def __init__(self, permuted: range | IndexArray, maker: SeededShuffle, shuffle: Shuffle, path: Path) -> None:
@@ -150,14 +150,14 @@ class ComputedOrders:
 
 
 class _Chosen:
-    """An order of chosen samples, from an order of their positions."""
+    """An order of chosen samples, from an order of their places."""
 
-    def __init__(self, indices: IndexArray, positions: Runs) -> None:
+    def __init__(self, indices: IndexArray, places: Runs) -> None:
         self._indices = indices
-        self._positions = positions
+        self._places = places
 
     def __getitem__(self, run: slice) -> IndexArray:
-        return self._indices[self._positions[run]]
+        return self._indices[self._places[run]]
 
 
 Orders = FixedOrder | KeyedOrders | DrawnOrders | DistinctOrders

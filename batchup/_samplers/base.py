@@ -39,7 +39,7 @@ class AbstractSampler:
         raise NotImplementedError(f'{type(self).__name__} has no shuffled iteration; leave out shuffle=')
 
     def map_indices(self, indices: Any) -> Any:
-        """Map positions among the sampler's samples to indices into the data."""
+        """Map places among the sampler's samples to indices into the data."""
         return indices
 
     def subset(self, indices: ArrayLike) -> AbstractSampler:
@@ -48,7 +48,7 @@ class AbstractSampler:
         Parameters
         ----------
         indices : 1-D array-like of integers
-            Positions among the sampler's samples, as for `map_indices`.
+            Places among the sampler's samples, as for `map_indices`.
         """
         raise NotImplementedError(f'{type(self).__name__} does not implement subset')
 

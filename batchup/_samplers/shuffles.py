@@ -29,10 +29,10 @@ MOST_SAMPLES = 2**63
 
 
 class Order(abc.ABC):
-    """The order in which samples come: which sample is at which position.
+    """The order in which samples come: which sample is at which place.
 
-    `order[k]` is the index of the sample at position k, `order[start:stop]` those at a run of
-    positions, and `order(positions)` those at any. Positions from -1 down count from the end.
+    `order[k]` is the index of the sample at place k, `order[start:stop]` those at a run of
+    places, and `order(places)` those at any. Places from -1 down count from the end.
 
     >>> order = ComputedShuffle(42).order(7)
     >>> order[:4], order([4, -1]), order[4]
@@ -45,44 +45,44 @@ class Order(abc.ABC):
         self._piece: tuple[int, IndexArray] = 0, np.empty(0, np.intp)
 
     @abc.abstractmethod
-    def _make_piece(self, position: int) -> tuple[int, IndexArray]:
-        """Make the piece of the order that covers a position; return where it starts, and the piece."""
+    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
+        """Make the piece of the order that covers a place; return where it starts, and the piece."""
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, run: Any) -> Any:
         if isinstance(run, slice):
-            positions = range(*run.indices(self._length))
-            return self._run(positions) if positions.step == 1 else self(as_array(positions))
-        position = check_integer('a position', run)
-        check_range('order', (position,), self._length)
-        return int(self([position])[0])
+            places = range(*run.indices(self._length))
+            return self._run(places) if places.step == 1 else self(as_array(places))
+        place = check_integer('a place', run)
+        check_range('order', (place,), self._length)
+        return int(self([place])[0])
 
-    def _run(self, positions: range) -> IndexArray:
-        """Return the indices at a run of positions, as a new array."""
-        start, stop = positions.start, positions.stop
+    def _run(self, places: range) -> IndexArray:
+        """Return the indices at a run of places, as a new array."""
+        start, stop = places.start, places.stop
         indices = np.empty(max(stop - start, 0), np.intp)
         while start < stop:
             first, piece = self._piece_at(start)
             part = piece[start - first : stop - first]
-            indices[start - positions.start :][: len(part)] = part
+            indices[start - places.start :][: len(part)] = part
             start += len(part)
         return indices
 
-    def _piece_at(self, position: int) -> tuple[int, IndexArray]:
+    def _piece_at(self, place: int) -> tuple[int, IndexArray]:
         first, piece = self._piece
-        if not first <= position < first + len(piece):
-            first, piece = self._piece = self._make_piece(position)
+        if not first <= place < first + len(piece):
+            first, piece = self._piece = self._make_piece(place)
         return first, piece
 
-    def __call__(self, positions: ArrayLike) -> IndexArray:
-        """Return the indices of the samples at some positions.
+    def __call__(self, places: ArrayLike) -> IndexArray:
+        """Return the indices of the samples at some places.
 
         Parameters
         ----------
-        positions : 1-D array-like of k integers
-            Positions in any order, possibly repeated.
+        places : 1-D array-like of k integers
+            Places in any order, possibly repeated.
 
         Returns
         -------
@@ -92,26 +92,26 @@ class Order(abc.ABC):
         Raises
         ------
         TypeError, ValueError
-            If the positions are no integers, or not in one dimension.
+            If the places are no integers, or not in one dimension.
         SampleIndexError
-            If a position is out of range.
+            If a place is out of range.
         """
-        array = check_indices('positions', positions)
-        check_range('positions', bounds(array), self._length)
+        array = check_indices('places', places)
+        check_range('places', bounds(array), self._length)
         negative = array < 0
         array[negative] += self._length - 1  # 2**63 itself is too large for an array
         array[negative] += 1
         return self._at(array)
 
-    def _at(self, positions: IndexArray) -> IndexArray:
-        """Return the indices at positions of 0 or more, made piece by piece."""
-        by_position = np.argsort(positions, kind='stable')
-        indices, done = np.empty_like(positions), 0
-        while done < len(positions):
-            first, piece = self._piece_at(int(positions[by_position[done]]))
-            end = np.searchsorted(positions, first + len(piece) - 1, 'right', by_position)
-            here = by_position[done:end]
-            indices[here] = piece[positions[here] - first]
+    def _at(self, places: IndexArray) -> IndexArray:
+        """Return the indices at places of 0 or more, made piece by piece."""
+        by_place = np.argsort(places, kind='stable')
+        indices, done = np.empty_like(places), 0
+        while done < len(places):
+            first, piece = self._piece_at(int(places[by_place[done]]))
+            end = np.searchsorted(places, first + len(piece) - 1, 'right', by_place)
+            here = by_place[done:end]
+            indices[here] = piece[places[here] - first]
             done += len(here)
         return indices
 
@@ -123,7 +123,7 @@ class StoredOrder(Order):
         super().__init__(len(order))
         self._piece = 0, order
 
-    def _make_piece(self, position: int) -> tuple[int, IndexArray]:
+    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
         return self._piece
 
 
@@ -134,15 +134,15 @@ class ComputedOrder(Order):
         super().__init__(length)
         self._permutation = Feistel(length, bits.random_raw(ROUNDS))
 
-    def _make_piece(self, position: int) -> tuple[int, IndexArray]:
-        first = position - position % PIECE_SAMPLES
+    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
+        first = place - place % PIECE_SAMPLES
         return first, self._permutation(first + np.arange(min(PIECE_SAMPLES, self._length - first), dtype=np.intp))
 
-    def _at(self, positions: IndexArray) -> IndexArray:
-        indices = np.empty_like(positions)
-        for first in range(0, len(positions), PIECE_SAMPLES):
+    def _at(self, places: IndexArray) -> IndexArray:
+        indices = np.empty_like(places)
+        for first in range(0, len(places), PIECE_SAMPLES):
             part = slice(first, first + PIECE_SAMPLES)
-            indices[part] = self._permutation(positions[part])
+            indices[part] = self._permutation(places[part])
         return indices
 
 
@@ -163,16 +163,16 @@ class BlockOrder(Order):
         self._last_slot = slot % max(self._slots, 1)
         self._other_blocks = permutation(max(self._slots - 1, 0), bits)
 
-    def _make_piece(self, position: int) -> tuple[int, IndexArray]:
+    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
         short_end = self._start(self._last_slot + 1)
-        slot = (position if position < short_end else position + self._missing) // self._size
+        slot = (place if place < short_end else place + self._missing) // self._size
         number = ((slot + 1) * self._windows - 1) // self._slots
         first, last = (self._slots * end // self._windows for end in (number, number + 1))
         rng = keyed_generator(self._key, Purpose.ORDER, number)
         return self._start(first), draw_permutation(rng, self._samples(first, last))
 
     def _start(self, slot: int) -> int:
-        """Return the position at which a slot starts."""
+        """Return the place at which a slot starts."""
         return slot * self._size - (self._missing if slot > self._last_slot else 0)
 
     def _samples(self, first: int, last: int) -> IndexArray:
@@ -219,7 +219,7 @@ class _SeededShuffle(SeededShuffle):
         Returns
         -------
         Order
-            The order: `order[start:stop]`, or `order(positions)` for any positions.
+            The order: `order[start:stop]`, or `order(places)` for any places.
         """
         length = check_non_negative('length', length)
         if length > MOST_SAMPLES:
@@ -267,13 +267,13 @@ class ComputedShuffle(_SeededShuffle):
     """A pseudo-random permutation of all samples that is computed, not stored.
 
     It takes less than 1 MB of memory for any number of samples up to 2**63, starts at once,
-    and costs about 10 nanoseconds a sample; any position can be asked for directly. For up to
+    and costs about 10 nanoseconds a sample; any place can be asked for directly. For up to
     65,536 samples it is a `FullShuffle` with the same seed.
 
     From there on it is a Feistel network (Luby and Rackoff, 1988) of 6 rounds, made to fit
     any length as Black and Rogaway (2002) do. It is not a random permutation: of the n! orders
     only a tiny part can come out, at most 2**128, and it is no encryption. In tests of uniform
-    positions, pairs of neighbours, differences of neighbours and of samples further apart,
+    places, pairs of neighbours, differences of neighbours and of samples further apart,
     fixed points, and repeated halves of indices, over 65,537 to 2**63 samples and dozens to
     hundreds of seeds, it could not be told from true permutations. Of 70,000 samples, 3 rounds
     fail these tests, and 4 pass them.
@@ -302,7 +302,7 @@ class BlockShuffle(_SeededShuffle):
     compressed chunks. Samples come from the blocks of one window at a time: a reader that
     keeps `window` blocks reads every block once. (A batch across the border of two windows
     needs some of both.) The latest window takes 8 bytes a sample, and the order of blocks at
-    most half a megabyte. Of a subset, blocks are made of positions in the subset.
+    most half a megabyte. Of a subset, blocks are made of places in the subset.
 
     It mixes less than the others: samples of one block come close together, and a batch has
     samples of at most `window` blocks. A larger window mixes better.

@@ -98,7 +98,7 @@ class RandomAccessDataSource(IndexedDataSource):
         raise NotImplementedError(f'{type(self).__name__} does not implement samples_by_indices_nomapping')
 
     def samples_by_indices(self, indices: Any) -> Batch:
-        """Read samples by indices that go through the sampler: for a subset, positions in it."""
+        """Read samples by indices that go through the sampler: for a subset, places in it."""
         return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
 
     def subset(self: Source, indices: ArrayLike) -> Source:

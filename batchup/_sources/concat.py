@@ -27,7 +27,7 @@ from .rows import Rows, block_size
 SINGLE_BYTES = 4096
 
 
-class _Part(NamedTuple):
+class _MemberPart(NamedTuple):
     """What is read of one member.
 
     Attributes
@@ -50,13 +50,13 @@ class _Split(NamedTuple):
 
     Attributes
     ----------
-    parts : list of _Part
+    parts : list of _MemberPart
         What is read; at least one part, which may be empty.
     order : array of m integers, or None
         Which of m samples is read at each place; `None` if they are read in order.
     """
 
-    parts: list[_Part]
+    parts: list[_MemberPart]
     order: IndexArray | None
 
     @property
@@ -220,7 +220,7 @@ class ConcatDataSource(RandomAccessDataSource):
     def _split(self, indices: Leaf) -> _Split:
         """Find the members that samples belong to."""
         if isinstance(indices, range):
-            return _Split(list(self._split_range(indices)) or [_Part(0, indices, slice(0, 0))], None)
+            return _Split(list(self._split_range(indices)) or [_MemberPart(0, indices, slice(0, 0))], None)
         positive = np.where(indices < 0, indices + self._length, indices)
         # Few bits are sorted faster.
         members = (self._starts.searchsorted(positive, side='right') - 1).astype(np.min_scalar_type(len(self.datasets)))
@@ -229,12 +229,12 @@ class ConcatDataSource(RandomAccessDataSource):
         chosen = np.flatnonzero(counts)
         local, stops = (positive - self._starts[members])[order], counts.cumsum()
         rows = [slice(stops[k] - counts[k], stops[k]) for k in chosen] or [slice(0, 0)]
-        parts = [_Part(k, self._own(k, local[part]), part) for k, part in zip(chosen.tolist(), rows)]
+        parts = [_MemberPart(k, self._own(k, local[part]), part) for k, part in zip(chosen.tolist(), rows)]
         if len(parts) <= 1:
-            return _Split(parts or [_Part(0, local, slice(0, 0))], None)
+            return _Split(parts or [_MemberPart(0, local, slice(0, 0))], None)
         return _Split(parts, order)
 
-    def _split_range(self, run: range) -> Iterator[_Part]:
+    def _split_range(self, run: range) -> Iterator[_MemberPart]:
         """Cut a run of samples at the ends of members."""
         k = int(self._starts.searchsorted(run.start, side='right')) - 1
         start = run.start
@@ -242,15 +242,15 @@ class ConcatDataSource(RandomAccessDataSource):
             first, stop = int(self._starts[k]), min(run.stop, int(self._starts[k + 1]))
             if start < stop:
                 indices = self._own(k, range(start - first, stop - first))
-                yield _Part(k, indices, slice(start - run.start, stop - run.start))
+                yield _MemberPart(k, indices, slice(start - run.start, stop - run.start))
             start, k = max(start, stop), k + 1
 
-    def _own(self, member: int, positions: Leaf) -> Leaf:
-        """Return the indices into the data of a member for positions among its samples."""
+    def _own(self, member: int, places: Leaf) -> Leaf:
+        """Return the indices into the data of a member for places among its samples."""
         sampler = self._samplers[member]
         if not isinstance(sampler, SubsetSampler):
-            return positions
-        return sampler.indices[slice(positions.start, positions.stop) if isinstance(positions, range) else positions]
+            return places
+        return sampler.indices[slice(places.start, places.stop) if isinstance(places, range) else places]
 
 
 def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler | SubsetSampler:

@@ -41,9 +41,9 @@ class Part(tuple[Any, ...]):
     Attributes
     ----------
     indices : array of shape (n,)
-        For every row, its place among the results of all ranks. It is the position of the
+        For every row, its place among the results of all ranks. It is the place of the
         sample in the source, as `samples_by_indices` takes it; repetitions follow each other.
-        Where samples have no such position, it is the place of the row in the epoch.
+        Where samples have no such place, it is the place of the row in the epoch.
     run : Run
         Which rank of which run they are of.
 

@@ -14,7 +14,7 @@ from .._ground.batch import batch_length
 from .._ground.indices import IndexArray, as_array
 from .merging import Part, Sums, check_kinds, concatenate, divide
 from .outputs import Outputs
-from .trail import Rows, Trail
+from .trail import PlacedRows, Trail
 
 
 class Gathered(abc.ABC):
@@ -118,7 +118,7 @@ class Written(Gathered):
         arrays = _as_arrays(result)
         n_rows = len(arrays[0]) if arrays else 0
         following = range(self._written, self._written + n_rows)
-        rows = Rows(following) if self.trail is None else self.trail.next_rows()
+        rows = PlacedRows(following) if self.trail is None else self.trail.next_rows()
         if arrays is None and (self.trail is None or len(rows.places)):
             raise TypeError('func must return arrays to write into out, got None')
         if arrays is not None and len(rows.places):

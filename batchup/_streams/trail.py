@@ -18,8 +18,8 @@ from .planned import PlannedFeed
 from .stream import Stream
 
 
-class Rows(NamedTuple):
-    """The rows of a batch.
+class PlacedRows(NamedTuple):
+    """The rows of a batch, and where they belong among the results of all batches.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Trail:
         self._samples = 0
         self._hash = hashlib.blake2b(digest_size=8)
         # Of batches that were read, but not asked for yet: a progress bar may read ahead.
-        self._rows: deque[Rows] = deque()
+        self._rows: deque[PlacedRows] = deque()
 
     @staticmethod
     def known(batches: Any) -> TypeGuard[Stream]:
@@ -95,7 +95,7 @@ class Trail:
         self._samples += self._feed.shard.kept(len(first_leaf(request.indices)))
         return batch
 
-    def next_rows(self) -> Rows:
+    def next_rows(self) -> PlacedRows:
         """Return the rows of the next batch that was read."""
         return self._rows.popleft()
 
@@ -109,7 +109,7 @@ class Trail:
         shard = self._feed.shard
         return Run((shard.rank, shard.count), self._samples, facts)
 
-    def _rows_of(self, request: Request) -> Rows:
+    def _rows_of(self, request: Request) -> PlacedRows:
         """Return the rows of a batch that belong to this rank; padding has none."""
         indices = first_leaf(request.indices)
         start = self._start + self._samples
@@ -117,9 +117,9 @@ class Trail:
         own = places if self._places is None else self._places.of_batch(request.number, indices)
         part = self._feed.shard.part_of(request._replace(indices=own))
         if not part.padding:
-            return Rows(part.indices)
+            return PlacedRows(part.indices)
         real = real_rows(part)
-        return Rows(as_array(part.indices)[real], real)
+        return PlacedRows(as_array(part.indices)[real], real)
 
     def _count_before(self) -> int:
         """Count the rows of the batches before the first one."""
