@@ -1,14 +1,8 @@
-"""The base of all sources, and the source that maps a function over another one.
-
-A composed source reaches its members in one of two ways. If every member has a plan (it is
-random access, and iterates as the package does), it makes one plan of their plans and
-fetches what that requests. If not, it puts together the members' streams.
-"""
+"""The base of all sources, and the source that maps a function over another one."""
 
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, NoReturn
@@ -18,25 +12,20 @@ from .._ground.arguments import (
     check_batch_sizes,
     check_flag,
     check_keywords,
-    check_told,
-    first_size,
     function_name,
     overridden,
-    single_size,
 )
 from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
-from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
+from .._ground.indices import as_tree
 from .._ground.ownership import owned
-from .._ground.randomness import Path, Shuffle
+from .._ground.randomness import Path
 from .._plans.options import KEYWORDS, PLAN_KEYWORDS, Asked, Options
-from .._plans.plan import Plan, Request, count_batches
-from .._plans.repeated import repeat_plan, round_path
-from .._plans.replayed import ReplayPlan
+from .._plans.plan import Plan, Request
 from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, check_gathering
-from .._streams.iterators import as_stream
 from .._streams.members import MappedFeed
 from .._streams.stream import Stream
 from .._streams.trail import Trail
+from .protocol import Reachable
 from .reading import planned_feed
 
 # Stands in a path before the number of a function that is mapped over other random ones. It is
@@ -44,7 +33,7 @@ from .reading import planned_feed
 FUNCTION = 2**32 - 2
 
 
-class AbstractDataSource:
+class AbstractDataSource(Reachable):
     """Base class of sources.
 
     Subclasses implement `num_samples` and `batch_iterator`; a plain generator will do.
@@ -142,85 +131,6 @@ class AbstractDataSource:
             return batch_map_mean(
                 func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress, part=part
             )
-
-    # How composed sources, and pools, reach any source. `path` is the place of the source in
-    # the tree, from which its keyed draws are made.
-
-    def _random_functions(self) -> int:
-        """Return how many functions that draw at random are at the place of this source."""
-        return 0
-
-    def _told_samples(self, kwargs: Mapping[str, Any]) -> int | float | None:
-        """Return the number of samples that `num_samples` tells, checked: it may be a user's."""
-        return check_told(self, 'num_samples', self.num_samples(**kwargs))
-
-    def _has_plan(self) -> bool:
-        """Whether the batches are those of `_make_plan` and `_fetch`."""
-        return self.is_random_access and not overridden(self, 'batch_iterator')
-
-    def _open(self, asked: Asked, path: Path) -> Stream:
-        """Open a stream as `batch_iterator` does."""
-        return self._as_stream(self.batch_iterator(asked.batch_size, **asked.keywords), asked)  # type: ignore[arg-type]
-
-    def _as_stream(self, batches: Any, asked: Asked) -> Stream:
-        """Return what `batch_iterator` gave as a stream, with the length that `num_samples` implies."""
-        if isinstance(batches, Stream):
-            return batches
-        try:
-            samples = self.num_samples(**asked.keywords)
-        except (NotImplementedError, TypeError):  # not told, or not for these keywords
-            samples = None
-        samples = check_told(self, 'num_samples', samples)
-        size = single_size(asked.batch_size, type(self).__name__)
-        return as_stream(batches, type(self).__name__, asked, count_batches(samples, size, asked.drop_last))
-
-    def _make_plan(self, options: Options, path: Path) -> Plan:
-        """Make the plan of an epoch."""
-        shuffle = options.shuffle
-
-        def make_iterator(shuffle: Shuffle) -> Iterator[Any]:
-            rng = None if shuffle.in_order else shuffle.sampler_rng(path)
-            batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
-            return batches
-
-        # With several batch sizes, the number of samples does not tell that of batches.
-        samples = None if isinstance(options.batch_size, tuple) else self._told_samples({})
-        name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
-        return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
-
-    def _follows_plan(self) -> bool:
-        """Whether the batches are those of a plan, read here or by workers."""
-        return self._has_plan()
-
-    def _make_endless_plan(self, options: Options, path: Path, first: Plan | None = None) -> Plan:
-        """Make the plan that starts again whenever an epoch has ended; the `first` one may be there already."""
-        first = self._make_plan(options, path) if first is None else first
-        return repeat_plan(first, lambda r: self._make_plan(options, round_path(path, r)))
-
-    def _open_endless(self, asked: Asked, path: Path) -> Stream:
-        """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""
-        options = asked.options(f'{type(self).__name__}.batch_iterator')
-        return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
-
-    def _copied_bytes(self, batch_size: BatchSize) -> float:
-        """Return how many bytes of memory a batch copies; infinite if more is done than that."""
-        return math.inf
-
-    def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
-        """Have arrays replaced, where nobody else refers to them, by what `moved` makes of them."""
-
-    def _check_indices(self, name: str, indices: Any) -> IndexTree:
-        """Return the indices of a batch, as a user's code gives them, as an index tree."""
-        return as_tree(indices)
-
-    def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
-        """Read the batches of a request; all at once, as `Columns`, only where memory for them is given."""
-        origin = f'{type(self).__name__}.samples_by_indices_nomapping'
-        for single in request.split():
-            batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
-            box = [check_batch(batch, origin)]
-            del batch
-            yield owned(box)
 
 
 def _in_parts(stream: Stream, kwargs: Mapping[str, Any]) -> bool:

@@ -18,18 +18,16 @@ from .._plans.shards import real_rows
 from .._streams.planned import PlannedFeed
 
 if TYPE_CHECKING:
-    from .base import AbstractDataSource
+    from .protocol import Reachable
 
 
-def planned_feed(source: AbstractDataSource, plan: Plan, options: Options, path: Path) -> PlannedFeed:
+def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) -> PlannedFeed:
     """Return the feed of a plan whose batches are read from a source by the caller."""
     quick = source._copied_bytes(options.batch_size) < math.inf
     return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard, quick=quick)
 
 
-def read_batches(
-    source: AbstractDataSource, request: Request, path: Path, to: Destination = ANYWHERE
-) -> Iterable[Batch]:
+def read_batches(source: Reachable, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
     """Read the batches of a request, and tell which of their samples are padding."""
     batches = source._fetch(request, path, to)
     if request.padding is None:

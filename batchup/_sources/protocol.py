@@ -1,0 +1,127 @@
+"""How composed sources, and pools, reach any source, also one that users have written.
+
+A composed source reaches its members in one of two ways. If every member has a plan (it is
+random access, and iterates as the package does), it makes one plan of their plans and
+fetches what that requests. If not, it puts together the members' streams.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._ground.arguments import BatchSize, check_told, first_size, overridden, single_size
+from .._ground.batch import ANYWHERE, Batch, Destination, check_batch
+from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
+from .._ground.ownership import owned
+from .._ground.randomness import Path, Shuffle
+from .._plans.options import Asked, Options
+from .._plans.plan import Plan, Request, count_batches
+from .._plans.repeated import repeat_plan, round_path
+from .._plans.replayed import ReplayPlan
+from .._streams.iterators import as_stream
+from .._streams.stream import Stream
+from .reading import planned_feed
+
+
+class Reachable:
+    """The methods by which a source is reached, on top of the public ones that users write.
+
+    They come in two groups: `_open` and `_open_endless` give streams, as any source can;
+    `_make_plan`, `_make_endless_plan` and `_fetch` are for sources of which `_has_plan` says
+    that their batches are those of a plan. The others tell what a source is like.
+
+    `path` is the place of the source in the tree of sources, from which its keyed draws are made.
+    """
+
+    if TYPE_CHECKING:  # what users write
+
+        @property
+        def is_random_access(self) -> bool: ...
+
+        def num_samples(self, **kwargs: Any) -> int | float | None: ...
+
+        def batch_iterator(self, batch_size: Any, **kwargs: Any) -> Iterator[Any]: ...
+
+    # Streams.
+
+    def _open(self, asked: Asked, path: Path) -> Stream:
+        """Open a stream as `batch_iterator` does."""
+        return self._as_stream(self.batch_iterator(asked.batch_size, **asked.keywords), asked)
+
+    def _open_endless(self, asked: Asked, path: Path) -> Stream:
+        """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""
+        options = asked.options(f'{type(self).__name__}.batch_iterator')
+        return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
+
+    def _as_stream(self, batches: Any, asked: Asked) -> Stream:
+        """Return what `batch_iterator` gave as a stream, with the length that `num_samples` implies."""
+        if isinstance(batches, Stream):
+            return batches
+        try:
+            samples = self.num_samples(**asked.keywords)
+        except (NotImplementedError, TypeError):  # not told, or not for these keywords
+            samples = None
+        samples = check_told(self, 'num_samples', samples)
+        size = single_size(asked.batch_size, type(self).__name__)
+        return as_stream(batches, type(self).__name__, asked, count_batches(samples, size, asked.drop_last))
+
+    # Plans.
+
+    def _make_plan(self, options: Options, path: Path) -> Plan:
+        """Make the plan of an epoch."""
+        shuffle = options.shuffle
+
+        def make_iterator(shuffle: Shuffle) -> Iterator[Any]:
+            rng = None if shuffle.in_order else shuffle.sampler_rng(path)
+            batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
+            return batches
+
+        # With several batch sizes, the number of samples does not tell that of batches.
+        samples = None if isinstance(options.batch_size, tuple) else self._told_samples({})
+        name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
+        return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
+
+    def _make_endless_plan(self, options: Options, path: Path, first: Plan | None = None) -> Plan:
+        """Make the plan that starts again whenever an epoch has ended; the `first` one may be there already."""
+        first = self._make_plan(options, path) if first is None else first
+        return repeat_plan(first, lambda r: self._make_plan(options, round_path(path, r)))
+
+    def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
+        """Read the batches of a request; all at once, as `Columns`, only where memory for them is given."""
+        origin = f'{type(self).__name__}.samples_by_indices_nomapping'
+        for single in request.split():
+            batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
+            box = [check_batch(batch, origin)]
+            del batch
+            yield owned(box)
+
+    def _check_indices(self, name: str, indices: Any) -> IndexTree:
+        """Return the indices of a batch, as a user's code gives them, as an index tree."""
+        return as_tree(indices)
+
+    # What a source is like.
+
+    def _has_plan(self) -> bool:
+        """Whether the batches are those of `_make_plan` and `_fetch`."""
+        return self.is_random_access and not overridden(self, 'batch_iterator')
+
+    def _follows_plan(self) -> bool:
+        """Whether the batches are those of a plan, read here or by workers."""
+        return self._has_plan()
+
+    def _told_samples(self, kwargs: Mapping[str, Any]) -> int | float | None:
+        """Return the number of samples that `num_samples` tells, checked: it may be a user's."""
+        return check_told(self, 'num_samples', self.num_samples(**kwargs))
+
+    def _random_functions(self) -> int:
+        """Return how many functions that draw at random are at the place of this source."""
+        return 0
+
+    def _copied_bytes(self, batch_size: BatchSize) -> float:
+        """Return how many bytes of memory a batch copies; infinite if more is done than that."""
+        return math.inf
+
+    def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
+        """Have arrays replaced, where nobody else refers to them, by what `moved` makes of them."""
