@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from batchup import gather
+from batchup._sources import rows as gather
 from batchup.data_source import ArrayDataSource
 
 N = 150

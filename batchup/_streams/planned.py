@@ -1,7 +1,8 @@
-"""The feed of a plan: batches that are fetched as the plan requests them."""
+"""The feed of a plan: its requests, and the mapper that carries them to batches."""
 
 from __future__ import annotations
 
+import abc
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -21,18 +22,131 @@ from .turns import ProcessLock
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
 
-Fetch = Callable[[Request], Iterator[Batch]]
 
-
-class PlannedFeed(Feed):
-    """A plan, and a function that fetches what it requests.
+class Requests:
+    """The requests of a plan for one stream, with the latest windows at hand.
 
     Parameters
     ----------
     plan : Plan
         Says which samples are in which batch.
+    shard : Shard
+        The part of every batch to fetch.
+
+    Attributes
+    ----------
+    drawing : bool
+        Whether the plan is asked for a window at this moment.
+    """
+
+    def __init__(self, plan: Plan, shard: Shard) -> None:
+        self._plan = plan
+        self._shard = shard
+        # A sequential generator cannot make a window again.
+        self._windows: deque[Request] = deque()
+        self._lock = ProcessLock()
+        self.drawing = False
+
+    def begin(self, position: int) -> None:
+        """Go on from a position, which may lie before the windows at hand."""
+        if self._plan.pure:
+            self._windows.clear()
+        else:
+            self.forget_before(position)
+
+    def forget_before(self, position: int) -> None:
+        """Let go of windows that end before the last of the batches that the user has, so many of them."""
+        while self._windows and self._windows[0].end < position - 1:
+            self._windows.popleft()
+
+    def window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
+        window = self.at_hand(position)
+        if window is not None:
+            return window.since(position)
+        with self._lock:
+            self.drawing = True
+            try:
+                window = self._plan.window(position, limit)
+            finally:
+                self.drawing = False
+            self._windows.append(window)
+        return window
+
+    def at_hand(self, number: int) -> Request | None:
+        """Return the window at hand that covers batch `number`, if there is one."""
+        for window in reversed(tuple(self._windows)):  # they are in order
+            if window.number <= number:
+                return window if number < window.end else None
+        return None
+
+    def windows(self, position: int) -> Iterator[Request]:
+        """Go through the windows from `position` on, each asked for when the user has all batches before it."""
+        while True:
+            self.forget_before(position)
+            try:
+                window = self.window(position)
+            except EndOfPlanError:
+                return
+            yield self._shard.part_of(window)
+            position = window.end
+
+    def take(self, position: int, limit: int) -> Request:
+        """Return the request for batches from `position` on: at least one, at most `limit`."""
+        return self._shard.part_of(self.window(position, limit).up_to(limit))
+
+
+class Mapper(abc.ABC):
+    """Carries requests to batches, in order.
+
+    Attributes
+    ----------
+    quick : bool
+        Whether batches are just copies of memory, which are made in little time.
+    """
+
+    quick: bool = False
+
+    @abc.abstractmethod
+    def batches(self, requests: Requests, position: int) -> Iterator[Batch]:
+        """Go through the batches from `position` on; what was begun for others is dropped."""
+
+    def interrupt(self) -> None:  # noqa: B027 - most mappers never wait
+        """Have a thread that waits for a batch get the error `StreamClosed` soon."""
+
+    def close(self) -> None:  # noqa: B027 - most mappers hold nothing
+        """Drop what was begun."""
+
+
+class InlineMapper(Mapper):
+    """Has the caller make every batch, when it is asked for.
+
+    Parameters
+    ----------
     fetch : callable
         Gives the batches of a request, in order.
+    quick : bool
+        As of a `Mapper`.
+    """
+
+    def __init__(self, fetch: Callable[[Request], Iterator[Batch]], quick: bool) -> None:
+        self._fetch = fetch
+        self.quick = quick
+
+    def batches(self, requests: Requests, position: int) -> Iterator[Batch]:
+        # All C between a window and the user: most of the time of a small batch is Python's.
+        return chain.from_iterable(map(self._fetch, requests.windows(position)))
+
+
+class PlannedFeed(Feed):
+    """A plan, and the mapper that carries its requests to batches.
+
+    Parameters
+    ----------
+    plan : Plan
+        Says which samples are in which batch.
+    mapper : Mapper
+        Has the batches made.
     facts : dict
         What must be equal for a state to fit, besides the plan.
     shard : Shard
@@ -41,21 +155,15 @@ class PlannedFeed(Feed):
 
     steady = True
 
-    def __init__(
-        self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard, *, quick: bool = False
-    ) -> None:
+    def __init__(self, plan: Plan, mapper: Mapper, facts: Mapping[str, Any], shard: Shard) -> None:
         self.plan = plan
+        self.mapper = mapper
+        self.shard = shard
         self.exact = plan.exact
         self.sequential = not plan.pure
-        self._fetch = fetch
+        self.quick = mapper.quick
+        self._requests = Requests(plan, shard)
         self._facts = facts
-        self.shard = shard
-        self.quick = quick
-        # The latest windows: a sequential generator cannot make them again. Two, as the one with
-        # the last batch that the user has is needed while the next one is at work.
-        self._windows: deque[Request] = deque(maxlen=2)
-        self._lock = ProcessLock()
-        self._drawing = False
 
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
@@ -68,68 +176,37 @@ class PlannedFeed(Feed):
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
-        self._request(0)
+        self._requests.window(0)
 
     def batches(self, position: int) -> Iterator[Batch]:
-        # All C between a window and the user: most of the time of a small batch is Python's.
-        return chain.from_iterable(map(self._fetch, self._requests(position)))
+        self._requests.begin(position)
+        return self.mapper.batches(self._requests, position)
 
-    def _requests(self, position: int) -> Iterator[Request]:
-        """Go through the windows from `position` on."""
-        while True:
-            try:
-                request = self._request(position)
-            except EndOfPlanError:
-                return
-            yield self.shard.part_of(request)
-            position = request.end
+    def interrupt(self) -> None:
+        self.mapper.interrupt()
 
-    def _request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
-        """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
-        window = self._window(position)
-        if window is None:
-            with self._lock:
-                self._drawing = True
-                try:
-                    window = self.plan.window(position, limit)
-                finally:
-                    self._drawing = False
-                self._windows.append(window)
-            return window
-        return window.since(position)
-
-    def _window(self, number: int) -> Request | None:
-        """Return the window at hand that covers batch `number`, if there is one."""
-        for window in reversed(tuple(self._windows)):  # they are in order
-            if window.number <= number:
-                return window if number < window.end else None
-        return None
+    def close(self) -> None:
+        self.mapper.close()
 
     def whole_batch(self, number: int) -> Request:
         """Return the request for a batch as it is before ranks share it.
 
         Of a sequential generator, only the latest batch, or the next one, may be asked for.
         """
-        return self._request(number).batch(number)
+        return self._requests.window(number).batch(number)
 
     def request_of(self, number: int) -> Request:
         return self.shard.part_of(self.whole_batch(number))
 
     def skip(self, position: int, count: int) -> int:
-        if self.sequential or not self.exact or self.length is None:
-            return self._draw_over(position, count)
-        return int(min(count, self.length - position))
-
-    def _draw_over(self, position: int, count: int) -> int:
-        """Draw the indices of the batches that are skipped, as far as there are any."""
-        number = position
-        while number < position + count:
-            try:
-                request = self._request(number)
-            except EndOfPlanError:
-                return number - position
-            number = request.end
-        return count
+        if not self.sequential and self.exact and self.length is not None:
+            return int(min(count, self.length - position))
+        # Indices have to be drawn, a window at a time.
+        self._requests.forget_before(position)
+        try:
+            return min(count, self._requests.window(position).n_batches)
+        except EndOfPlanError:
+            return 0
 
     def facts(self) -> dict[str, Any]:
         return {'plan': shorten(self.plan.describe(), DESCRIPTION_CHARACTERS), **self._facts}
@@ -140,10 +217,10 @@ class PlannedFeed(Feed):
         The last one is at hand. Of a sequential generator, nothing else may be asked for.
         """
         number = max(position - 1, 0)
-        at_hand = self._window(number) is not None
+        at_hand = self._requests.at_hand(number) is not None
         if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
-        if not at_hand and self._drawing:
+        if not at_hand and self._requests.drawing:
             return {}  # a signal handler may have come between: it must not wait
         try:
             indices = self.whole_batch(number).indices
@@ -182,7 +259,7 @@ class PlannedFeed(Feed):
             raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})
 
     def describe_batch(self, position: int) -> str:
-        window = self._window(position)
+        window = self._requests.at_hand(position)
         if window is None:
             return super().describe_batch(position)
         indices = self.shard.part_of(window.batch(position)).indices
