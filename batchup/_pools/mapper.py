@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING
 from .._ground.batch import Batch
 from .._ground.randomness import Path
 from .._plans.plan import Request
-from .._streams.planned import Mapper, Requests
+from .._streams.planned import Mapper, PlannedFeed
 from ..errors import EndOfPlanError
 from .channel import Channel, DoneTask, Task, UnderWay
 from .failures import Failure
-from .jobs import Fetch, Result, SharedConstant, count_of, take_batches
+from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
 
 if TYPE_CHECKING:
+    from .parallel import ParallelDataSource
     from .pool import WorkerPool
 
 # How many groups of small batches are under way for each worker: one that it makes, one that it
 # makes next. Larger: more memory, which leaves the processor's caches.
 TURNS = 2
+
+# How many bytes of small batches may wait, if they are copies of memory. Larger: they leave the
+# processor's caches. Smaller: less work for workers at a time, which takes them less than to get it.
+COPIED_BYTES = 2**23
 
 
 class Makers:
@@ -72,38 +77,30 @@ class WorkersMapper(Mapper):
 
     Parameters
     ----------
-    pool : WorkerPool
-        The workers.
+    parallel : ParallelDataSource
+        The source and the pool.
     channel : Channel
-        The way to them.
+        The way to the workers.
     idle : list of channels
         Where the channel goes when nothing refers to the mapper any more.
-    source : SharedConstant
-        The source to read from.
     path : tuple of int
         The place of the source in the tree.
-    most, most_grouped : int
-        How many batches may wait for the user, and how many if several are made at a time.
+    copied : float
+        How many bytes of memory a batch copies; infinite if more is done than that, or if it matters when.
     """
 
     def __init__(
-        self,
-        pool: WorkerPool,
-        channel: Channel,
-        idle: list[Channel],
-        source: SharedConstant,
-        path: Path,
-        most: int,
-        most_grouped: int,
+        self, parallel: ParallelDataSource, channel: Channel, idle: list[Channel], path: Path, copied: float
     ) -> None:
         self._channel = channel
         self._idle = idle
-        self._pool = pool
-        self._makers = Makers(pool, channel)
-        self._source = source
+        self._pool = parallel.pool
+        self._makers = Makers(self._pool, channel)
+        self._source = parallel._constant
         self._path = path
-        self._most = most
-        self._most_grouped = most_grouped
+        self._most = parallel._buffer_size
+        # Small copies cost little memory, and nobody sees when they are made.
+        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)))
         self._under_way = UnderWay()
         # The number of the batch after the last one that is under way.
         self._end = 0
@@ -112,14 +109,14 @@ class WorkersMapper(Mapper):
     def __del__(self) -> None:
         self._idle.append(self._channel)
 
-    def batches(self, requests: Requests, position: int) -> Iterator[Batch]:
+    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         self._pool._check_process()
         self.close()
         self._end = position
         # The mapper does not refer to iterators that refer to it: an abandoned one is freed at once.
-        groups = self._groups(requests, position)
+        groups = self._groups(feed, position)
         self._fill(groups, position)
-        return chain.from_iterable(self._deliver(requests, position, groups))
+        return chain.from_iterable(self._deliver(feed, position, groups))
 
     def interrupt(self) -> None:
         self._channel.abandoned = True
@@ -128,7 +125,7 @@ class WorkersMapper(Mapper):
         self._under_way.withdraw()
 
     def _deliver(
-        self, requests: Requests, position: int, groups: Iterator[tuple[Request, ...]]
+        self, feed: PlannedFeed, position: int, groups: Iterator[tuple[Request, ...]]
     ) -> Iterator[Iterator[Batch]]:
         """Give groups of batches as they arrive, in order, and hand over others for them."""
         while self._under_way:
@@ -149,7 +146,7 @@ class WorkersMapper(Mapper):
                 finally:
                     # A frame that an error refers to, and that refers to the error, is freed late.
                     del failure
-            requests.forget_before(position)
+            feed.forget_before(position)
             self._fill(groups, position)
 
     def _own(self, batch: Batch) -> Batch:
@@ -196,14 +193,14 @@ class WorkersMapper(Mapper):
         # A power of two: as the measured times vary, groups still fit into the memory of earlier ones.
         return 1 << (most.bit_length() - 1)
 
-    def _groups(self, requests: Requests, position: int) -> Iterator[tuple[Request, ...]]:
+    def _groups(self, feed: PlannedFeed, position: int) -> Iterator[tuple[Request, ...]]:
         """Go through the requests from `position` on, those for one job at a time."""
         while True:
             group: list[Request] = []
             left = self._group_size
             try:
                 while left > 0:
-                    request = requests.take(position, left)
+                    request = feed.request(position, left)
                     group.append(request)
                     position, left = request.end, left - request.n_batches
             except EndOfPlanError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,10 +20,6 @@ from .mapper import Makers, WorkersMapper
 
 if TYPE_CHECKING:
     from .pool import WorkerPool
-
-# How many bytes of small batches may wait, if they are copies of memory. Larger: they leave the
-# processor's caches. Smaller: less work for workers at a time, which takes them less than to get it.
-COPIED_BYTES = 2**23
 
 
 class ParallelDataSource(AbstractDataSource):
@@ -96,12 +93,8 @@ class ParallelDataSource(AbstractDataSource):
         if Makers.only_caller(self.pool, copied):
             self.pool._warn()
             return Stream(self._feed_of_caller(plan, options, path))
-        # More of them may wait if they are small copies of memory; but how far a generator is drawn from, users see.
-        most_grouped = max(self._buffer_size, int(COPIED_BYTES / max(1, copied)) if plan.pure else 0)
         idle = self._idle.setdefault(options.batch_size, [])
-        mapper = WorkersMapper(
-            self.pool, self._channel(idle), idle, self._constant, path, self._buffer_size, most_grouped
-        )
+        mapper = WorkersMapper(self, self._channel(idle), idle, path, copied if plan.pure else math.inf)
         return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard))
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:

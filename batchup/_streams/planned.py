@@ -1,4 +1,4 @@
-"""The feed of a plan: its requests, and the mapper that carries them to batches."""
+"""The feed of a plan: the plan, and the mapper that carries what it requests to batches."""
 
 from __future__ import annotations
 
@@ -23,81 +23,8 @@ from .turns import ProcessLock
 DESCRIPTION_CHARACTERS = 1000
 
 
-class Requests:
-    """The requests of a plan for one stream, with the latest windows at hand.
-
-    Parameters
-    ----------
-    plan : Plan
-        Says which samples are in which batch.
-    shard : Shard
-        The part of every batch to fetch.
-
-    Attributes
-    ----------
-    drawing : bool
-        Whether the plan is asked for a window at this moment.
-    """
-
-    def __init__(self, plan: Plan, shard: Shard) -> None:
-        self._plan = plan
-        self._shard = shard
-        # A sequential generator cannot make a window again.
-        self._windows: deque[Request] = deque()
-        self._lock = ProcessLock()
-        self.drawing = False
-
-    def begin(self, position: int) -> None:
-        """Go on from a position, which may lie before the windows at hand."""
-        if self._plan.pure:
-            self._windows.clear()
-        else:
-            self.forget_before(position)
-
-    def forget_before(self, position: int) -> None:
-        """Let go of windows that end before the last of the batches that the user has, so many of them."""
-        while self._windows and self._windows[0].end < position - 1:
-            self._windows.popleft()
-
-    def window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
-        """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
-        window = self.at_hand(position)
-        if window is not None:
-            return window.since(position)
-        with self._lock:
-            self.drawing = True
-            try:
-                window = self._plan.window(position, limit)
-            finally:
-                self.drawing = False
-            self._windows.append(window)
-        return window
-
-    def at_hand(self, number: int) -> Request | None:
-        """Return the window at hand that covers batch `number`, if there is one."""
-        for window in reversed(tuple(self._windows)):  # they are in order
-            if window.number <= number:
-                return window if number < window.end else None
-        return None
-
-    def windows(self, position: int) -> Iterator[Request]:
-        """Go through the windows from `position` on, each asked for when the user has all batches before it."""
-        while True:
-            self.forget_before(position)
-            try:
-                window = self.window(position)
-            except EndOfPlanError:
-                return
-            yield self._shard.part_of(window)
-            position = window.end
-
-    def take(self, position: int, limit: int) -> Request:
-        """Return the request for batches from `position` on: at least one, at most `limit`."""
-        return self._shard.part_of(self.window(position, limit).up_to(limit))
-
-
 class Mapper(abc.ABC):
-    """Carries requests to batches, in order.
+    """Carries the requests of a feed to batches, in order.
 
     Attributes
     ----------
@@ -108,13 +35,13 @@ class Mapper(abc.ABC):
     quick: bool = False
 
     @abc.abstractmethod
-    def batches(self, requests: Requests, position: int) -> Iterator[Batch]:
-        """Go through the batches from `position` on; what was begun for others is dropped."""
+    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+        """Go through the batches from `position` on; what was begun before is dropped."""
 
-    def interrupt(self) -> None:  # noqa: B027 - most mappers never wait
+    def interrupt(self) -> None:  # noqa: B027 - the caller never waits
         """Have a thread that waits for a batch get the error `StreamClosed` soon."""
 
-    def close(self) -> None:  # noqa: B027 - most mappers hold nothing
+    def close(self) -> None:  # noqa: B027 - the caller begins nothing ahead
         """Drop what was begun."""
 
 
@@ -126,16 +53,16 @@ class InlineMapper(Mapper):
     fetch : callable
         Gives the batches of a request, in order.
     quick : bool
-        As of a `Mapper`.
+        As of every `Mapper`.
     """
 
     def __init__(self, fetch: Callable[[Request], Iterator[Batch]], quick: bool) -> None:
         self._fetch = fetch
         self.quick = quick
 
-    def batches(self, requests: Requests, position: int) -> Iterator[Batch]:
+    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         # All C between a window and the user: most of the time of a small batch is Python's.
-        return chain.from_iterable(map(self._fetch, requests.windows(position)))
+        return chain.from_iterable(map(self._fetch, feed.requests(position)))
 
 
 class PlannedFeed(Feed):
@@ -146,7 +73,7 @@ class PlannedFeed(Feed):
     plan : Plan
         Says which samples are in which batch.
     mapper : Mapper
-        Has the batches made.
+        Has the batches made. It does not refer to the feed, which would be freed late.
     facts : dict
         What must be equal for a state to fit, besides the plan.
     shard : Shard
@@ -162,8 +89,11 @@ class PlannedFeed(Feed):
         self.exact = plan.exact
         self.sequential = not plan.pure
         self.quick = mapper.quick
-        self._requests = Requests(plan, shard)
         self._facts = facts
+        # The latest windows: a sequential generator cannot make them again.
+        self._windows: deque[Request] = deque()
+        self._lock = ProcessLock()
+        self._drawing = False
 
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
@@ -176,11 +106,14 @@ class PlannedFeed(Feed):
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
-        self._requests.window(0)
+        self._window(0)
 
     def batches(self, position: int) -> Iterator[Batch]:
-        self._requests.begin(position)
-        return self.mapper.batches(self._requests, position)
+        if self.sequential:
+            self.forget_before(position)
+        else:
+            self._windows.clear()
+        return self.mapper.batches(self, position)
 
     def interrupt(self) -> None:
         self.mapper.interrupt()
@@ -188,12 +121,53 @@ class PlannedFeed(Feed):
     def close(self) -> None:
         self.mapper.close()
 
+    def requests(self, position: int) -> Iterator[Request]:
+        """Go through the windows from `position` on; each is asked for when the user has all batches before it."""
+        while True:
+            self.forget_before(position)
+            try:
+                request = self.request(position)
+            except EndOfPlanError:
+                return
+            yield request
+            position = request.end
+
+    def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the request for the batches from `position` on, at most so many, that are in one window."""
+        return self.shard.part_of(self._window(position, limit).up_to(limit))
+
+    def forget_before(self, position: int) -> None:
+        """Let go of windows that end before the last batch of a user who has come to `position`."""
+        while self._windows and self._windows[0].end < position - 1:
+            self._windows.popleft()
+
+    def _window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
+        window = self._at_hand(position)
+        if window is not None:
+            return window.since(position)
+        with self._lock:
+            self._drawing = True
+            try:
+                window = self.plan.window(position, limit)
+            finally:
+                self._drawing = False
+            self._windows.append(window)
+        return window
+
+    def _at_hand(self, number: int) -> Request | None:
+        """Return the window at hand that covers batch `number`, if there is one."""
+        for window in reversed(tuple(self._windows)):  # they are in order
+            if window.number <= number:
+                return window if number < window.end else None
+        return None
+
     def whole_batch(self, number: int) -> Request:
         """Return the request for a batch as it is before ranks share it.
 
         Of a sequential generator, only the latest batch, or the next one, may be asked for.
         """
-        return self._requests.window(number).batch(number)
+        return self._window(number).batch(number)
 
     def request_of(self, number: int) -> Request:
         return self.shard.part_of(self.whole_batch(number))
@@ -202,9 +176,9 @@ class PlannedFeed(Feed):
         if not self.sequential and self.exact and self.length is not None:
             return int(min(count, self.length - position))
         # Indices have to be drawn, a window at a time.
-        self._requests.forget_before(position)
+        self.forget_before(position)
         try:
-            return min(count, self._requests.window(position).n_batches)
+            return min(count, self._window(position).n_batches)
         except EndOfPlanError:
             return 0
 
@@ -217,10 +191,10 @@ class PlannedFeed(Feed):
         The last one is at hand. Of a sequential generator, nothing else may be asked for.
         """
         number = max(position - 1, 0)
-        at_hand = self._requests.at_hand(number) is not None
+        at_hand = self._at_hand(number) is not None
         if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
-        if not at_hand and self._requests.drawing:
+        if not at_hand and self._drawing:
             return {}  # a signal handler may have come between: it must not wait
         try:
             indices = self.whole_batch(number).indices
@@ -259,7 +233,7 @@ class PlannedFeed(Feed):
             raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})
 
     def describe_batch(self, position: int) -> str:
-        window = self._requests.at_hand(position)
+        window = self._at_hand(position)
         if window is None:
             return super().describe_batch(position)
         indices = self.shard.part_of(window.batch(position)).indices
