@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ class WorkersMapper(Mapper):
     path : tuple of int
         The place of the source in the tree.
     copied : float
-        How many bytes of memory a batch copies; infinite if more is done than that, or if it matters when.
+        How many bytes of memory a batch copies; infinite if more is done than that, or if users see when.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class WorkersMapper(Mapper):
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
-        # Small copies cost little memory, and nobody sees when they are made.
+        # Small copies take little memory.
         self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)))
         self._under_way = UnderWay()
         # The number of the batch after the last one that is under way.
@@ -107,7 +108,8 @@ class WorkersMapper(Mapper):
         self._group_size = 1
 
     def __del__(self) -> None:
-        self._idle.append(self._channel)
+        with suppress(AttributeError):  # an interrupt has come when it was made
+            self._idle.append(self._channel)
 
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         self._pool._check_process()
