@@ -3,7 +3,7 @@
 The way of a batch
 ------------------
 A stream asks its feed for batches. The feed is a plan, which says what is in them, and a mapper,
-which has them made. Each line is a call, made by the one above that is further to the left.
+which has them made. Each line is a call, made by the nearest one above that is further to the left.
 
 Without a pool:
 
@@ -62,4 +62,9 @@ Processes:
 
 Executors are as threads, with futures in place of the queue: `_ExecutorChannel.submit`, `run_job` in
 the worker, `_ExecutorTask.result`.
+
+Where this is: `Stream` and `take_turns` in `_streams/stream.py` and `turns.py`, `PlannedFeed` and
+`InlineMapper` in `planned.py`; `planned_feed` and `read_batches` in `_sources/reading.py`; of this room,
+`WorkersMapper` and `Makers` in `mapper.py`, `Fetch` in `jobs.py`, tasks and channels in `channel.py`,
+`threads.py`, `executors.py` and `processes/`.
 """

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import WorkerTimeoutError
+from .failures import Failure
 from .jobs import Fetch, Job, Result
 from .waiting import Flag, wait_in_slices
 
@@ -48,6 +49,11 @@ class DoneTask(Task):
 
     def __init__(self, result: Result) -> None:
         self._result = result
+
+    @classmethod
+    def failed(cls, error: Exception) -> DoneTask:
+        """Make a task of which there is only an error."""
+        return cls(Result([], Failure(error)))
 
     def result(self) -> Result:
         return self._result

@@ -80,7 +80,7 @@ class Job(abc.ABC):
         return result
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Call(Job):
     """A function to call."""
 
@@ -101,7 +101,7 @@ class Call(Job):
         return [value for value in values if isinstance(value, SharedConstant)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Fetch(Job):
     """Batches to read from a source."""
 

@@ -14,7 +14,6 @@ from .._plans.plan import Request
 from .._streams.planned import Mapper, PlannedFeed
 from ..errors import EndOfPlanError
 from .channel import Channel, DoneTask, Task, UnderWay
-from .failures import Failure
 from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
 
@@ -176,7 +175,7 @@ class WorkersMapper(Mapper):
             except StopIteration:
                 return
             except Exception as error:  # of a user's sampler, or a closed pool: it arrives at its batch
-                self._under_way.append(DoneTask(Result([], Failure(error))))
+                self._under_way.append(DoneTask.failed(error))
                 return
             self._end = group[-1].end
 

@@ -134,7 +134,7 @@ class WorkStream:
 
     def _put_off(self, error: Exception) -> None:
         """Have an error arrive at its place among the results."""
-        self._taken.append(_Entry([None, next(self._numbers), _failed(error)]))
+        self._taken.append(_Entry([None, next(self._numbers), DoneTask.failed(error)]))
 
     def _hand_over(self) -> bool:
         """Hand over the last task that was taken, unless that was done; return whether there was one."""
@@ -145,13 +145,9 @@ class WorkStream:
             self._pool._check_open()
             self._taken[-1].append(self._channel.submit(_call(number, asked)))
         except Exception as error:
-            self._taken[-1].append(_failed(error))
+            self._taken[-1].append(DoneTask.failed(error))
         self._taken[-1][0] = None
         return True
-
-
-def _failed(error: Exception) -> Task:
-    return DoneTask(Result(None, Failure(error)))
 
 
 def _call(number: int, task: Any) -> Call:
