@@ -205,10 +205,9 @@ class WorkersMapper(Mapper):
                     group.append(request)
                     position, left = request.end, left - request.n_batches
             except EndOfPlanError:
-                if group:
-                    yield tuple(group)
-                return
-            except Exception:
+                if not group:
+                    return
+            except Exception:  # which comes again with the next group
                 if not group:
                     raise
             yield tuple(group)

@@ -92,6 +92,8 @@ class PlannedFeed(Feed):
         self._facts = facts
         # The latest windows: a sequential generator cannot make them again.
         self._windows: deque[Request] = deque()
+        # The number of the batch after the last one of these.
+        self._end = 0
         self._lock = ProcessLock()
         self._drawing = False
 
@@ -109,10 +111,7 @@ class PlannedFeed(Feed):
         self._window(0)
 
     def batches(self, position: int) -> Iterator[Batch]:
-        if self.sequential:
-            self.forget_before(position)
-        else:
-            self._windows.clear()
+        self.forget_before(position)
         return self.mapper.batches(self, position)
 
     def interrupt(self) -> None:
@@ -126,11 +125,11 @@ class PlannedFeed(Feed):
         while True:
             self.forget_before(position)
             try:
-                request = self.request(position)
+                window = self._window(position)
             except EndOfPlanError:
                 return
-            yield request
-            position = request.end
+            yield self.shard.part_of(window)
+            position = window.end
 
     def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the request for the batches from `position` on, at most so many, that are in one window."""
@@ -138,8 +137,9 @@ class PlannedFeed(Feed):
 
     def forget_before(self, position: int) -> None:
         """Let go of windows that end before the last batch of a user who has come to `position`."""
-        while self._windows and self._windows[0].end < position - 1:
-            self._windows.popleft()
+        windows = self._windows
+        while windows and windows[0].end < position - 1:
+            windows.popleft()
 
     def _window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
@@ -152,7 +152,11 @@ class PlannedFeed(Feed):
                 window = self.plan.window(position, limit)
             finally:
                 self._drawing = False
+            if position < self._end:
+                # Not of a sequential generator, which cannot go back.
+                self._windows = deque()
             self._windows.append(window)
+            self._end = window.end
         return window
 
     def _at_hand(self, number: int) -> Request | None:
