@@ -26,8 +26,8 @@ class Task(abc.ABC):
     job: Job | None
 
     @abc.abstractmethod
-    def result(self) -> Result:
-        """Wait for what comes of the job; what was raised is in it. May be called again.
+    def result(self, timeout: float | None) -> Result:
+        """Wait for what comes of the job, so many seconds; what was raised is in it. May be called again.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class DoneTask(Task):
         """Make a task of which there is only an error."""
         return cls(Result([], Failure(error)))
 
-    def result(self) -> Result:
+    def result(self, timeout: float | None) -> Result:
         return self._result
 
     def withdraw(self) -> bool:
@@ -96,10 +96,9 @@ class QueuedTask(Task):
         self.outcome = outcome
         self.done.raise_()
 
-    def result(self) -> Result:
-        seconds = self.channel.timeout
-        if not self.done.up and not wait_in_slices(self._is_over, seconds, self.channel):
-            raise WorkerTimeoutError(f'no result within {seconds} seconds (timeout); {self._give_up()}')
+    def result(self, timeout: float | None) -> Result:
+        if not self.done.up and not wait_in_slices(self._is_over, timeout, self.channel):
+            raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {self._give_up()}')
         return self._arrived()
 
     @abc.abstractmethod
@@ -129,11 +128,6 @@ class UnderWay(deque[Any]):
 class Channel(abc.ABC):
     """The way of jobs to the workers, for one stream at a time.
 
-    Parameters
-    ----------
-    timeout : float, optional
-        How long a result may take, in seconds, once the user waits for it.
-
     Attributes
     ----------
     batch_seconds : float, optional
@@ -142,10 +136,8 @@ class Channel(abc.ABC):
         Whether the stream was closed: who waits for a result gets `StreamClosed` soon.
     """
 
-    def __init__(self, timeout: float | None) -> None:
-        self.timeout = timeout
-        self.batch_seconds: float | None = None
-        self.abandoned = False
+    batch_seconds: float | None = None
+    abandoned: bool = False
 
     @abc.abstractmethod
     def submit(self, job: Job) -> Task:

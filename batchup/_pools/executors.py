@@ -230,7 +230,6 @@ def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: An
 
 class _ExecutorChannel(Channel):
     def __init__(self, pool: WorkerPool, executor: Any, max_restarts: int) -> None:
-        super().__init__(pool.timeout)
         self.pool = pool
         self.executor = executor
         self.max_restarts = max_restarts
@@ -274,10 +273,10 @@ class _ExecutorTask(Task):
         self._channel.unwanted.append(self._future)
         return False
 
-    def result(self) -> Result:
+    def result(self, timeout: float | None) -> Result:
         while True:
             try:
-                result = self._wait()
+                result = self._wait(timeout)
             except _FOR_GOOD as error:
                 raise _explained(self.job, error) from error
             except (WorkerTimeoutError, StreamClosed):
@@ -289,8 +288,7 @@ class _ExecutorTask(Task):
                 return result.value  # type: ignore[no-any-return]
             self._future = self._channel.future_of(self.job, *_carry(self.job, result.key, self._channel.executor))
 
-    def _wait(self) -> Any:
-        timeout = self._channel.timeout
+    def _wait(self, timeout: float | None) -> Any:
         announce = getattr(self._future, 'add_done_callback', None)
         if announce is None:
             return self._wait_inside(timeout)

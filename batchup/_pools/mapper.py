@@ -63,7 +63,7 @@ class Makers:
         if task.job is not None and self._channel.starting and task.withdraw():
             return task.job.run_here()
         try:
-            result = task.result()
+            result = task.result(self._pool.timeout)
         finally:
             self._pool._warn()
         if task.job is not None and result.failure is not None and isinstance(result.failure.error, NoRoomError):

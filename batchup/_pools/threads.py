@@ -101,12 +101,11 @@ class WorkerThreadPool(WorkerPool):
         return SharedConstant(value)
 
     def _open_channel(self, slots: int) -> Channel:
-        return _ThreadChannel(self.timeout, self._crew)
+        return _ThreadChannel(self._crew)
 
 
 class _ThreadChannel(Channel):
-    def __init__(self, timeout: float | None, crew: _Crew) -> None:
-        super().__init__(timeout)
+    def __init__(self, crew: _Crew) -> None:
         self.crew = crew
 
     def submit(self, job: Job) -> _ThreadTask:

@@ -105,7 +105,7 @@ class WorkStream:
     def _receive(self, number: int, task: Task) -> Result:
         """Wait for the result of a task; after an interrupt, it is there to be asked for again."""
         try:
-            result = task.result()
+            result = task.result(self._pool.timeout)
         except Exception as error:
             result = Result(None, Failure(error))
         finally:

@@ -114,7 +114,7 @@ class WorkerProcessPool(WorkerPool):
         return shipment
 
     def _open_channel(self, slots: int) -> Channel:
-        return ProcessChannel(self.timeout, self._supervisor, slots)
+        return ProcessChannel(self._supervisor, slots)
 
     def _warn(self) -> None:
         _warn_of(self._supervisor)
@@ -167,8 +167,7 @@ class ProcessChannel(Channel):
         How many results may wait at a time.
     """
 
-    def __init__(self, timeout: float | None, supervisor: Supervisor, slots: int) -> None:
-        super().__init__(timeout)
+    def __init__(self, supervisor: Supervisor, slots: int) -> None:
         self.supervisor = supervisor
         self._slots = slots
         # No ring: there is no room for one, or no batch was made yet.
