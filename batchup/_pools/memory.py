@@ -276,8 +276,8 @@ class Ring:
 class _Use(weakref.ref[pickle.PickleBuffer]):
     """Refers to the memory of a slot for as long as anything else does."""
 
-    __slots__ = ('number',)
-    number: int
+    # Any will do for one that an interrupt has kept from being set up: it only says where to look first.
+    number: int = 0
 
 
 @dataclass

@@ -95,8 +95,8 @@ class Buffers:
 class _Use(weakref.ref[PickleBuffer]):
     """Refers to memory in use, which keeps it, and says when that is over."""
 
-    __slots__ = ('piece',)
-    piece: NDArray[np.uint8]
+    # That of one which an interrupt has kept from being set up: it fits nothing.
+    piece: NDArray[np.uint8] = np.empty(0, np.uint8)
 
 
 class _Held(np.ndarray):
