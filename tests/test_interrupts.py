@@ -1,8 +1,14 @@
 """Interrupts at any instruction: no batch or result is lost or given twice, and nothing waits for ever."""
 
+import itertools
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from batchup._pools.memory import Ring
+from batchup._sources.rows import Buffers
 
 from . import interrupted
 from .faults import MAY_FORK, METHODS, run_script
@@ -37,3 +43,42 @@ def test_results_of_tasks_are_whole_after_interrupts(kind, count, tmp_path):
 @pytest.mark.parametrize('kind', ['threads', *METHODS])
 def test_pools_close_though_they_are_interrupted(kind, tmp_path):
     assert run_interrupted(tmp_path, 'close', kind, '50') == 'whole'
+
+
+def interrupted_everywhere(make, call):
+    """Make things, each of which has had a call of it interrupted at another instruction of the package."""
+    for number in itertools.count(1):
+        thing, left = make(), number
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if not frame.f_globals['__name__'].startswith('batchup.'):
+                return None
+            frame.f_trace_opcodes = True
+            left -= event == 'opcode'
+            if not left:
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call(thing)
+            return
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        yield thing
+
+
+def test_a_ring_loses_no_slot_wherever_an_interrupt_comes():
+    for ring in interrupted_everywhere(lambda: Ring(3, 100, 3, lambda segment: None), Ring.take):
+        slots = [ring.take() for _ in range(4)]
+        assert [slot is None for slot in slots] == [False, False, False, True]
+
+
+def test_memory_is_not_used_twice_wherever_an_interrupt_comes():
+    for buffers in interrupted_everywhere(lambda: Buffers(np.zeros((9, 2**10))), lambda buffers: buffers.array(9)):
+        arrays = [buffers.array(9) for _ in range(3)]
+        assert not any(np.shares_memory(*pair) for pair in itertools.combinations(arrays, 2))

@@ -1,6 +1,7 @@
 """Imports go down the layers of the design, and `import batchup` stays light."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import batchup
+from batchup import _pools
+from batchup.data_source import AbstractDataSource
 
 PACKAGE = Path(batchup.__file__).parent
 
@@ -104,6 +107,16 @@ def test_the_picture_in_the_docs_shows_the_layers():
     for name, modules in re.findall(r'class="name"[^>]*>(\w+)<.*?class="modules"[^>]*>([^<]+)<', picture, re.DOTALL):
         shown[name] = {module.split('.')[0].rstrip(':') for module in modules.split()}
     assert shown == {layer: set(names) for layer, names in LAYERS.items()}
+
+
+def test_the_way_of_a_batch_names_calls_that_there_are():
+    found = {'source': AbstractDataSource}
+    for name in modules():
+        if name != '__main__':
+            found.update(vars(importlib.import_module(f'batchup.{name}'.removesuffix('.__init__'))))
+    calls = re.findall(r'\b(_?[A-Z]\w+|source)\.(\w+)', _pools.__doc__)
+    assert len(calls) > 20
+    assert [call for call in calls if not hasattr(found[call[0]], call[1])] == []
 
 
 @pytest.mark.parametrize('name', GRAPH)

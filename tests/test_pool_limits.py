@@ -134,7 +134,7 @@ def test_the_most_batches_wait_that_memory_allows(little_memory):
     with started(2, 'fork') as pool, warned('memory is short'):
         stream = parallel(pool, ds, 60)
         next(stream)
-        ring = stream.feed._channel._ring
+        ring = stream.feed.mapper._channel._ring
     assert ring.segment.size <= 10e6 + 8 * ring.slot_bytes
 
 

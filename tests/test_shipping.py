@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-from batchup._pools.memory import unpack_whole
+from batchup._pools.packing import unpack_whole
 from batchup._pools.shipping import Shipment
 from batchup.data_source import ArrayDataSource, RandomAccessDataSource
 

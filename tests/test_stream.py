@@ -22,7 +22,7 @@ from batchup.data_source import (
 )
 from batchup.errors import ReplayError, StateMismatchError
 
-from .cases import SHUFFLE_ARGUMENTS, FailsOnce, PlainSource, assert_same_batches, take_until_error
+from .cases import SHUFFLE_ARGUMENTS, FailsOnce, PlainSampler, PlainSource, assert_same_batches, take_until_error
 
 DATA = np.arange(20)
 
@@ -261,6 +261,22 @@ def test_a_closed_stream_refuses_to_move():
         stream.skip(1)
     with pytest.raises(ValueError, match='the stream is closed'):
         stream.load_state_dict(state)
+
+
+class BreaksOff(PlainSampler):
+    """A user's sampler that fails at batch 600."""
+
+    def shuffled_indices_batch_iterator(self, batch_size, shuffle_rng):
+        yield from itertools.islice(super().shuffled_indices_batch_iterator(batch_size, shuffle_rng), 600)
+        raise OSError('disk gone')
+
+
+def test_an_error_while_skipping_arrives_at_its_batch():
+    source = ArrayDataSource([np.arange(1000)], sampler=BreaksOff(1000))
+    stream = source.batch_iterator(1, shuffle=np.random.RandomState(3))
+    with pytest.raises(OSError, match='disk gone') as caught:
+        stream.skip(900)
+    assert (stream.position, caught.value.__notes__) == (600, ['in batch 600'])
 
 
 @pytest.mark.parametrize(('n', 'error'), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])

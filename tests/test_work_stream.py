@@ -1,14 +1,16 @@
 """Work streams: functions that run in the workers of any pool, with their results in order."""
 
+import gc
 import os
 import threading
 import time
+import weakref
 from functools import partial
 
 import numpy as np
 import pytest
 
-from batchup.work_pool import SharedConstant
+from batchup.work_pool import SharedConstant, WorkerThreadPool
 
 from . import pools
 from .cases import numbers
@@ -258,6 +260,23 @@ def test_a_task_without_a_function_is_a_type_error_at_its_place(pool):
     with pytest.raises(TypeError):
         stream.retrieve()
     assert results(stream) == [3]
+
+
+def test_an_error_of_the_generator_is_not_kept_once_it_has_arrived():
+    def tasks():
+        yield add, (1,)
+        error = pools.two_parts_error()
+        errors.append(weakref.ref(error))
+        raise error
+
+    errors = []
+    with WorkerThreadPool(1) as pool:
+        stream = pool.work_stream(tasks())
+        assert stream.retrieve() == 2
+        with pytest.raises(pools.TwoPartsError):
+            stream.retrieve()
+        gc.collect()
+        assert errors[0]() is None
 
 
 @on(BACKENDS, slow=CLUSTERS)

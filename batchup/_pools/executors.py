@@ -14,7 +14,6 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,12 +24,14 @@ from .._ground.messages import installed_by, warn_user
 from .._sources.base import AbstractDataSource
 from .._streams.turns import StreamClosed
 from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
-from .channel import Channel, Flag, wait_in_slices
+from .channel import Channel, Task
 from .jobs import Job, Result, SharedConstant
-from .memory import Segment, Span, machine, unpack_whole
+from .memory import Segment, Span, machine
+from .packing import unpack_whole
 from .pickling import Sealed
 from .pool import WorkerPool
 from .shipping import Shipment
+from .waiting import Flag, wait_in_slices
 
 # How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are
 # used in turns may be sent again.
@@ -85,7 +86,7 @@ class WorkerExecutorPool(WorkerPool):
                 self._parcels[value] = parcel
         return CarriedConstant(value, parcel)
 
-    def _open_channel(self, slots: int) -> Channel[_Pending]:
+    def _open_channel(self, slots: int) -> Channel:
         return _ExecutorChannel(self, self._executor, self._max_restarts)
 
 
@@ -227,96 +228,99 @@ def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: An
     return Sealed(job.run())
 
 
-@dataclass(eq=False)
-class _Pending:
-    """A job, the future of its result, and how often it was lost."""
-
-    job: Job
-    future: Any
-    losses: int = 0
-
-
-class _ExecutorChannel(Channel[_Pending]):
+class _ExecutorChannel(Channel):
     def __init__(self, pool: WorkerPool, executor: Any, max_restarts: int) -> None:
-        self._pool = pool
-        self._executor = executor
-        self._max_restarts = max_restarts
+        self.pool = pool
+        self.executor = executor
+        self.max_restarts = max_restarts
         # Equal jobs are different jobs: some executors would take them for one.
         self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
-        self._unwanted: deque[Any] = deque()
+        # Futures of tasks that were withdrawn.
+        self.unwanted: deque[Any] = deque()
 
-    def submit(self, job: Job) -> _Pending:
-        self._pool._check_open()
+    def submit(self, job: Job) -> Task:
         self._cancel_unwanted()
         try:
-            return _Pending(job, self._submit(job))
+            return _ExecutorTask(job, self)
         except _FOR_GOOD as error:
             raise _explained(job, error) from error
 
-    def _submit(self, job: Job, *carried: Any) -> Any:
-        return self._executor.submit(run_job, Sealed(job), f'{self._name}-{next(self._numbers)}', *carried)
+    def future_of(self, job: Job, *carried: Any) -> Any:
+        """Submit a job to the executor."""
+        return self.executor.submit(run_job, Sealed(job), f'{self._name}-{next(self._numbers)}', *carried)
 
-    def receive(self, pending: _Pending) -> Result:
+    def _cancel_unwanted(self) -> None:
+        while self.unwanted:
+            cancel = getattr(self.unwanted.popleft(), 'cancel', None)
+            if cancel is not None:
+                cancel()
+
+
+class _ExecutorTask(Task):
+    """A task whose result is that of a future of the executor."""
+
+    job: Job
+
+    def __init__(self, job: Job, channel: _ExecutorChannel) -> None:
+        self.job = job
+        self._channel = channel
+        self._losses = 0
+        self._future = channel.future_of(job)
+
+    def withdraw(self) -> bool:
+        # Only notes it: this may run anywhere, also where the executor holds a lock.
+        self._channel.unwanted.append(self._future)
+        return False
+
+    def result(self, timeout: float | None) -> Result:
         while True:
             try:
-                result = self._wait(pending.future)
+                result = self._wait(timeout)
             except _FOR_GOOD as error:
-                raise _explained(pending.job, error) from error
+                raise _explained(self.job, error) from error
             except (WorkerTimeoutError, StreamClosed):
                 raise
             except Exception as error:
-                self._submit_again(pending, error)
+                self._submit_again(error)
                 continue
             if isinstance(result, Sealed):
                 return result.value  # type: ignore[no-any-return]
-            pending.future = self._submit(pending.job, *_carry(pending.job, result.key, self._executor))
+            self._future = self._channel.future_of(self.job, *_carry(self.job, result.key, self._channel.executor))
 
-    def _wait(self, future: Any) -> Any:
-        timeout = self._pool.timeout
-        announce = getattr(future, 'add_done_callback', None)
+    def _wait(self, timeout: float | None) -> Any:
+        announce = getattr(self._future, 'add_done_callback', None)
         if announce is None:
-            return self._wait_inside(future, timeout)
+            return self._wait_inside(timeout)
         # Waiting inside a future, an interrupted thread may keep the lock that its executor needs.
         done = Flag()
         announce(lambda _: done.raise_())
-        if not wait_in_slices(done.wait, timeout, self):
+        if not wait_in_slices(done.wait, timeout, self._channel):
             raise _too_late(timeout)
-        return future.result()
+        return self._future.result()
 
-    def _wait_inside(self, future: Any, timeout: float | None) -> Any:
+    def _wait_inside(self, timeout: float | None) -> Any:
         try:
-            return future.result() if timeout is None else future.result(timeout)
+            return self._future.result() if timeout is None else self._future.result(timeout)
         except (FutureTimeoutError, TimeoutError) as error:
             if timeout is None:
                 raise
             raise _too_late(timeout) from error
 
-    def _submit_again(self, pending: _Pending, error: Exception) -> None:
-        """Hand over a job once more, whose worker was lost."""
-        pending.losses += 1
+    def _submit_again(self, error: Exception) -> None:
+        """Hand over the job once more, whose worker was lost."""
+        self._losses += 1
         what = f'{type(error).__name__}: {error}'
-        if pending.losses > self._max_restarts:
+        if self._losses > self._channel.max_restarts:
             raise WorkerLostError(
-                f'a job was lost {pending.losses} times by the executor, the last time by {what}'
+                f'a job was lost {self._losses} times by the executor, the last time by {what}'
             ) from error
-        self._pool._check_open()
+        self._channel.pool._check_open()
         try:
-            pending.future = self._submit(pending.job)
+            self._future = self._channel.future_of(self.job)
         except Exception as broken:
             raise WorkerLostError(f'the executor lost a worker, and takes no more jobs: {broken}') from error
         warn_user(f'the executor lost a job ({what}); it is submitted again')
-
-    def withdraw(self, pending: _Pending) -> bool:
-        # Only notes it: this may run anywhere, also where the executor holds a lock.
-        self._unwanted.append(pending.future)
-        return False
-
-    def _cancel_unwanted(self) -> None:
-        while self._unwanted:
-            cancel = getattr(self._unwanted.popleft(), 'cancel', None)
-            if cancel is not None:
-                cancel()
 
 
 def _too_late(timeout: float | None) -> WorkerTimeoutError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
@@ -64,15 +66,34 @@ class Result(NamedTuple):
     seconds: float = 0.0
 
 
-class Call(NamedTuple):
+class Job(abc.ABC):
+    """What a worker runs."""
+
+    @abc.abstractmethod
+    def run(self, memory: Memory | None = None) -> Result:
+        """Do what is to be done, if possible in the given memory; nothing is raised."""
+
+    @abc.abstractmethod
+    def constants(self) -> list[SharedConstant]:
+        """Return the constants that it needs."""
+
+    def run_here(self) -> Result:
+        """Do it in the user's own thread: an interrupt is raised at once, and not with the result."""
+        result = self.run()
+        if result.failure is not None and isinstance(result.failure.error, KeyboardInterrupt):
+            result.failure.throw()
+        return result
+
+
+@dataclass(eq=False)
+class Call(Job):
     """A function to call."""
 
     fn: Callable[..., Any]
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = {}
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
     def run(self, memory: Memory | None = None) -> Result:
-        """Call the function; nothing is raised."""
         try:
             args = [unwrapped(argument) for argument in self.args]
             kwargs = {name: unwrapped(argument) for name, argument in self.kwargs.items()}
@@ -81,12 +102,12 @@ class Call(NamedTuple):
             return Result(None, Failure(error))
 
     def constants(self) -> list[SharedConstant]:
-        """Return the constants that the function is, or is given."""
         values = (self.fn, *self.args, *self.kwargs.values())
         return [value for value in values if isinstance(value, SharedConstant)]
 
 
-class Fetch(NamedTuple):
+@dataclass(eq=False)
+class Fetch(Job):
     """Batches to read from a source."""
 
     source: SharedConstant
@@ -94,7 +115,6 @@ class Fetch(NamedTuple):
     path: Path = ()
 
     def run(self, memory: Memory | None = None) -> Result:
-        """Read the batches, if possible into the given memory; nothing is raised."""
         start, failure = time.perf_counter(), None
         parts: Parts = []
         try:
@@ -105,21 +125,8 @@ class Fetch(NamedTuple):
             failure = Failure(error)
         return Result(parts, failure, time.perf_counter() - start)
 
-    def run_here(self) -> Result:
-        """Read the batches in the user's own thread: an interrupt is raised at once, and not at its batch."""
-        result = self.run()
-        if result.failure is not None and isinstance(result.failure.error, KeyboardInterrupt):
-            result.failure.throw()
-        return result
-
     def constants(self) -> list[SharedConstant]:
-        """Return the constant that is the source."""
         return [self.source]
-
-    @property
-    def n_batches(self) -> int:
-        """The number of batches."""
-        return sum(request.n_batches for request in self.requests)
 
 
 def _no_memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -156,6 +163,3 @@ def _taken(batches: list[Batch]) -> Iterator[Batch]:
 def count_of(parts: Parts) -> int:
     """Return the number of batches that were fetched."""
     return sum(map(len, parts))
-
-
-Job = Call | Fetch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import weakref
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ import numpy as np
 from .._ground.arguments import check_integer, is_integer
 from .._sources.base import AbstractDataSource
 from ..errors import WorkerPoolError
-from .channel import Backend
+from .channel import Channel
 from .jobs import SharedConstant
 from .parallel import ParallelDataSource
 from .work_stream import WorkStream
@@ -33,7 +34,7 @@ def check_timeout(timeout: Any) -> Timeout:
     return float(timeout)
 
 
-class WorkerPool(Backend):
+class WorkerPool(abc.ABC):
     """Base class of pools.
 
     A pool serves any number of streams, one after the other or at a time. It ends by
@@ -46,6 +47,10 @@ class WorkerPool(Backend):
     timeout : float or None
         How long a result may take, in seconds, once the user waits for it.
     """
+
+    # How long a job should take, in seconds: small batches are fetched in groups. Larger: less
+    # work to hand over jobs. Smaller: results arrive sooner.
+    _task_seconds = 1e-3
 
     def __init__(self, processes: int, timeout: float | None) -> None:
         self.processes = check_integer('processes', processes)
@@ -100,7 +105,26 @@ class WorkerPool(Backend):
         self._check_process()
         return self._share(value)
 
+    @abc.abstractmethod
+    def _share(self, value: Any) -> SharedConstant:
+        """Prepare a value for the workers."""
+
+    @abc.abstractmethod
+    def _open_channel(self, slots: int) -> Channel:
+        """Open a way for jobs to the workers; so many results may wait at a time."""
+
+    def _least_bytes(self) -> int:
+        """Return how large batches must be for workers to make them, if they are plain copies of memory.
+
+        To take over smaller ones costs the caller more than to make them.
+        """
+        return 0
+
+    def _warn(self) -> None:  # noqa: B027 - most pools have nothing to say
+        """Warn of what has happened in the background."""
+
     def _check_process(self) -> None:
+        """Raise an error in a process that was forked from that of the pool."""
         if os.getpid() != self._pid:
             raise WorkerPoolError(
                 f'this pool, with all that came from it, belongs to process {self._pid}, from which this one '
@@ -108,6 +132,7 @@ class WorkerPool(Backend):
             )
 
     def _check_open(self) -> None:
+        """Raise an error if the pool is closed, or belongs to another process."""
         self._check_process()
         if self._closed:
             raise WorkerPoolError('the pool is closed; make a new one')

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._sources.base import AbstractDataSource
-from .memory import machine, store_whole
+from .memory import machine
+from .packing import store_whole
 from .pickling import ARRAY_PROTOCOL, ArrayPickler
 from .pieces import Pieces, byte_bounds, is_whole, make_view
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
 import traceback
-import weakref
 from contextlib import suppress
 from functools import partial
-from pickle import PickleBuffer
 from queue import Empty, SimpleQueue
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .._ground.messages import warn_user
-from .._sources.rows import RECYCLED_BYTES
-from ..errors import WorkerPoolError, WorkerTimeoutError
-from .channel import Channel, Flag, start_thread, wait_in_slices
+from ..errors import WorkerPoolError
+from .channel import Channel, QueuedTask
 from .failures import Failure
 from .jobs import Job, Result, SharedConstant
 from .pool import WorkerPool
+from .waiting import Flag, start_thread, wait_in_slices
 
 # How long threads may take to end, in seconds. What runs in a thread cannot be ended.
 GRACE_SECONDS = 5.0
@@ -34,72 +27,35 @@ GRACE_SECONDS = 5.0
 LEAST_BYTES = 2**16
 LEAST_BYTES_OF_ONE = 2**20
 
-# How many pieces of memory wait to be used again. Larger: more memory that may lie idle.
-IDLE_PIECES = 8
 
-
-class _Task:
-    """A job, and what becomes of it. One of those who want it gets it.
+class _ThreadTask(QueuedTask):
+    """A task of a crew of threads.
 
     Attributes
     ----------
     thread : int, optional
-        The thread that runs it.
-    done : Flag
-        Whether there is a result.
+        The thread that has taken it from the queue.
     """
 
-    __slots__ = ('_open', 'done', 'job', 'recycler', 'result', 'thread')
+    outcome: Result
 
-    def __init__(self, job: Job, recycler: _Recycler) -> None:
-        self.job = job
-        self.recycler = recycler
+    def __init__(self, job: Job, channel: _ThreadChannel) -> None:
+        super().__init__(job, channel)
+        self.crew = channel.crew
         self.thread: int | None = None
-        self._open = threading.Lock()
-        self.done = Flag()
 
-    def claim(self) -> bool:
-        """Say whether the job is now the caller's, and nobody else's."""
-        return self._open.acquire(blocking=False)
+    def _is_over(self, seconds: float) -> bool:
+        # What no thread had begun with when the pool was closed, none will.
+        return self.done.up or (self.crew.closed and self.thread is None) or self.done.wait(seconds)
 
-    def finish(self, result: Result) -> None:
-        self.result = result
-        self.done.raise_()
+    def _arrived(self) -> Result:
+        return self.outcome if self.done.up else _refusal()
 
-
-class _Recycler:
-    """Memory for the results of one stream, each piece used again once nothing refers to it.
-
-    The last piece used comes first: it may be in the processor's cache.
-    """
-
-    def __init__(self) -> None:
-        self._idle: list[NDArray[np.uint8]] = []
-        # What watches arrays that are in use, until they are gone.
-        self._watched: dict[weakref.ref[PickleBuffer], NDArray[np.uint8]] = {}
-
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-        """Return an array, if it is large enough for that to be of use."""
-        nbytes = math.prod(shape) * dtype.itemsize
-        if nbytes < RECYCLED_BYTES:
-            return None
-        piece = self._take(nbytes)
-        buffer: Any = piece
-        memory = PickleBuffer(buffer)
-        self._watched[weakref.ref(memory, self._put)] = piece
-        return np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
-
-    def _take(self, nbytes: int) -> NDArray[np.uint8]:
-        try:
-            piece = self._idle.pop()
-        except IndexError:
-            return np.empty(nbytes, np.uint8)
-        return piece if nbytes <= len(piece) <= 2 * nbytes else np.empty(nbytes, np.uint8)
-
-    def _put(self, gone: weakref.ref[PickleBuffer]) -> None:
-        piece = self._watched.pop(gone)
-        if len(self._idle) < IDLE_PIECES:
-            self._idle.append(piece)
+    def _give_up(self) -> str:
+        frame = sys._current_frames().get(self.thread) if self.thread is not None else None
+        if frame is None:
+            return 'no thread was free to run it'
+        return f'the worker thread was at:\n{"".join(traceback.format_stack(frame))}'
 
 
 class WorkerThreadPool(WorkerPool):
@@ -128,7 +84,7 @@ class WorkerThreadPool(WorkerPool):
     [1]
     """
 
-    # Threads are handed tasks quickly.
+    # Threads are handed jobs quickly.
     _task_seconds = 8e-4
 
     def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
@@ -144,39 +100,25 @@ class WorkerThreadPool(WorkerPool):
     def _share(self, value: object) -> SharedConstant:
         return SharedConstant(value)
 
-    def _open_channel(self, slots: int) -> Channel[_Task]:
-        return _ThreadChannel(self, self._crew)
+    def _open_channel(self, slots: int) -> Channel:
+        return _ThreadChannel(self._crew)
 
 
-class _ThreadChannel(Channel[_Task]):
-    def __init__(self, pool: WorkerPool, crew: _Crew) -> None:
-        self._pool = pool
-        self._crew = crew
-        self._recycler = _Recycler()
+class _ThreadChannel(Channel):
+    def __init__(self, crew: _Crew) -> None:
+        self.crew = crew
 
-    def submit(self, job: Job) -> _Task:
-        task = _Task(job, self._recycler)
-        self._crew.queue.put(task)
+    def submit(self, job: Job) -> _ThreadTask:
+        task = _ThreadTask(job, self)
+        self.crew.queue.put(task)
         return task
-
-    def receive(self, pending: _Task) -> Result:
-        if not pending.done.up and not wait_in_slices(partial(self._is_over, pending), self._pool.timeout, self):
-            raise WorkerTimeoutError(f'no result within {self._pool.timeout} seconds (timeout); {_where(pending)}')
-        return pending.result if pending.done.up else _refusal()
-
-    def _is_over(self, task: _Task, seconds: float) -> bool:
-        # What no thread had begun with when the pool was closed, none will.
-        return task.done.up or (self._crew.closed and task.thread is None) or task.done.wait(seconds)
-
-    def withdraw(self, pending: _Task) -> bool:
-        return pending.claim()
 
 
 class _Crew:
     """Threads that run tasks. They do not refer to their pool, so that it may be forgotten."""
 
     def __init__(self, count: int) -> None:
-        self.queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self.queue: SimpleQueue[_ThreadTask | None] = SimpleQueue()
         self.closed = False
         self._count = count
         self._pid = os.getpid()
@@ -194,7 +136,7 @@ class _Crew:
         while (task := self.queue.get()) is not None:
             task.thread = threading.get_ident()
             if task.claim():
-                task.finish(task.job.run(task.recycler.allocate))
+                task.settle(task.job.run())
             del task  # not kept while waiting for the next
         ended.raise_()
 
@@ -207,7 +149,7 @@ class _Crew:
             while True:
                 task = self.queue.get_nowait()
                 if task is not None and task.claim():
-                    task.finish(_refusal())
+                    task.settle(_refusal())
         for _ in range(self._count):
             self.queue.put(None)
         left = [thread.name for thread in list(self._ends) if not self._has_ended(thread)]
@@ -223,11 +165,3 @@ class _Crew:
 
 def _refusal() -> Result:
     return Result([], Failure(WorkerPoolError('the pool is closed')))
-
-
-def _where(task: _Task) -> str:
-    """Say where the thread of a task is."""
-    frame = sys._current_frames().get(task.thread) if task.thread is not None else None
-    if frame is None:
-        return 'no thread was free to run it'
-    return f'the worker thread was at:\n{"".join(traceback.format_stack(frame))}'

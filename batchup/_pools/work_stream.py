@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, islice
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._ground.arguments import check_integer
 from .._ground.messages import add_note
 from .._streams.turns import ProcessLock
-from .channel import Backend, Channel
+from .channel import DoneTask, Task, UnderWay
 from .failures import Failure
 from .jobs import Call, Result
+
+if TYPE_CHECKING:
+    from .pool import WorkerPool
+
+
+class _Entry(list[Any]):
+    """What a user asks for, and its number, and, once it was handed over, its task."""
+
+    def withdraw(self) -> None:
+        """Take it back, unless a worker has begun with it."""
+        for task in self[2:]:
+            task.withdraw()
 
 
 class WorkStream:
@@ -27,24 +37,21 @@ class WorkStream:
     [0, 1, 4, 9]
     """
 
-    def __init__(self, task_generator: Iterable[tuple[Any, ...]], pool: Backend, task_buffer_size: int = 20) -> None:
+    def __init__(self, task_generator: Iterable[tuple[Any, ...]], pool: WorkerPool, task_buffer_size: int = 20) -> None:
         self._buffer_size = check_integer('task_buffer_size', task_buffer_size)
         if self._buffer_size < 1:
             raise ValueError(f'task_buffer_size must be at least 1, got {task_buffer_size}')
         if not isinstance(task_generator, Iterable):
             raise TypeError(f'task_generator must be iterable, got {type(task_generator).__name__}')
         self._numbers = count()
-        # In C, so that no interrupt comes between a task and what keeps it.
-        self._tasks = map(list, zip(task_generator, self._numbers))
+        # In C, so that no interrupt comes between what is asked for and what keeps it.
+        self._asked = map(_Entry, zip(task_generator, self._numbers))
         self._pool = pool
         self._lock = ProcessLock()
         self._channel = pool._open_channel(self._buffer_size)
-        # What was taken: lists of a task, its number and, once it was handed over, what is pending.
-        self._taken: deque[list[Any]] = deque()
-        self._errors: dict[int, Exception] = {}
+        self._taken = UnderWay()
         # What the task generator has raised, until it gives another task.
         self._raised = ''
-        weakref.finalize(self, _withdraw, self._channel, self._taken).atexit = False
         self._fill(self._buffer_size)
 
     def retrieve(self) -> Any:
@@ -95,12 +102,10 @@ class WorkStream:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError('a stream of results cannot be copied or pickled: its tasks are under way; make another one')
 
-    def _receive(self, number: int, pending: Any) -> Result:
+    def _receive(self, number: int, task: Task) -> Result:
         """Wait for the result of a task; after an interrupt, it is there to be asked for again."""
         try:
-            if pending is None:
-                raise self._errors[number]
-            result = self._channel.receive(pending)
+            result = task.result(self._pool.timeout)
         except Exception as error:
             result = Result(None, Failure(error))
         finally:
@@ -114,7 +119,7 @@ class WorkStream:
         self._hand_over()
         while len(self._taken) < most:
             try:
-                self._taken.extend(islice(self._tasks, 1))
+                self._taken.extend(islice(self._asked, 1))
             except Exception as error:
                 self._raised = repr(error)
                 self._put_off(error)
@@ -129,30 +134,20 @@ class WorkStream:
 
     def _put_off(self, error: Exception) -> None:
         """Have an error arrive at its place among the results."""
-        # Not in what was taken: it refers to this stream, for the end of which that is kept.
-        number = next(self._numbers)
-        self._errors[number] = error
-        self._taken.append([None, number, None])
+        self._taken.append(_Entry([None, next(self._numbers), DoneTask.failed(error)]))
 
     def _hand_over(self) -> bool:
         """Hand over the last task that was taken, unless that was done; return whether there was one."""
         if not self._taken or len(self._taken[-1]) == 3:
             return False
-        task, number = entry = self._taken[-1]
+        asked, number = self._taken[-1]
         try:
-            entry.append(self._channel.submit(_call(number, task)))
+            self._pool._check_open()
+            self._taken[-1].append(self._channel.submit(_call(number, asked)))
         except Exception as error:
-            self._errors[number] = error
-            entry.append(None)
-        entry[0] = None
+            self._taken[-1].append(DoneTask.failed(error))
+        self._taken[-1][0] = None
         return True
-
-
-def _withdraw(channel: Channel[Any], taken: deque[list[Any]]) -> None:
-    """Take back the tasks of a stream that has gone, unless a worker has begun with them."""
-    for _, _, *pending in taken:
-        if pending and pending[0] is not None:
-            channel.withdraw(pending[0])
 
 
 def _call(number: int, task: Any) -> Call:

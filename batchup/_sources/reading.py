@@ -15,7 +15,7 @@ from .._ground.randomness import Path
 from .._plans.options import Options
 from .._plans.plan import Plan, Request
 from .._plans.shards import real_rows
-from .._streams.planned import PlannedFeed
+from .._streams.planned import InlineMapper, PlannedFeed
 
 if TYPE_CHECKING:
     from .protocol import Reachable
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) -> PlannedFeed:
     """Return the feed of a plan whose batches are read from a source by the caller."""
     quick = source._copied_bytes(options.batch_size) < math.inf
-    return PlannedFeed(plan, partial(read_batches, source, path=path), options.facts(), options.shard, quick=quick)
+    mapper = InlineMapper(partial(read_batches, source, path=path), quick)
+    return PlannedFeed(plan, mapper, options.facts(), options.shard)
 
 
 def read_batches(source: Reachable, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:

@@ -33,9 +33,9 @@ APART_BYTES = 2**14
 # it. Smaller: a microsecond of book-keeping for batches that the allocator serves well.
 RECYCLED_BYTES = 2**17
 
-# Pieces of memory that a source watches, for each of its arrays. Larger: more memory that
-# may lie idle. Smaller: fresh memory for loops that hold on to several batches.
-WATCHED_PIECES = 4
+# Pieces of memory that wait to be used again, for each array of a source. Larger: more memory that
+# may lie idle. Smaller: fresh memory for loops, and threads, that let go of several batches at a time.
+IDLE_PIECES = 8
 
 # Bytes that a processor moves at once. Copies between addresses that differ by a multiple of it
 # are up to a quarter faster.
@@ -45,9 +45,9 @@ CACHE_LINE = 64
 class Buffers:
     """Memory for large batches of rows, each piece used again once nothing refers to it.
 
-    An array is made over each piece, and watched through a weak reference. Its views, and
-    whatever else shares memory with it, keep it alive: once it is gone, its memory is free.
-    A piece that a user keeps for long drops out of sight, and is theirs.
+    An array is made over each piece. Its views, and whatever else shares memory with it, keep the
+    memory in use; when that ends, the piece is put among the idle ones, the latest last: it may be
+    in the processor's cache. No code of Python runs then, in which an interrupt would be lost.
 
     Parameters
     ----------
@@ -60,37 +60,50 @@ class Buffers:
         self._dtype = array.dtype
         self._row_bytes = row_bytes(array)
         self._address = array.ctypes.data
-        self._pieces: deque[tuple[PickleBuffer, int, weakref.ref[Any]]] = deque(maxlen=WATCHED_PIECES)
+        self._idle: deque[_Use] = deque(maxlen=IDLE_PIECES)
 
-    def arrays(self, count: int) -> Iterator[NDArray[Any]]:
-        """Give uninitialised arrays for so many rows, without end."""
-        pieces, shape = self._pieces, (count, *self._row_shape)
-        while True:
-            for _ in range(len(pieces)):
-                try:
-                    # Taken out while it is looked at, so that threads never share a piece.
-                    memory, rows, watched = pieces.popleft()
-                except IndexError:
-                    continue
-                if watched() is None and count <= rows <= 2 * count:
-                    break
-                pieces.append((memory, rows, watched))
-            else:
-                memory, rows = self._new_piece(count * self._row_bytes), count
-            yield self._watch(memory, rows, shape)
+    def __del__(self) -> None:
+        # Memory in use refers to it.
+        self._idle.clear()
 
-    def _watch(self, memory: PickleBuffer, rows: int, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Make an array over a piece of memory, and watch it."""
-        array: NDArray[Any] = np.ndarray(shape, self._dtype, memory)  # type: ignore[arg-type]
-        self._pieces.append((memory, rows, weakref.ref(array)))
-        return array
-
-    def _new_piece(self, nbytes: int) -> PickleBuffer:
-        fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
+    def array(self, count: int) -> NDArray[Any]:
+        """Return an uninitialised array for so many rows."""
+        piece = self._piece(count * self._row_bytes)
+        held = piece.view(_Held)
+        memory = PickleBuffer(held)  # type: ignore[arg-type]
+        held.use = use = _Use(memory, self._idle.append)
+        use.piece = piece
         # Arrays over a buffer that is no array are themselves the base of their views: NumPy
         # passes over bases that are arrays without memory of their own.
-        aligned: Any = fresh[(self._address - fresh.ctypes.data) % CACHE_LINE :]
-        return PickleBuffer(aligned)
+        return np.ndarray((count, *self._row_shape), self._dtype, memory)  # type: ignore[arg-type]
+
+    def _piece(self, nbytes: int) -> NDArray[np.uint8]:
+        """Return an idle piece that fits, or a new one."""
+        for _ in range(len(self._idle)):
+            try:
+                use = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if nbytes <= len(use.piece) <= 2 * nbytes:
+                return use.piece
+            self._idle.appendleft(use)
+        fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
+        start = (self._address - fresh.ctypes.data) % CACHE_LINE
+        return fresh[start : start + nbytes]
+
+
+class _Use(weakref.ref[PickleBuffer]):
+    """Refers to memory in use, which keeps it, and says when that is over."""
+
+    # That of one which an interrupt has kept from being set up: it fits nothing.
+    piece: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+
+class _Held(np.ndarray):
+    """A piece of memory in use."""
+
+    __slots__ = ('use',)
+    use: _Use
 
 
 def is_plain(array: Any) -> bool:
@@ -217,7 +230,7 @@ class Rows:
 
     def _outputs(self, size: int) -> Iterator[Any]:
         """Give memory for so many rows, without end; `None` where NumPy's own does as well."""
-        return self._buffers.arrays(size) if size >= self._recycled_rows else repeat(None)
+        return map(self._buffers.array, repeat(size)) if size >= self._recycled_rows else repeat(None)
 
     def _copy(self, rows: slice, output: NDArray[Any] | None) -> NDArray[Any]:
         if output is None:

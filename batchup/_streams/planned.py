@@ -1,7 +1,8 @@
-"""The feed of a plan: batches that are fetched as the plan requests them."""
+"""The feed of a plan: the plan, and the mapper that carries what it requests to batches."""
 
 from __future__ import annotations
 
+import abc
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,18 +22,58 @@ from .turns import ProcessLock
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
 
-Fetch = Callable[[Request], Iterable[Batch]]
+
+class Mapper(abc.ABC):
+    """Carries the requests of a feed to batches, in order.
+
+    Attributes
+    ----------
+    quick : bool
+        Whether batches are just copies of memory, which are made in little time.
+    """
+
+    quick: bool = False
+
+    @abc.abstractmethod
+    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+        """Go through the batches from `position` on; what was begun before is dropped."""
+
+    def interrupt(self) -> None:  # noqa: B027 - the caller never waits
+        """Have a thread that waits for a batch get the error `StreamClosed` soon."""
+
+    def close(self) -> None:  # noqa: B027 - the caller begins nothing ahead
+        """Drop what was begun."""
+
+
+class InlineMapper(Mapper):
+    """Has the caller make every batch, when it is asked for.
+
+    Parameters
+    ----------
+    fetch : callable
+        Gives the batches of a request, in order.
+    quick : bool
+        As of every `Mapper`.
+    """
+
+    def __init__(self, fetch: Callable[[Request], Iterable[Batch]], quick: bool) -> None:
+        self._fetch = fetch
+        self.quick = quick
+
+    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+        # All C between a window and the user: most of the time of a small batch is Python's.
+        return chain.from_iterable(map(self._fetch, feed.requests(position)))
 
 
 class PlannedFeed(Feed):
-    """A plan, and a function that fetches what it requests.
+    """A plan, and the mapper that carries its requests to batches.
 
     Parameters
     ----------
     plan : Plan
         Says which samples are in which batch.
-    fetch : callable
-        Gives the batches of a request, in order.
+    mapper : Mapper
+        Has the batches made. It does not refer to the feed, which would be freed late.
     facts : dict
         What must be equal for a state to fit, besides the plan.
     shard : Shard
@@ -41,19 +82,18 @@ class PlannedFeed(Feed):
 
     steady = True
 
-    def __init__(
-        self, plan: Plan, fetch: Fetch, facts: Mapping[str, Any], shard: Shard, *, quick: bool = False
-    ) -> None:
+    def __init__(self, plan: Plan, mapper: Mapper, facts: Mapping[str, Any], shard: Shard) -> None:
         self.plan = plan
+        self.mapper = mapper
+        self.shard = shard
         self.exact = plan.exact
         self.sequential = not plan.pure
-        self._fetch = fetch
+        self.quick = mapper.quick
         self._facts = facts
-        self.shard = shard
-        self.quick = quick
-        # The latest windows: a sequential generator cannot make them again. Two, as the one with
-        # the last batch that the user has is needed while the next one is at work.
-        self._windows: deque[Request] = deque(maxlen=2)
+        # The latest windows: a sequential generator cannot make them again.
+        self._windows: deque[Request] = deque()
+        # The number of the batch after the last one of these.
+        self._end = 0
         self._lock = ProcessLock()
         self._drawing = False
 
@@ -68,37 +108,58 @@ class PlannedFeed(Feed):
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
-        self._request(0)
+        self._window(0)
 
     def batches(self, position: int) -> Iterator[Batch]:
-        # All C between a window and the user: most of the time of a small batch is Python's.
-        return chain.from_iterable(map(self._fetch, self._requests(position)))
+        self.forget_before(position)
+        return self.mapper.batches(self, position)
 
-    def _requests(self, position: int) -> Iterator[Request]:
-        """Go through the windows from `position` on."""
+    def interrupt(self) -> None:
+        self.mapper.interrupt()
+
+    def close(self) -> None:
+        self.mapper.close()
+
+    def requests(self, position: int) -> Iterator[Request]:
+        """Go through the windows from `position` on; each is asked for when the user has all batches before it."""
         while True:
+            self.forget_before(position)
             try:
-                request = self._request(position)
+                window = self._window(position)
             except EndOfPlanError:
                 return
-            yield self.shard.part_of(request)
-            position = request.end
+            yield self.shard.part_of(window)
+            position = window.end
 
-    def _request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+    def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the request for the batches from `position` on, at most so many, that are in one window."""
+        return self.shard.part_of(self._window(position, limit).up_to(limit))
+
+    def forget_before(self, position: int) -> None:
+        """Let go of windows that end before the last batch of a user who has come to `position`."""
+        windows = self._windows
+        while windows and windows[0].end < position - 1:
+            windows.popleft()
+
+    def _window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
-        window = self._window(position)
-        if window is None:
-            with self._lock:
-                self._drawing = True
-                try:
-                    window = self.plan.window(position, limit)
-                finally:
-                    self._drawing = False
-                self._windows.append(window)
-            return window
-        return window.since(position)
+        window = self._at_hand(position)
+        if window is not None:
+            return window.since(position)
+        with self._lock:
+            self._drawing = True
+            try:
+                window = self.plan.window(position, limit)
+            finally:
+                self._drawing = False
+            if position < self._end:
+                # Not of a sequential generator, which cannot go back.
+                self._windows = deque()
+            self._windows.append(window)
+            self._end = window.end
+        return window
 
-    def _window(self, number: int) -> Request | None:
+    def _at_hand(self, number: int) -> Request | None:
         """Return the window at hand that covers batch `number`, if there is one."""
         for window in reversed(tuple(self._windows)):  # they are in order
             if window.number <= number:
@@ -110,26 +171,20 @@ class PlannedFeed(Feed):
 
         Of a sequential generator, only the latest batch, or the next one, may be asked for.
         """
-        return self._request(number).batch(number)
+        return self._window(number).batch(number)
 
     def request_of(self, number: int) -> Request:
         return self.shard.part_of(self.whole_batch(number))
 
     def skip(self, position: int, count: int) -> int:
-        if self.sequential or not self.exact or self.length is None:
-            return self._draw_over(position, count)
-        return int(min(count, self.length - position))
-
-    def _draw_over(self, position: int, count: int) -> int:
-        """Draw the indices of the batches that are skipped, as far as there are any."""
-        number = position
-        while number < position + count:
-            try:
-                request = self._request(number)
-            except EndOfPlanError:
-                return number - position
-            number = request.end
-        return count
+        if not self.sequential and self.exact and self.length is not None:
+            return int(min(count, self.length - position))
+        # Indices have to be drawn, a window at a time.
+        self.forget_before(position)
+        try:
+            return min(count, self._window(position).n_batches)
+        except EndOfPlanError:
+            return 0
 
     def facts(self) -> dict[str, Any]:
         return {'plan': shorten(self.plan.describe(), DESCRIPTION_CHARACTERS), **self._facts}
@@ -140,7 +195,7 @@ class PlannedFeed(Feed):
         The last one is at hand. Of a sequential generator, nothing else may be asked for.
         """
         number = max(position - 1, 0)
-        at_hand = self._window(number) is not None
+        at_hand = self._at_hand(number) is not None
         if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
         if not at_hand and self._drawing:
@@ -182,7 +237,7 @@ class PlannedFeed(Feed):
             raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})
 
     def describe_batch(self, position: int) -> str:
-        window = self._window(position)
+        window = self._at_hand(position)
         if window is None:
             return super().describe_batch(position)
         indices = self.shard.part_of(window.batch(position)).indices

@@ -16,7 +16,7 @@ from multiprocessing.reduction import send_handle
 from typing import Any
 
 from ..memory import Segment
-from .tasks import Task
+from .tasks import ProcessTask
 from .worker import STACKS_SIGNAL, main
 
 # The exit code of a worker that was about to start a pool itself, since a script has no guard.
@@ -44,7 +44,7 @@ class WorkerHandle:
         Whether a server has started it, and says how it ends.
     orphaned : bool
         Whether that server has gone.
-    given_up : Task, optional
+    given_up : ProcessTask, optional
         The job that the pool itself has ended it for.
     known : set of int
         The segments that it maps.
@@ -61,15 +61,15 @@ class WorkerHandle:
     gone: bool = False
     mute: bool = False
     orphaned: bool = False
-    given_up: Task | None = None
+    given_up: ProcessTask | None = None
     known: set[int] = field(default_factory=set)
-    tasks: deque[Task] = field(default_factory=deque)
+    tasks: deque[ProcessTask] = field(default_factory=deque)
 
     def has_room(self, depth: int) -> bool:
         """Say whether it takes another job, if it may have so many."""
         return self.ready and not self.gone and len(self.tasks) < depth
 
-    def give(self, task: Task) -> None:
+    def give(self, task: ProcessTask) -> None:
         """Send a job, after what it needs."""
         task.worker = self
         self.tasks.append(task)
@@ -115,7 +115,7 @@ class WorkerHandle:
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def give_up(self, task: Task) -> str:
+    def give_up(self, task: ProcessTask) -> str:
         """End the process if this is the job that it runs; return what it was doing. For users' threads."""
         stacks = self._stack_dump()
         doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
@@ -124,7 +124,7 @@ class WorkerHandle:
                 self.end_for(task)
         return f'worker process {self.pid} {doing}'
 
-    def end_for(self, task: Task) -> None:
+    def end_for(self, task: ProcessTask) -> None:
         """End the process because of a job that it runs; this is no loss."""
         self.given_up = task
         self.process.kill()

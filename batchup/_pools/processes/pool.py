@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import sys
 import weakref
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,12 +19,13 @@ from ..._ground.messages import warn_user
 from ..._sources.base import AbstractDataSource
 from ..channel import Channel
 from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
-from ..memory import ALIGNMENT, NoRoomError, Packed, Ring, Slot, warn_once
+from ..memory import ALIGNMENT, NoRoomError, Ring, Slot, warn_once
+from ..packing import Packed
 from ..pool import WorkerPool
 from ..shipping import Shipment
 from .handles import MISSING_GUARD
 from .supervisor import Supervisor
-from .tasks import Task
+from .tasks import ProcessTask
 
 # How many results a user may hold on to, in slots of their own. Larger: more memory. Smaller:
 # users who keep batches get copies of them.
@@ -113,8 +113,8 @@ class WorkerProcessPool(WorkerPool):
                 self._shipments[value] = shipment
         return shipment
 
-    def _open_channel(self, slots: int) -> Channel[Pending]:
-        return ProcessChannel(self, self._supervisor, slots)
+    def _open_channel(self, slots: int) -> Channel:
+        return ProcessChannel(self._supervisor, slots)
 
     def _warn(self) -> None:
         _warn_of(self._supervisor)
@@ -158,21 +158,8 @@ def _context(start_method: str) -> Any:
     return multiprocessing.get_context(start_method)
 
 
-@dataclass(eq=False)
-class Pending:
-    """A job that a worker was given, or the result of one that the caller has done."""
-
-    job: Job
-    task: Task | None
-    slot: Slot | None = None
-    result: Result | None = None
-
-
-class ProcessChannel(Channel[Pending]):
+class ProcessChannel(Channel):
     """Jobs go through pipes, arrays through slots of shared memory.
-
-    The first batch is read by the caller, while workers may still start: it tells how large
-    slots must be.
 
     Parameters
     ----------
@@ -180,29 +167,33 @@ class ProcessChannel(Channel[Pending]):
         How many results may wait at a time.
     """
 
-    def __init__(self, pool: WorkerPool, supervisor: Supervisor, slots: int) -> None:
-        self._pool = pool
-        self._supervisor = supervisor
+    def __init__(self, supervisor: Supervisor, slots: int) -> None:
+        self.supervisor = supervisor
         self._slots = slots
         # No ring: there is no room for one, or no batch was made yet.
         self._ring: Ring | None = None
         self._batch_bytes: int | None = None
 
-    def submit(self, job: Job) -> Pending:
-        self._pool._check_open()
-        if not isinstance(job, Fetch):
-            return Pending(job, self._supervisor.submit(job, _shipment, None))
-        if self._batch_bytes is None:
-            result = job.run_here()
-            self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
-            indices = sum(_nbytes(request.indices) for request in job.requests)
-            self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
-            return Pending(job, None, None, result)
-        slot = None if self._ring is None else self._ring.take()
-        return Pending(job, self._supervisor.submit(job, _shipment, slot), slot)
+    def submit(self, job: Job) -> ProcessTask:
+        task = ProcessTask(job, self, None if self._ring is None else self._ring.take())
+        self.supervisor.submit(task)
+        return task
+
+    @property
+    def starting(self) -> bool:
+        return self.supervisor.starting
+
+    @property
+    def measured(self) -> bool:
+        return self._batch_bytes is not None
+
+    def measure(self, job: Fetch, result: Result) -> None:
+        self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
+        indices = sum(_nbytes(request.indices) for request in job.requests)
+        self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
 
     def _make_ring(self, nbytes: int) -> None:
-        least, supervisor = self._pool.processes + KEPT_SLOTS, self._supervisor
+        least, supervisor = self.supervisor.count + KEPT_SLOTS, self.supervisor
         try:
             self._ring = Ring(
                 self._slots + KEPT_SLOTS,
@@ -221,22 +212,11 @@ class ProcessChannel(Channel[Pending]):
 
     def most_jobs(self) -> float:
         if self._ring is None:
-            return math.inf if self._batch_bytes is None else self._pool.processes
-        return max(self._pool.processes, self._ring.slots - KEPT_SLOTS) if self._ring.is_short else math.inf
+            return math.inf if self._batch_bytes is None else self.supervisor.count
+        return max(self.supervisor.count, self._ring.slots - KEPT_SLOTS) if self._ring.is_short else math.inf
 
-    def receive(self, pending: Pending) -> Result:
-        if pending.result is not None:
-            return pending.result
-        task = pending.task
-        assert task is not None
-        packed = self._supervisor.result(task, self._pool.timeout, self)
-        result = self._unpack(packed, pending.slot)
-        if isinstance(pending.job, Fetch) and result.failure and isinstance(result.failure.error, NoRoomError):
-            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
-            return pending.job.run_here()
-        return result
-
-    def _unpack(self, packed: Packed, slot: Slot | None) -> Result:
+    def unpack(self, packed: Packed, slot: Slot | None) -> Result:
+        """Return the result that a worker has put into a slot."""
         if slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
         self._learn(packed, slot)
@@ -250,20 +230,6 @@ class ProcessChannel(Channel[Pending]):
         nbytes = memoryview(slot.memory).nbytes
         if packed.missing and self._ring is not None and self._ring.segment is slot.segment:
             self._make_ring(nbytes + packed.missing + ALIGNMENT * (len(packed.spans) + 1))
-
-    @property
-    def starting(self) -> bool:
-        return self._supervisor.starting
-
-    def withdraw(self, pending: Pending) -> bool:
-        return pending.task is not None and self._supervisor.withdraw(pending.task)
-
-
-def _shipment(constant: SharedConstant) -> Shipment:
-    shipment = constant.shipment
-    if not isinstance(shipment, Shipment):
-        raise TypeError(f'{constant!r} was made by another pool')
-    return shipment
 
 
 def _nbytes(tree: Any) -> int:

@@ -16,12 +16,10 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from ...errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
-from ..channel import Channel, Flag, start_thread, wait_in_slices
-from ..jobs import Job, SharedConstant
-from ..memory import Packed, Segment, Slot
-from ..shipping import Shipment
+from ..memory import Segment
+from ..waiting import Flag, start_thread, wait_in_slices
 from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, start_worker
-from .tasks import Task, pack_task
+from .tasks import ProcessTask
 
 # How many jobs a worker has at a time: one that runs, and one so that it need not wait. Larger:
 # jobs wait for a slow worker while another is idle.
@@ -61,7 +59,7 @@ class Supervisor:
         self._pid = os.getpid()
         self._max_restarts = max_restarts
         self._workers: list[WorkerHandle] = []
-        self._pending: deque[Task] = deque()
+        self._pending: deque[ProcessTask] = deque()
         # The owners of the segments that workers may map.
         self._owners: dict[int, weakref.ref[Any]] = {}
         self._failed_starts = 0
@@ -91,45 +89,16 @@ class Supervisor:
 
     # What the user's threads call.
 
-    def submit(self, job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
-        """Hand over a job, whose result will be in the slot as far as it fits."""
-        task = pack_task(job, shipped, slot)
+    def submit(self, task: ProcessTask) -> None:
+        """Take on a task, for a worker."""
         self._pending.append(task)
         if self._hungry:
-            self._ring()
-        return task
-
-    def result(self, task: Task, timeout: float | None, channel: Channel[Any]) -> Packed:
-        """Wait for the result of a job of a channel, and go on waiting if called again.
-
-        Raises
-        ------
-        WorkerPoolError
-            If there is none.
-        """
-        if not task.settled.up and not wait_in_slices(partial(self._is_over, task), timeout, channel):
-            raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {self._give_up(task)}')
-        outcome = task.outcome if task.settled.up else self._end_error
-        if isinstance(outcome, Packed):
-            return outcome
-        assert outcome is not None
-        raise outcome()
-
-    @staticmethod
-    def withdraw(task: Task) -> bool:
-        """Take a job back that no worker has been given; return whether that was so.
-
-        Takes no lock that others wait for: it may run anywhere.
-        """
-        if not task.claim():
-            return False
-        task.slot = None  # for another one
-        return True
+            self.ring()
 
     @property
     def starting(self) -> bool:
         """Whether no worker has been ready yet. Later, jobs may have ended the workers."""
-        return not (self._was_ready or self._is_down)
+        return not (self._was_ready or self.is_down)
 
     def close(self) -> None:
         """End the workers; results that have not arrived never will. May be called again."""
@@ -138,44 +107,30 @@ class Supervisor:
             return  # a process that was forked from the user's: the workers are not its own
         if self._duty.acquire(blocking=False):
             self._finish()  # the thread has not begun, and now never will
-        self._ring()
+        self.ring()
         if self._thread_id == threading.get_ident():
             return
         wait_in_slices(self._ended.wait, None)
         if self._broken is not None and not self._told:
             # The caller has made all batches: the workers were not missed.
-            self.warnings.append(str(self._end_error()))
+            self.warnings.append(str(self.end_error()))
 
     def forget_with(self, owner: Any, segment: Segment) -> None:
         """Have the workers let go of a segment once its owner has gone."""
-        self._owners[segment.id] = weakref.ref(owner, lambda _: self._ring())
+        self._owners[segment.id] = weakref.ref(owner, lambda _: self.ring())
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
         """Wake the thread, now or when it next falls asleep."""
         with contextlib.suppress(OSError):  # it has ended, or has not heard many others yet
             self._bell.send(b'!')
 
-    def _is_over(self, task: Task, seconds: float) -> bool:
-        """Wait, but not longer than this, until nothing more will come of a job; return whether that is so."""
-        if task.settled.up or self._is_down or task.settled.wait(seconds):
-            return True
-        self._ring()  # who was to ring may have been interrupted
-        return False
-
-    def _give_up(self, task: Task) -> str:
-        """Stop a job that takes too long; return what its worker was doing."""
-        worker = task.worker
-        if worker is None:
-            self.withdraw(task)
-            return 'no worker was ready to run it'
-        return worker.give_up(task)
-
     @property
-    def _is_down(self) -> bool:
+    def is_down(self) -> bool:
         """Whether no more results will come."""
         return self._closing or self._broken is not None
 
-    def _end_error(self) -> Exception:
+    def end_error(self) -> Exception:
+        """Make the error that says why there are no more results."""
         if self._broken is None:
             return WorkerPoolError('the pool is closed')
         self._told = True
@@ -190,7 +145,7 @@ class Supervisor:
         self._thread_id = threading.get_ident()
         try:
             self._start_missing()
-            while not self._is_down:
+            while not self.is_down:
                 self._forget()
                 self._hand_out()
                 self._wait()
@@ -313,7 +268,7 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         """Start workers until there are as many as there should be."""
-        while len(self._workers) < self.count and not self._is_down:
+        while len(self._workers) < self.count and not self.is_down:
             inherited = [end for worker in self._workers for end in (worker.conn, worker.stacks)]
             try:
                 worker = start_worker(self._context, self._threads, [self._alarm, self._bell, *inherited])
@@ -329,7 +284,7 @@ class Supervisor:
         try:
             for tasks in (self._pending, *(worker.tasks for worker in self._workers)):
                 while tasks:
-                    tasks.popleft().settle(self._end_error)
+                    tasks.popleft().settle(self.end_error)
             self._end_workers()
         finally:
             self._owners.clear()

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..channel import Flag
-from ..jobs import Job, SharedConstant
-from ..memory import Packed, Packer, Slot
+from ..channel import QueuedTask
+from ..jobs import Job, Result, SharedConstant
+from ..memory import Slot
+from ..packing import Packed, Packer
 from ..pickling import ARRAY_PROTOCOL, ArrayPickler
 from ..shipping import Shipment
 
 if TYPE_CHECKING:
     from .handles import WorkerHandle
+    from .pool import ProcessChannel
 
 
-# A result, or what makes an error: one that was kept would keep what its traceback refers to.
-Outcome = Packed | Callable[[], Exception]
-
-
-@dataclass(eq=False)
-class Task:
-    """A job, and what comes of it.
+class ProcessTask(QueuedTask):
+    """A task of worker processes.
 
     Attributes
     ----------
+    outcome : Packed or callable
+        The result, or what makes the error that says why there is none: one that was kept would keep what its
+        traceback refers to.
     packed, used
         The job, and how much of the slot it takes.
     slot : Slot, optional
@@ -40,32 +38,28 @@ class Task:
         Whether a worker was given it.
     losses : int
         How many workers were lost that ran it.
-    settled : Flag
-        Whether there is an outcome.
-    outcome : Packed or callable, optional
-        Its result, or what makes the error that says why there is none.
     """
 
-    packed: Packed
-    used: int
-    slot: Slot | None
-    shipments: list[Shipment]
-    worker: WorkerHandle | None = None
-    given: bool = False
-    losses: int = 0
-    settled: Flag = field(default_factory=Flag)
-    outcome: Outcome | None = None
-    _open: threading.Lock = field(default_factory=threading.Lock)
+    channel: ProcessChannel
+    outcome: Packed | Callable[[], Exception] | None
 
-    def claim(self) -> bool:
-        """Say whether the job is now the caller's, to run it, give it to a worker, or drop it."""
-        return self._open.acquire(blocking=False)
+    def __init__(self, job: Job, channel: ProcessChannel, slot: Slot | None) -> None:
+        super().__init__(job, channel)
+        self.slot = slot
+        self.packed, self.used, self.shipments = _pack(job, slot)
+        self.worker: WorkerHandle | None = None
+        self.given = False
+        self.losses = 0
 
-    def settle(self, outcome: Outcome) -> None:
-        """Keep the outcome, and tell who waits for it."""
+    def withdraw(self) -> bool:
+        if not self.claim():
+            return False
+        self.slot = None  # for another one
+        return True
+
+    def settle(self, outcome: Packed | Callable[[], Exception]) -> None:
         self.worker = None
-        self.outcome = outcome
-        self.settled.raise_()
+        super().settle(outcome)
 
     def message(self) -> tuple[Any, ...]:
         """Return what a worker is sent."""
@@ -74,28 +68,50 @@ class Task:
         end = self.slot.start + memoryview(self.slot.memory).nbytes
         return 'run', self.packed, self.used, self.slot.segment.id, (self.slot.start, end)
 
+    def _is_over(self, seconds: float) -> bool:
+        supervisor = self.channel.supervisor
+        if self.done.up or supervisor.is_down or self.done.wait(seconds):
+            return True
+        supervisor.ring()  # who was to ring may have been interrupted
+        return False
+
+    def _arrived(self) -> Result:
+        outcome = self.outcome if self.done.up else self.channel.supervisor.end_error
+        if isinstance(outcome, Packed):
+            return self.channel.unpack(outcome, self.slot)
+        assert outcome is not None
+        raise outcome()
+
+    def _give_up(self) -> str:
+        worker = self.worker
+        if worker is None:
+            self.withdraw()
+            return 'no worker was ready to run it'
+        return worker.give_up(self)
+
 
 class _TaskPickler(ArrayPickler):
     """Pickles jobs, with a number in place of each shared constant."""
 
-    def __init__(self, *args: Any, shipped: Callable[[SharedConstant], Shipment], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._shipped = shipped
         self.shipments: list[Shipment] = []
 
     def persistent_id(self, value: Any) -> int | None:
         if not isinstance(value, SharedConstant):
             return None
-        shipment = self._shipped(value)
+        shipment = value.shipment
+        if not isinstance(shipment, Shipment):
+            raise TypeError(f'{value!r} was made by another pool')
         self.shipments.append(shipment)
         return shipment.segment.id
 
 
-def pack_task(job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slot | None) -> Task:
-    """Pickle a job, with its arrays in the slot as far as there is room."""
+def _pack(job: Job, slot: Slot | None) -> tuple[Packed, int, list[Shipment]]:
+    """Pickle a job, with its arrays in the slot as far as there is room; return also how much of that it takes."""
     packer = Packer(slot.memory if slot is not None else bytearray())
     file = io.BytesIO()
-    pickler = _TaskPickler(file, ARRAY_PROTOCOL, buffer_callback=packer.place, shipped=shipped)
+    pickler = _TaskPickler(file, ARRAY_PROTOCOL, buffer_callback=packer.place)
     try:
         pickler.dump(job)
     except Exception as error:
@@ -103,4 +119,4 @@ def pack_task(job: Job, shipped: Callable[[SharedConstant], Shipment], slot: Slo
             f'a job cannot be sent to a worker process: {error}; use functions and classes from the top level '
             'of a module, or a WorkerThreadPool'
         ) from error
-    return Task(packer.packed(file), packer.used, slot, pickler.shipments)
+    return packer.packed(file), packer.used, pickler.shipments

@@ -24,7 +24,8 @@ import numpy as np
 
 from ..failures import Failure
 from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
-from ..memory import NoRoomError, Packed, Packer, Span, map_file, unpack_whole
+from ..memory import NoRoomError, Span, map_file
+from ..packing import Packed, Packer, unpack_whole
 from ..pickling import dump
 
 # The signal that asks a worker for the stacks of its threads, where there are signals.

@@ -1,0 +1,213 @@
+"""The mapper of a pool: requests go to the workers as jobs, and come back as batches, in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from .._ground.batch import Batch
+from .._ground.randomness import Path
+from .._plans.plan import Request
+from .._streams.planned import Mapper, PlannedFeed
+from ..errors import EndOfPlanError
+from .channel import Channel, DoneTask, Task, UnderWay
+from .jobs import Fetch, Result, count_of, take_batches
+from .memory import NoRoomError, warn_once
+
+if TYPE_CHECKING:
+    from .parallel import ParallelDataSource
+    from .pool import WorkerPool
+
+# How many groups of small batches are under way for each worker: one that it makes, one that it
+# makes next. Larger: more memory, which leaves the processor's caches.
+TURNS = 2
+
+# How many bytes of small batches may wait, if they are copies of memory. Larger: they leave the
+# processor's caches. Smaller: less work for workers at a time, which takes them less than to get it.
+COPIED_BYTES = 2**23
+
+
+class Makers:
+    """Who makes a batch: a worker, ahead of the user, but for these, which the caller makes.
+
+    1. All batches of a stream, if they are small copies of memory: to take them over would cost it more.
+    2. The first batch, where that tells how much memory the others need.
+    3. Those that the user asks for before there is a worker: the first ones never wait for that.
+    4. Those that a worker has no room for.
+    """
+
+    def __init__(self, pool: WorkerPool, channel: Channel) -> None:
+        self._pool = pool
+        self._channel = channel
+
+    @staticmethod
+    def only_caller(pool: WorkerPool, copied_bytes: float) -> bool:
+        """Say whether the caller makes all batches, of so many bytes each (1)."""
+        return copied_bytes < pool._least_bytes()
+
+    def submit(self, job: Fetch) -> Task:
+        """Hand over a job, or run it (2)."""
+        self._pool._check_open()
+        if self._channel.measured:
+            return self._channel.submit(job)
+        result = job.run_here()
+        self._channel.measure(job, result)
+        return DoneTask(result)
+
+    def result(self, task: Task) -> Result:
+        """Wait for what comes of a job, or run it (3, 4)."""
+        self._pool._check_process()
+        if task.job is not None and self._channel.starting and task.withdraw():
+            return task.job.run_here()
+        try:
+            result = task.result(self._pool.timeout)
+        finally:
+            self._pool._warn()
+        if task.job is not None and result.failure is not None and isinstance(result.failure.error, NoRoomError):
+            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
+            return task.job.run_here()
+        return result
+
+
+class WorkersMapper(Mapper):
+    """Has workers make batches ahead of the user.
+
+    Parameters
+    ----------
+    parallel : ParallelDataSource
+        The source and the pool.
+    channel : Channel
+        The way to the workers.
+    idle : list of channels
+        Where the channel goes when nothing refers to the mapper any more.
+    path : tuple of int
+        The place of the source in the tree.
+    copied : float
+        How many bytes of memory a batch copies; infinite if more is done than that, or if users see when.
+    """
+
+    def __init__(
+        self, parallel: ParallelDataSource, channel: Channel, idle: list[Channel], path: Path, copied: float
+    ) -> None:
+        self._channel = channel
+        self._idle = idle
+        self._pool = parallel.pool
+        self._makers = Makers(self._pool, channel)
+        self._source = parallel._constant
+        self._path = path
+        self._most = parallel._buffer_size
+        # Small copies take little memory.
+        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)))
+        self._under_way = UnderWay()
+        # The number of the batch after the last one that is under way.
+        self._end = 0
+        self._group_size = 1
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # an interrupt has come when it was made
+            self._idle.append(self._channel)
+
+    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+        self._pool._check_process()
+        self.close()
+        self._end = position
+        # The mapper does not refer to iterators that refer to it: an abandoned one is freed at once.
+        groups = self._groups(feed, position)
+        self._fill(groups, position)
+        return chain.from_iterable(self._deliver(feed, position, groups))
+
+    def interrupt(self) -> None:
+        self._channel.abandoned = True
+
+    def close(self) -> None:
+        self._under_way.withdraw()
+
+    def _deliver(
+        self, feed: PlannedFeed, position: int, groups: Iterator[tuple[Request, ...]]
+    ) -> Iterator[Iterator[Batch]]:
+        """Give groups of batches as they arrive, in order, and hand over others for them."""
+        while self._under_way:
+            result = self._makers.result(self._under_way.popleft())
+            self._note_time(result)
+            # The others of the group wait until the user has asked for them.
+            self._fill(groups, position + 1)
+            position += count_of(result.value)
+            batches, failure = take_batches(result.value), result.failure
+            del result  # nothing here holds on to batches that the user has let go of
+            yield map(self._own, batches)
+            del batches
+            if failure is not None:
+                # Nothing more is done until the user asks for this batch again.
+                self.close()
+                try:
+                    failure.throw()
+                finally:
+                    # A frame that an error refers to, and that refers to the error, is freed late.
+                    del failure
+            feed.forget_before(position)
+            self._fill(groups, position)
+
+    def _own(self, batch: Batch) -> Batch:
+        """Return a batch, unless this process was forked when the others of its group were at hand."""
+        self._pool._check_process()
+        return batch
+
+    def _note_time(self, result: Result) -> None:
+        count = count_of(result.value)
+        if count:
+            # Waiting for each other, workers seem slower than they are: the shortest time counts.
+            slowed = 1.01 * (self._channel.batch_seconds or math.inf)
+            self._channel.batch_seconds = min(result.seconds / count, slowed)
+
+    def _fill(self, groups: Iterator[tuple[Request, ...]], position: int) -> None:
+        """Hand over jobs, of a whole group each, until as many batches are under way as may wait.
+
+        Batches are under way from `position` on.
+        """
+        most = self._plan_groups()
+        while self._end + self._group_size - position <= min(most, self._group_size * self._channel.most_jobs()):
+            try:
+                group = next(groups)
+                self._under_way.append(self._makers.submit(Fetch(self._source, group, self._path)))
+            except StopIteration:
+                return
+            except Exception as error:  # of a user's sampler, or a closed pool: it arrives at its batch
+                self._under_way.append(DoneTask.failed(error))
+                return
+            self._end = group[-1].end
+
+    def _plan_groups(self) -> int:
+        """Decide how many batches the next jobs fetch; return how many may be under way."""
+        self._group_size = size = self._best_group_size()
+        # Few where they take no time, to stay in the caches.
+        return self._most if size == 1 else min(self._most_grouped, TURNS * self._pool.processes * size)
+
+    def _best_group_size(self) -> int:
+        if self._channel.batch_seconds is None:
+            return 1
+        by_time = self._pool._task_seconds / max(self._channel.batch_seconds, 1e-9)
+        by_turns = self._most_grouped // (TURNS * self._pool.processes)
+        most = max(1, int(min(by_time, by_turns, self._channel.most_batches())))
+        # A power of two: as the measured times vary, groups still fit into the memory of earlier ones.
+        return 1 << (most.bit_length() - 1)
+
+    def _groups(self, feed: PlannedFeed, position: int) -> Iterator[tuple[Request, ...]]:
+        """Go through the requests from `position` on, those for one job at a time."""
+        while True:
+            group: list[Request] = []
+            left = self._group_size
+            try:
+                while left > 0:
+                    request = feed.request(position, left)
+                    group.append(request)
+                    position, left = request.end, left - request.n_batches
+            except EndOfPlanError:
+                if not group:
+                    return
+            except Exception:  # which comes again with the next group
+                if not group:
+                    raise
+            yield tuple(group)

@@ -1,0 +1,101 @@
+"""Waiting that stays whole wherever an interrupt comes."""
+
+from __future__ import annotations
+
+import _thread
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .._streams.turns import StreamClosed
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+# How long to wait at a time. Larger: a lost Ctrl-C, or the end of a stream, is noticed later.
+# Smaller: more waking up.
+SLICE_SECONDS = 0.5
+
+
+class Flag:
+    """Something that happens once, and that others wait for.
+
+    Whole wherever an interrupt comes. Events, conditions and futures have a lock that an
+    interrupted thread may keep, so that nobody can say any more that it has happened.
+
+    Attributes
+    ----------
+    up : bool
+        Whether it has happened.
+    """
+
+    __slots__ = ('_sleep', 'up')
+
+    def __init__(self) -> None:
+        self.up = False
+        # To acquire it is to sleep; that it was acquired says nothing.
+        self._sleep = threading.Lock()
+        self._sleep.acquire()
+
+    def raise_(self) -> None:
+        """Say that it has happened; for one thread only, which is not interrupted."""
+        if not self.up:
+            self.up = True
+            self._sleep.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has happened, but not longer than this, and maybe less; return whether it has."""
+        if not self.up and self._sleep.acquire(timeout=seconds):
+            self._sleep.release()  # for the next one who waits
+        return self.up
+
+
+def start_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread that does not keep the interpreter from ending.
+
+    An interrupt does not keep it from starting: `Thread.start` waits for an event, so it is
+    called where no interrupt comes.
+    """
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    started, errors = Flag(), list[Exception]()
+
+    def start() -> None:
+        try:
+            thread.start()
+        except Exception as error:  # there may be no more threads
+            errors.append(error)
+        started.raise_()
+
+    _thread.start_new_thread(start, ())
+    wait_in_slices(started.wait, None)
+    for error in errors:
+        raise error
+    return thread
+
+
+def wait_in_slices(finished: Callable[[float], bool], timeout: float | None, channel: Channel | None = None) -> bool:
+    """Wait for a while at a time: Python may lose a Ctrl-C that comes as a long wait begins.
+
+    Parameters
+    ----------
+    finished : callable
+        `finished(seconds)` waits that long, and returns whether it need not wait any more.
+    timeout : float, optional
+        How long to wait in all, in seconds.
+    channel : Channel, optional
+        The wait ends with `StreamClosed` once it is abandoned.
+
+    Returns
+    -------
+    bool
+        Whether it was finished in time.
+    """
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while not finished(max(0.0, min(SLICE_SECONDS, end - time.monotonic()))):
+        if channel is not None and channel.abandoned:
+            raise StreamClosed
+        if time.monotonic() >= end:
+            return False
+    return True
