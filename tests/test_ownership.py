@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from batchup import gather
+from batchup._sources import rows
 from batchup.data_source import ArrayDataSource
 
 N = 150
@@ -61,7 +61,7 @@ if hasattr(np.dtypes, 'StringDType'):  # since NumPy 2
 @pytest.fixture(params=[1, 2**40], ids=['recycled', 'fresh'])
 def _memory(request, monkeypatch):
     """Let memory of any size be recycled, or none."""
-    monkeypatch.setattr(gather, 'RECYCLED_BYTES', request.param)
+    monkeypatch.setattr(rows, 'RECYCLED_BYTES', request.param)
 
 
 @pytest.mark.usefixtures('_memory')
@@ -150,7 +150,7 @@ def test_large_memory_is_let_go_with_the_source():
 
 
 def test_threads_share_a_source_but_no_memory(monkeypatch):
-    monkeypatch.setattr(gather, 'RECYCLED_BYTES', 1)
+    monkeypatch.setattr(rows, 'RECYCLED_BYTES', 1)
     source = ArrayDataSource([np.repeat(np.arange(2000), 50).reshape(2000, 50), np.arange(2000)])
     wrong = []
 
