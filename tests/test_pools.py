@@ -35,7 +35,6 @@ pool = pools.pool
 
 finite = pytest.mark.parametrize('name', named(RANDOM_ACCESS))
 either = pytest.mark.parametrize('name', named({**RANDOM_ACCESS, **ENDLESS}))
-shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
 
 EITHER = {**RANDOM_ACCESS, **ENDLESS}
 
@@ -44,9 +43,6 @@ MOST = [name for name in BACKENDS if name not in ('threads', 'fork')]
 
 # These take long to start.
 SLOW_STARTS = ['spawn', 'process_executor', *CLUSTERS]
-
-# On clusters a batch takes some milliseconds: by default they make those of a few sources.
-FEW = ['plain_sampler', 'composite_nested', 'choice_stratified', 'map_of_composite']
 
 
 def arguments(name, shuffle, kwargs):
@@ -71,24 +67,22 @@ def streams(pool, name, shuffle, batch_size=BATCH_SIZE, **kwargs):
 
 @on(LOCAL, slow=SLOW)
 @finite
-@shuffled
-def test_batches_equal_the_serial_ones(pool, name, shuffle):
+def test_batches_equal_the_serial_ones(pool, name):
     source = RANDOM_ACCESS[name]()
     parallel = pool.parallel_data_source(source)
-    for batch_size in (BATCH_SIZE, 1, 100):
+    for batch_size, make in itertools.product((BATCH_SIZE, 1, 100), SHUFFLES.values()):
         for _ in range(2):  # the first batch of all may be the caller's
-            expected = source.batch_iterator(batch_size, **SHUFFLES[shuffle]())
-            assert_same_batches(parallel.batch_iterator(batch_size, **SHUFFLES[shuffle]()), expected)
+            assert_same_batches(
+                parallel.batch_iterator(batch_size, **make()), source.batch_iterator(batch_size, **make())
+            )
 
 
-@on(CLUSTERS)
-@pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=[pytest.mark.slow] * (name not in FEW)) for name in RANDOM_ACCESS]
-)
-@shuffled
-def test_batches_of_clusters_equal_the_serial_ones(pool, name, shuffle):
-    serial, pooled = streams(pool, name, shuffle)
-    assert_same_batches(pooled, serial)
+@on(CLUSTERS, slow=CLUSTERS)
+@finite
+def test_batches_of_clusters_equal_the_serial_ones(pool, name):
+    for shuffle in SHUFFLES:
+        serial, pooled = streams(pool, name, shuffle)
+        assert_same_batches(pooled, serial)
 
 
 @on(BACKENDS)
@@ -105,17 +99,17 @@ def test_batches_are_made_by_the_workers(pool):
 
 @on(BACKENDS, slow=SLOW)
 @finite
-@pytest.mark.parametrize('kwargs', [{'shard': (0, 3)}, {'shard': (2, 3)}, {'drop_last': True}], ids=repr)
-def test_options_mean_what_they_mean_to_serial_streams(pool, name, kwargs):
-    assert_same_batches(*streams(pool, name, 'seed', **kwargs))
+def test_options_mean_what_they_mean_to_serial_streams(pool, name):
+    for kwargs in ({'shard': (0, 3)}, {'shard': (2, 3)}, {'drop_last': True}):
+        assert_same_batches(*streams(pool, name, 'seed', **kwargs))
 
 
 @on(BACKENDS, slow=SLOW)
 @pytest.mark.parametrize('name', ENDLESS)
-@shuffled
-def test_endless_batches_equal_the_serial_ones(pool, name, shuffle):
-    serial, pooled = streams(pool, name, shuffle)
-    assert_same_batches(itertools.islice(pooled, 15), itertools.islice(serial, 15))
+def test_endless_batches_equal_the_serial_ones(pool, name):
+    for shuffle in SHUFFLES:
+        serial, pooled = streams(pool, name, shuffle)
+        assert_same_batches(itertools.islice(pooled, 15), itertools.islice(serial, 15))
 
 
 @on(BACKENDS)
@@ -123,12 +117,11 @@ def test_an_empty_source_has_no_batches(pool):
     assert list(pool.parallel_data_source(ArrayDataSource(arrays(0))).batch_iterator(3, shuffle=1)) == []
 
 
-@on(BACKENDS)
-@pytest.mark.parametrize('seed', [3, None])
-def test_random_functions_draw_the_same_numbers(pool, seed):
+@on(BACKENDS, slow=CLUSTERS)
+def test_random_functions_draw_the_same_numbers(pool):
     source = numbers(40).map(jitter, rng=True)
     parallel = pool.parallel_data_source(source)
-    for epoch in (0, 1):
+    for seed, epoch in itertools.product((3, None), (0, 1)):
         expected = source.batch_iterator(3, shuffle=seed, epoch=epoch)
         assert_same_batches(parallel.batch_iterator(3, shuffle=seed, epoch=epoch), expected)
 
@@ -137,68 +130,58 @@ def test_random_functions_draw_the_same_numbers(pool, seed):
     [f'{kind} of {count}' for kind in BACKENDS for count in (1, 2, 5)],
     slow=[f'{kind} of {count}' for kind in SLOW_STARTS for count in (1, 2, 5)],
 )
-@pytest.mark.parametrize('position', [0, 7])
-def test_random_functions_draw_the_same_numbers_in_any_number_of_workers(pool, position):
+def test_random_functions_draw_the_same_numbers_in_any_number_of_workers(pool):
     source = numbers(60).map(nap).map(jitter, rng=True)
     parallel = pool.parallel_data_source(source)
-    saved, resumed = (parallel.batch_iterator(4, shuffle=5, epoch=2) for _ in range(2))
     expected = list(source.batch_iterator(4, shuffle=5, epoch=2))
-    assert_same_batches(itertools.islice(saved, position), expected[:position])
-    resumed.load_state_dict(saved.state_dict())
-    assert_same_batches(resumed, expected[position:])
+    for position in (0, 7):
+        saved, resumed = (parallel.batch_iterator(4, shuffle=5, epoch=2) for _ in range(2))
+        assert_same_batches(itertools.islice(saved, position), expected[:position])
+        resumed.load_state_dict(saved.state_dict())
+        assert_same_batches(resumed, expected[position:])
 
 
 @on(BACKENDS, slow=SLOW)
 @pytest.mark.parametrize('buffer_size', [1, 2, 20])
-@shuffled
-def test_any_buffer_size_gives_the_same_batches(pool, buffer_size, shuffle):
+def test_any_buffer_size_gives_the_same_batches(pool, buffer_size):
     source = ArrayDataSource(arrays(50), include_indices=True)
     parallel = pool.parallel_data_source(source, batch_buffer_size=buffer_size)
-    expected = list(source.batch_iterator(4, **SHUFFLES[shuffle]()))
-    for _ in range(2):
-        assert_same_batches(parallel.batch_iterator(4, **SHUFFLES[shuffle]()), expected)
+    for make in SHUFFLES.values():
+        expected = list(source.batch_iterator(4, **make()))
+        for _ in range(2):
+            assert_same_batches(parallel.batch_iterator(4, **make()), expected)
 
 
 @on(BACKENDS, slow=SLOW)
-@pytest.mark.parametrize('buffer_size', [1, 20, 500])
-def test_thousands_of_tiny_batches_equal_the_serial_ones(pool, buffer_size):
+def test_thousands_of_tiny_batches_equal_the_serial_ones(pool):
     source = ArrayDataSource(arrays(1001))
-    parallel = pool.parallel_data_source(source, buffer_size)
-    assert_same_batches(parallel.batch_iterator(1, shuffle=3), source.batch_iterator(1, shuffle=3))
+    for buffer_size in (1, 20, 500):
+        parallel = pool.parallel_data_source(source, buffer_size)
+        assert_same_batches(parallel.batch_iterator(1, shuffle=3), source.batch_iterator(1, shuffle=3))
 
 
 @on(BACKENDS, slow=SLOW)
-@pytest.mark.parametrize('shuffle', DRAWN_SHUFFLES)
-def test_epochs_with_one_generator_equal_the_serial_ones(pool, shuffle):
+def test_epochs_with_one_generator_equal_the_serial_ones(pool):
     source = ArrayDataSource(arrays(50))
     parallel = pool.parallel_data_source(source)
-    ours, theirs = (DRAWN_SHUFFLES[shuffle]()['shuffle'] for _ in range(2))
-    for _ in range(4):
-        assert_same_batches(parallel.batch_iterator(7, shuffle=ours), source.batch_iterator(7, shuffle=theirs))
+    for make in DRAWN_SHUFFLES.values():
+        ours, theirs = (make()['shuffle'] for _ in range(2))
+        for _ in range(4):
+            assert_same_batches(parallel.batch_iterator(7, shuffle=ours), source.batch_iterator(7, shuffle=theirs))
 
 
 # Length, state, position.
 
 
 @on(BACKENDS, slow=MOST)
-@finite
-@shuffled
-def test_the_length_is_that_of_the_serial_stream(pool, name, shuffle):
-    serial, pooled = streams(pool, name, shuffle)
-    assert pooled.length == serial.length
-    if serial.length is not None:
-        assert len(pooled) == len(serial)
-
-
-@on(BACKENDS, slow=MOST)
 @either
-@shuffled
-def test_states_and_statistics_equal_the_serial_ones_at_every_position(pool, name, shuffle):
-    serial, pooled = streams(pool, name, shuffle)
-    for _ in range(8):
-        assert pooled.state_dict() == serial.state_dict()
-        assert pooled.statistics() == serial.statistics()
-        assert (next(pooled, None) is None) == (next(serial, None) is None)
+def test_states_and_statistics_equal_the_serial_ones_at_every_position(pool, name):
+    for shuffle in SHUFFLES:
+        serial, pooled = streams(pool, name, shuffle)
+        for _ in range(8):
+            assert pooled.state_dict() == serial.state_dict()
+            assert pooled.statistics() == serial.statistics()
+            assert (next(pooled, None) is None) == (next(serial, None) is None)
 
 
 def rests(name, shuffle):
@@ -209,26 +192,26 @@ def rests(name, shuffle):
 
 @on(LOCAL, slow=MOST)
 @either
-@shuffled
-def test_a_serial_state_loads_into_a_pooled_stream(pool, name, shuffle):
-    for position, rest in rests(name, shuffle):
-        serial, pooled = streams(pool, name, shuffle)
-        list(itertools.islice(serial, position))
-        pooled.load_state_dict(serial.state_dict())
-        assert pooled.position == position
-        assert_same_batches(itertools.islice(pooled, len(rest)), rest)
+def test_a_serial_state_loads_into_a_pooled_stream(pool, name):
+    for shuffle in SHUFFLES:
+        for position, rest in rests(name, shuffle):
+            serial, pooled = streams(pool, name, shuffle)
+            list(itertools.islice(serial, position))
+            pooled.load_state_dict(serial.state_dict())
+            assert pooled.position == position
+            assert_same_batches(itertools.islice(pooled, len(rest)), rest)
 
 
 @on(LOCAL, slow=MOST)
 @either
-@shuffled
-def test_a_pooled_state_loads_into_a_serial_stream(pool, name, shuffle):
-    for position, rest in rests(name, shuffle):
-        serial, pooled = streams(pool, name, shuffle)
-        list(itertools.islice(pooled, position))
-        serial.load_state_dict(pooled.state_dict())
-        assert serial.position == position
-        assert_same_batches(itertools.islice(serial, len(rest)), rest)
+def test_a_pooled_state_loads_into_a_serial_stream(pool, name):
+    for shuffle in SHUFFLES:
+        for position, rest in rests(name, shuffle):
+            serial, pooled = streams(pool, name, shuffle)
+            list(itertools.islice(pooled, position))
+            serial.load_state_dict(pooled.state_dict())
+            assert serial.position == position
+            assert_same_batches(itertools.islice(serial, len(rest)), rest)
 
 
 @on(BACKENDS)
@@ -242,15 +225,14 @@ def test_a_state_that_does_not_fit_is_refused(pool):
 @pytest.mark.filterwarnings('ignore:this stream has ended')
 @on(LOCAL, slow=MOST)
 @either
-@shuffled
-@pytest.mark.parametrize(('first', 'skipped'), [(0, 1), (0, 3), (1, 2), (2, 0), (1, 4)])
-def test_skipping_equals_iterating(pool, name, shuffle, first, skipped):
-    for stream in (serial_and_pooled := streams(pool, name, shuffle)):
-        list(itertools.islice(stream, first))
-        stream.skip(skipped)
-    serial, pooled = serial_and_pooled
-    assert pooled.statistics() == serial.statistics()
-    assert_same_batches(itertools.islice(pooled, 5), itertools.islice(serial, 5))
+def test_skipping_equals_iterating(pool, name):
+    for shuffle, (first, skipped) in itertools.product(SHUFFLES, [(0, 1), (0, 3), (1, 2), (2, 0), (1, 4)]):
+        serial, pooled = streams(pool, name, shuffle)
+        for stream in (serial, pooled):
+            list(itertools.islice(stream, first))
+            stream.skip(skipped)
+        assert pooled.statistics() == serial.statistics()
+        assert_same_batches(itertools.islice(pooled, 5), itertools.islice(serial, 5))
 
 
 # Working ahead.
@@ -289,15 +271,15 @@ def test_the_workers_are_never_further_ahead_with_tiny_batches(pool, tmp_path):
         assert len(log.lines()) - 200 <= stream.position + 40
 
 
-@on(BACKENDS)
-@pytest.mark.parametrize('shuffle', DRAWN_SHUFFLES)
-def test_a_generator_is_drawn_from_when_batch_iterator_is_called(pool, shuffle):
-    ours, theirs = (DRAWN_SHUFFLES[shuffle]()['shuffle'] for _ in range(2))
+@on(BACKENDS, slow=CLUSTERS)
+def test_a_generator_is_drawn_from_when_batch_iterator_is_called(pool):
     parallel = pool.parallel_data_source(numbers(20))
-    stream = parallel.batch_iterator(4, shuffle=ours)
-    theirs.permutation(20)
-    assert ours.random() == theirs.random() if shuffle == 'generator' else ours.rand() == theirs.rand()
-    assert stream.position == 0
+    for make in DRAWN_SHUFFLES.values():
+        ours, theirs = (make()['shuffle'] for _ in range(2))
+        stream = parallel.batch_iterator(4, shuffle=ours)
+        theirs.permutation(20)
+        assert ours.random() == theirs.random()
+        assert stream.position == 0
 
 
 class CountingSampler(PlainSampler):
@@ -419,39 +401,39 @@ def test_results_of_batches_are_averaged(pool):
     assert result == 24.5
 
 
-@on(BACKENDS)
-@shuffled
-def test_a_function_may_be_mapped_on_top(pool, shuffle):
+@on(BACKENDS, slow=CLUSTERS)
+def test_a_function_may_be_mapped_on_top(pool):
     source = ArrayDataSource(arrays(30))
-    pooled = pool.parallel_data_source(source).map(keep).batch_iterator(4, **SHUFFLES[shuffle]())
-    assert_same_batches(pooled, source.map(keep).batch_iterator(4, **SHUFFLES[shuffle]()))
+    for make in SHUFFLES.values():
+        pooled = pool.parallel_data_source(source).map(keep).batch_iterator(4, **make())
+        assert_same_batches(pooled, source.map(keep).batch_iterator(4, **make()))
 
 
 @on(BACKENDS, slow=SLOW)
-@shuffled
-def test_random_functions_mapped_on_top_draw_the_same_numbers(pool, shuffle):
-    source, kwargs = ArrayDataSource(arrays(30)), SHUFFLES[shuffle]
+def test_random_functions_mapped_on_top_draw_the_same_numbers(pool):
+    source = ArrayDataSource(arrays(30))
     pooled = pool.parallel_data_source(source).map(jitter, rng=True).map(jitter, rng=True)
-    expected = source.map(jitter, rng=True).map(jitter, rng=True).batch_iterator(4, **kwargs())
-    assert_same_batches(pooled.batch_iterator(4, **kwargs()), expected)
+    for make in SHUFFLES.values():
+        expected = source.map(jitter, rng=True).map(jitter, rng=True).batch_iterator(4, **make())
+        assert_same_batches(pooled.batch_iterator(4, **make()), expected)
 
 
 @on(BACKENDS, slow=SLOW)
-@shuffled
-def test_parallel_sources_may_be_members_of_a_composite(pool, shuffle):
-    sources, kwargs = [ArrayDataSource(arrays(30)), ArrayDataSource(arrays(20))], SHUFFLES[shuffle]
+def test_parallel_sources_may_be_members_of_a_composite(pool):
+    sources = [ArrayDataSource(arrays(30)), ArrayDataSource(arrays(20))]
     pooled = CompositeDataSource([pool.parallel_data_source(source) for source in sources])
-    expected = CompositeDataSource(sources).batch_iterator(4, **kwargs())
-    assert_same_batches(pooled.batch_iterator(4, **kwargs()), expected)
+    for make in SHUFFLES.values():
+        expected = CompositeDataSource(sources).batch_iterator(4, **make())
+        assert_same_batches(pooled.batch_iterator(4, **make()), expected)
 
 
 @on(BACKENDS, slow=SLOW)
-@pytest.mark.parametrize('shuffle', PURE_SHUFFLES)
-def test_parallel_sources_may_be_members_of_a_choice(pool, shuffle):
-    sources, kwargs = [ArrayDataSource(arrays(30)), ArrayDataSource(arrays(20))], SHUFFLES[shuffle]
+def test_parallel_sources_may_be_members_of_a_choice(pool):
+    sources = [ArrayDataSource(arrays(30)), ArrayDataSource(arrays(20))]
     pooled = ChoiceDataSource([pool.parallel_data_source(source) for source in sources])
-    expected = ChoiceDataSource(sources).batch_iterator(4, **kwargs())
-    assert_same_batches(pooled.batch_iterator(4, **kwargs()), expected)
+    for make in PURE_SHUFFLES.values():
+        expected = ChoiceDataSource(sources).batch_iterator(4, **make())
+        assert_same_batches(pooled.batch_iterator(4, **make()), expected)
 
 
 @on(BACKENDS, slow=SLOW)
