@@ -76,7 +76,7 @@ EXECUTORS = ['thread_executor', 'process_executor', 'dask', 'ray']
 CLUSTERS = ['dask', 'ray']
 LOCAL = [name for name in BACKENDS if name not in CLUSTERS]
 # Kinds that take long, in tests with many cases: not by default.
-SLOW = ['forkserver', 'spawn', *CLUSTERS]
+SLOW = ['forkserver', 'spawn']
 IN_PROCESSES = [name for name in BACKENDS if name not in THREADS]
 
 # Tests that start a pool of their own: where that takes long, not by default.
@@ -105,13 +105,18 @@ def open_pool(kind: str, count: int = 2) -> Iterator[WorkerPool]:
 
 
 def on(names: Any, slow: Any = ()) -> Any:
-    """Run a test on pools of these kinds; on the `slow` ones not by default."""
-    return pytest.mark.parametrize('pool', [marked(name, name in slow) for name in names], indirect=True)
+    """Run a test on pools of these kinds; on the `slow` ones, and on clusters, not by default."""
+    late = {*slow, *CLUSTERS}
+    return pytest.mark.parametrize('pool', [marked(name, name.split()[0] in late) for name in names], indirect=True)
 
 
-def marked(name: str, slow: bool) -> Any:
+def marked(name: str, slow: bool = False) -> Any:
     own = OWN_WARNINGS.get(name.partition(' of ')[0], [])
     return pytest.param(name, marks=[*own, pytest.mark.slow] if slow else own)
+
+
+# What clusters are tested for by default: all else that pools promise, in the slow run.
+on_clusters = pytest.mark.parametrize('pool', [marked(name) for name in CLUSTERS], indirect=True)
 
 
 def wait_for_workers(pool: WorkerPool) -> set[tuple[int, int]]:

@@ -12,10 +12,9 @@ import pytest
 from batchup.work_pool import RayExecutor, WorkerExecutorPool
 
 from . import pools
-from .cases import PlainRandomAccess, assert_same_batches, jitter, numbers
+from .cases import RANDOM_ACCESS, SHUFFLES, PlainRandomAccess, assert_same_batches, jitter, numbers
 from .faults import run_script
 from .pools import (
-    CLUSTERS,
     EXECUTORS,
     IN_PROCESSES,
     RESULTS,
@@ -26,6 +25,7 @@ from .pools import (
     add,
     nap,
     on,
+    on_clusters,
     two_parts_error,
 )
 
@@ -101,14 +101,29 @@ def test_the_executor_stays_open(pool):
     assert executor.submit(add, 1, 2).result() == 3
 
 
-@on(CLUSTERS)
+# Sources, one of each kind, for clusters: there a batch takes some milliseconds.
+FEW = ['plain_sampler', 'composite_nested', 'choice_stratified', 'map_of_composite']
+
+
+@on_clusters
+@pytest.mark.parametrize('name', FEW)
+def test_clusters_make_the_serial_batches_and_go_on_from_their_states(pool, name):
+    source, parallel = RANDOM_ACCESS[name](), pool.parallel_data_source(RANDOM_ACCESS[name]())
+    for make in SHUFFLES.values():
+        serial, saved, resumed = (each.batch_iterator(4, **make()) for each in (source, parallel, parallel))
+        assert_same_batches(itertools.islice(saved, 2), itertools.islice(serial, 2))
+        resumed.load_state_dict(serial.state_dict())
+        assert_same_batches(resumed, serial)
+
+
+@on_clusters
 def test_clusters_give_back_anything(pool):
     for name in ('nested', 'dictionary', 'scalars', 'growing'):
         source = numbers(9).map(RESULTS[name], same_length=False)
         assert_same_batches(pool.parallel_data_source(source).batch_iterator(2), source.batch_iterator(2))
 
 
-@on(CLUSTERS)
+@on_clusters
 def test_an_error_arrives_from_a_cluster(pool):
     stream = pool.parallel_data_source(numbers(40).map(nap).map(Raises(14, two_parts_error))).batch_iterator(3)
     assert_same_batches(itertools.islice(stream, 4), list(numbers(12).batch_iterator(3)))
@@ -118,7 +133,7 @@ def test_an_error_arrives_from_a_cluster(pool):
     assert 'in batch 4' in caught.value.__notes__[0]
 
 
-@on(CLUSTERS)
+@on_clusters
 def test_tasks_run_on_a_cluster_in_order(pool):
     tasks = [(add, (pool.shared_constant(3), k)) for k in range(20)]
     assert list(pool.work_stream(tasks).retrieve_iter()) == list(range(3, 23))

@@ -11,7 +11,7 @@ from batchup.image.utils import ImageArrayUInt8ToFloat32
 
 from . import pools
 from .cases import assert_same_batches, numbers
-from .pools import BACKENDS, CLUSTERS, IN_PROCESSES, PROCESS_POOLS, RESULTS, SLOW, local_kinds, nap, on, open_pool
+from .pools import BACKENDS, IN_PROCESSES, PROCESS_POOLS, RESULTS, SLOW, local_kinds, nap, on, open_pool
 
 pool = pools.pool
 
@@ -129,21 +129,21 @@ def assert_all_read(pool, source, batch_size=4):
 
 
 @on(BACKENDS, slow=SLOW)
-@pytest.mark.parametrize('name', DATA)
-def test_every_array_is_read(pool, name):
-    assert_all_read(pool, ArrayDataSource([DATA[name]()]))
+def test_every_array_is_read(pool):
+    for make in DATA.values():
+        assert_all_read(pool, ArrayDataSource([make()]))
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_arrays_of_all_types_are_read_at_once(pool):
     names = [name for name in DATA if name != 'no rows']
     assert_all_read(pool, ArrayDataSource([DATA[name]() for name in names], include_indices=True))
 
 
 @on(BACKENDS, slow=SLOW)
-@pytest.mark.parametrize('name', MAPPED)
-def test_every_mapped_file_is_read(pool, name, tmp_path):
-    assert_all_read(pool, ArrayDataSource([MAPPED[name](tmp_path / 'file')]))
+def test_every_mapped_file_is_read(pool, tmp_path):
+    for number, make in enumerate(MAPPED.values()):
+        assert_all_read(pool, ArrayDataSource([make(tmp_path / str(number))]))
 
 
 @on(PROCESS_POOLS)
@@ -160,40 +160,37 @@ def test_a_mapped_file_is_not_copied(pool, tmp_path):
 
 @on(BACKENDS, slow=SLOW)
 @pytest.mark.parametrize('name', RESULTS)
-@pytest.mark.parametrize('batch_size', [1, 3])
-def test_functions_may_return_anything(pool, name, batch_size):
+def test_functions_may_return_anything(pool, name):
     source = numbers(30).map(RESULTS[name], same_length=False)
     parallel = pool.parallel_data_source(source, batch_buffer_size=4)
-    for _ in range(2):
+    for batch_size in (1, 1, 3, 3):
         assert_same_batches(parallel.batch_iterator(batch_size), source.batch_iterator(batch_size))
 
 
-@on(IN_PROCESSES, slow=CLUSTERS)
-@pytest.mark.parametrize('name', ['nested', 'columns_first', 'twice', 'masked', 'growing'])
-def test_arrays_that_functions_return_are_writable(pool, name):
-    parallel = pool.parallel_data_source(numbers(12).map(RESULTS[name], same_length=False))
-    for _ in range(2):
-        for batch in parallel.batch_iterator(3):
+@on(IN_PROCESSES)
+def test_arrays_that_functions_return_are_writable(pool):
+    for name in ('nested', 'columns_first', 'twice', 'masked', 'growing'):
+        parallel = pool.parallel_data_source(numbers(12).map(RESULTS[name], same_length=False))
+        for batch in [*parallel.batch_iterator(3), *parallel.batch_iterator(3)]:
             assert all(array.flags.writeable for array in leaves(batch))
 
 
 # Whose they are.
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 @widths
-@pytest.mark.parametrize('batch_size', [1, 8])
-@pytest.mark.parametrize('shuffle', [None, 1])
-def test_batches_that_are_kept_never_change(pool, width, batch_size, shuffle):
+def test_batches_that_are_kept_never_change(pool, width):
     source = ArrayDataSource([table(80, width), table(80, 3)])
     parallel = pool.parallel_data_source(source, batch_buffer_size=3)
-    kept, expected = [], []
-    for epoch in range(2):
-        kept += parallel.batch_iterator(batch_size, shuffle, epoch=epoch)
-        expected += source.batch_iterator(batch_size, shuffle, epoch=epoch)
-    for array in leaves(tuple(kept[::2])):
-        array[...] = -1
-    assert_same_batches(kept[1::2], expected[1::2])
+    for batch_size, shuffle in itertools.product((1, 8), (None, 1)):
+        kept, expected = [], []
+        for epoch in range(2):
+            kept += parallel.batch_iterator(batch_size, shuffle, epoch=epoch)
+            expected += source.batch_iterator(batch_size, shuffle, epoch=epoch)
+        for array in leaves(tuple(kept[::2])):
+            array[...] = -1
+        assert_same_batches(kept[1::2], expected[1::2])
 
 
 @on(BACKENDS, slow=SLOW)
@@ -212,32 +209,29 @@ def test_batches_may_be_kept_for_a_while(pool, width):
 
 @on(BACKENDS, slow=SLOW)
 @widths
-@pytest.mark.parametrize('hold', [lambda x: x[1:2], memoryview, lambda x: x.reshape(-1)[5:], np.ravel], ids=range(4))
-def test_a_part_of_a_batch_keeps_it(pool, width, hold):
+def test_a_part_of_a_batch_keeps_it(pool, width):
     parallel = pool.parallel_data_source(ArrayDataSource([table(200, width)]), batch_buffer_size=2)
-    first = [hold(x) for (x,) in parallel.batch_iterator(4, shuffle=1)]
-    before = [np.array(part) for part in first]
-    list(parallel.batch_iterator(4, shuffle=2))
-    for part, copy in zip(first, before):
-        np.testing.assert_array_equal(part, copy)
+    for hold in (lambda x: x[1:2], memoryview, lambda x: x.reshape(-1)[5:], np.ravel):
+        first = [hold(x) for (x,) in parallel.batch_iterator(4, shuffle=1)]
+        before = [np.array(part) for part in first]
+        list(parallel.batch_iterator(4, shuffle=2))
+        for part, copy in zip(first, before, strict=True):
+            np.testing.assert_array_equal(part, copy)
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 @widths
-@pytest.mark.parametrize('shuffle', [None, 1])
-def test_writing_into_batches_leaves_the_data_alone(pool, width, shuffle):
-    data = table(60, width)
+def test_writing_into_batches_leaves_the_data_alone(pool, width):
+    data, untouched = table(60, width), ArrayDataSource([table(60, width)])
     parallel = pool.parallel_data_source(ArrayDataSource([data]))
-    for _ in range(2):
-        for (x,) in parallel.batch_iterator(5, shuffle):
+    for shuffle in (None, 1):
+        for (x,) in itertools.chain(*(parallel.batch_iterator(5, shuffle) for _ in range(2))):
             x[...] = -1
-    np.testing.assert_array_equal(data, table(60, width))
-    assert_same_batches(
-        parallel.batch_iterator(5, shuffle), ArrayDataSource([table(60, width)]).batch_iterator(5, shuffle)
-    )
+        np.testing.assert_array_equal(data, table(60, width))
+        assert_same_batches(parallel.batch_iterator(5, shuffle), untouched.batch_iterator(5, shuffle))
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 @widths
 def test_no_two_batches_share_memory(pool, width):
     parallel = pool.parallel_data_source(ArrayDataSource([table(40, width), table(40, 2)]))

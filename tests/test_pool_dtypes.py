@@ -6,7 +6,7 @@ from batchup.data_source import ArrayDataSource
 
 from . import pools
 from .cases import numbers
-from .pools import BACKENDS, CLUSTERS, on
+from .pools import BACKENDS, on
 
 pool = pools.pool
 
@@ -92,13 +92,13 @@ def assert_all_alike(batches, others):
             assert other_one.flags.writeable
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_arrays_of_every_kind_come_from_functions(pool):
     source = numbers(12).map(arrays_of_every_kind, same_length=False)
     assert_all_alike(pool.parallel_data_source(source).batch_iterator(3), source.batch_iterator(3))
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_arrays_of_every_kind_are_read(pool):
     data = [array for array in arrays_of_every_kind(np.arange(3)) if array.ndim and len(array) == 8]
     source = ArrayDataSource(data)
@@ -112,7 +112,7 @@ def handed_back(arrays):
     return arrays, [array.dtype.str for array in arrays]
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_arrays_of_every_kind_go_to_tasks_and_back(pool):
     arrays = arrays_of_every_kind(np.arange(3))
     tasks = [(handed_back, (arrays,)), (handed_back, (pool.shared_constant(arrays),))]

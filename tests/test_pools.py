@@ -42,7 +42,7 @@ EITHER = {**RANDOM_ACCESS, **ENDLESS}
 MOST = [name for name in BACKENDS if name not in ('threads', 'fork')]
 
 # These take long to start.
-SLOW_STARTS = ['spawn', 'process_executor', *CLUSTERS]
+SLOW_STARTS = ['forkserver', 'spawn', 'process_executor']
 
 
 def arguments(name, shuffle, kwargs):
@@ -77,7 +77,7 @@ def test_batches_equal_the_serial_ones(pool, name):
             )
 
 
-@on(CLUSTERS, slow=CLUSTERS)
+@on(CLUSTERS)
 @finite
 def test_batches_of_clusters_equal_the_serial_ones(pool, name):
     for shuffle in SHUFFLES:
@@ -117,7 +117,7 @@ def test_an_empty_source_has_no_batches(pool):
     assert list(pool.parallel_data_source(ArrayDataSource(arrays(0))).batch_iterator(3, shuffle=1)) == []
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_random_functions_draw_the_same_numbers(pool):
     source = numbers(40).map(jitter, rng=True)
     parallel = pool.parallel_data_source(source)
@@ -126,10 +126,7 @@ def test_random_functions_draw_the_same_numbers(pool):
         assert_same_batches(parallel.batch_iterator(3, shuffle=seed, epoch=epoch), expected)
 
 
-@on(
-    [f'{kind} of {count}' for kind in BACKENDS for count in (1, 2, 5)],
-    slow=[f'{kind} of {count}' for kind in SLOW_STARTS for count in (1, 2, 5)],
-)
+@on([f'{kind} of {count}' for kind in BACKENDS for count in (1, 2, 5)], slow=SLOW_STARTS)
 def test_random_functions_draw_the_same_numbers_in_any_number_of_workers(pool):
     source = numbers(60).map(nap).map(jitter, rng=True)
     parallel = pool.parallel_data_source(source)
@@ -271,7 +268,7 @@ def test_the_workers_are_never_further_ahead_with_tiny_batches(pool, tmp_path):
         assert len(log.lines()) - 200 <= stream.position + 40
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_a_generator_is_drawn_from_when_batch_iterator_is_called(pool):
     parallel = pool.parallel_data_source(numbers(20))
     for make in DRAWN_SHUFFLES.values():
@@ -293,7 +290,7 @@ class CountingSampler(PlainSampler):
             yield indices
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_indices_are_drawn_only_as_far_as_batches_may_wait(pool):
     sampler = CountingSampler(1000)
     source = ArrayDataSource([np.arange(1000)], sampler=sampler)
@@ -303,7 +300,7 @@ def test_indices_are_drawn_only_as_far_as_batches_may_wait(pool):
         assert sampler.drawn <= stream.position + 8
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_two_streams_draw_from_one_generator_in_the_order_of_their_making(pool):
     source, ours, theirs = numbers(20), np.random.RandomState(4), np.random.RandomState(4)
     parallel = pool.parallel_data_source(source)
@@ -352,7 +349,7 @@ def test_threads_may_use_one_pool_at_a_time(pool):
         assert_same_batches(received[seed], 2 * list(source.batch_iterator(7, shuffle=seed)))
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_two_pools_may_use_one_source(pool):
     source = ArrayDataSource(arrays(40))
     with open_pool('threads') as other:
@@ -401,7 +398,7 @@ def test_results_of_batches_are_averaged(pool):
     assert result == 24.5
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_a_function_may_be_mapped_on_top(pool):
     source = ArrayDataSource(arrays(30))
     for make in SHUFFLES.values():

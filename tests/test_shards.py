@@ -21,8 +21,6 @@ ALL = {name: make for name, make in {**RANDOM_ACCESS, **DRAWN, **ENDLESS}.items(
 # One array cannot tell of the padding of parts that differ in length.
 EVEN = [name for name in ALL if name != 'composite_nested']
 
-COUNTS = [3, 7]
-
 
 def batches_of(name, shuffle, count=1, rank=None, **kwargs):
     """Return some batches of a source, those of one rank or whole ones."""
@@ -44,59 +42,40 @@ def joined(parts):
 
 
 every = pytest.mark.parametrize('name', ALL)
-shuffled = pytest.mark.parametrize('shuffle', SHUFFLES)
-counted = pytest.mark.parametrize('count', COUNTS)
+even = pytest.mark.parametrize('name', EVEN)
+KINDS = list(itertools.product(SHUFFLES, [3, 7]))
 
 
 @every
-@shuffled
-@counted
-def test_the_parts_of_all_ranks_are_the_batch(name, shuffle, count):
-    ranks, whole = ranks_of(name, shuffle, count), batches_of(name, shuffle)
-    assert {len(batches) for batches in ranks} == {len(whole)}
-    for parts, batch in zip(zip(*ranks), whole):
-        assert_same_batches([joined(parts)], [tuple(leaves(batch))])
+def test_the_parts_of_all_ranks_are_the_batch(name):
+    for shuffle, count in KINDS:
+        ranks, whole = ranks_of(name, shuffle, count), batches_of(name, shuffle)
+        assert {len(batches) for batches in ranks} == {len(whole)}
+        for parts, batch in zip(zip(*ranks), whole):
+            assert_same_batches([joined(parts)], [tuple(leaves(batch))])
+            for lengths in zip(*([len(array) for array in leaves(part)] for part in parts)):
+                assert max(lengths) - min(lengths) <= 1
 
 
 @every
-@shuffled
-@counted
-def test_parts_differ_by_one_sample_at_most(name, shuffle, count):
-    for parts in zip(*ranks_of(name, shuffle, count)):
-        for arrays in zip(*(leaves(part) for part in parts)):
-            lengths = [len(array) for array in arrays]
-            assert max(lengths) - min(lengths) <= 1
+def test_what_cannot_be_shared_evenly_is_dropped(name):
+    for shuffle, count in KINDS:
+        ranks, whole = ranks_of(name, shuffle, count, uneven='drop'), batches_of(name, shuffle)
+        assert {len(batches) for batches in ranks} == {len(whole)}
+        for parts, batch in zip(zip(*ranks), whole):
+            for together, array in zip(joined(parts), leaves(batch)):
+                np.testing.assert_array_equal(together, array[: len(array) // count * count])
 
 
-@every
-@shuffled
-@counted
-def test_what_cannot_be_shared_evenly_is_dropped(name, shuffle, count):
-    ranks, whole = ranks_of(name, shuffle, count, uneven='drop'), batches_of(name, shuffle)
-    assert {len(batches) for batches in ranks} == {len(whole)}
-    for parts, batch in zip(zip(*ranks), whole):
-        for together, array in zip(joined(parts), leaves(batch)):
-            np.testing.assert_array_equal(together, array[: len(array) // count * count])
-
-
-@pytest.mark.parametrize('name', EVEN)
-@shuffled
-@counted
-def test_padded_parts_are_equally_long(name, shuffle, count):
-    for parts in zip(*ranks_of(name, shuffle, count, uneven='pad')):
-        lengths = {len(array) for part in parts for array in leaves(part)}
-        assert len(lengths) == 1
-
-
-@pytest.mark.parametrize('name', EVEN)
-@shuffled
-@counted
-def test_without_what_pads_them_padded_parts_are_the_batch(name, shuffle, count):
-    ranks, whole = ranks_of(name, shuffle, count, uneven='pad'), batches_of(name, shuffle)
-    assert {len(batches) for batches in ranks} == {len(whole)}
-    for parts, batch in zip(zip(*ranks), whole):
-        *together, real = joined(parts)
-        assert_same_batches([tuple(array[real] for array in together)], [tuple(leaves(batch))])
+@even
+def test_padded_parts_are_equally_long_and_are_the_batch_without_what_pads_them(name):
+    for shuffle, count in KINDS:
+        ranks, whole = ranks_of(name, shuffle, count, uneven='pad'), batches_of(name, shuffle)
+        assert {len(batches) for batches in ranks} == {len(whole)}
+        for parts, batch in zip(zip(*ranks), whole):
+            assert len({len(array) for part in parts for array in leaves(part)}) == 1
+            *together, real = joined(parts)
+            assert_same_batches([tuple(array[real] for array in together)], [tuple(leaves(batch))])
 
 
 def test_a_part_is_padded_by_its_last_sample():

@@ -14,7 +14,6 @@ from . import pools
 from .cases import numbers
 from .pools import (
     BACKENDS,
-    CLUSTERS,
     IN_PROCESSES,
     PROCESS_POOLS,
     THREADS,
@@ -57,14 +56,14 @@ def sleep_backwards(k):
 # Results.
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 @pytest.mark.parametrize('buffer_size', [1, 3, 100])
 def test_results_are_in_order(pool, buffer_size):
     stream = pool.work_stream(((sleep_backwards, (k,)) for k in range(20)), task_buffer_size=buffer_size)
     assert results(stream) == list(range(20))
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_tasks_have_arguments_and_keywords(pool):
     tasks = [(random_bytes,), (add, (2,)), (add, (2, 3)), (add, (2, 3), {'c': 10}), (add, [2], {'b': 7}), [add, (5,)]]
     first, *others = results(pool.work_stream(tasks))
@@ -72,25 +71,25 @@ def test_tasks_have_arguments_and_keywords(pool):
     assert others == [3, 5, 15, 9, 6]
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_the_result_after_the_last_is_none(pool):
     stream = pool.work_stream([(add, (1,)), (add, (2,))])
     assert [stream.retrieve() for _ in range(4)] == [2, 3, None, None]
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_none_is_a_result(pool):
     assert results(pool.work_stream([(time.sleep, (0,)), (add, (1,)), (time.sleep, (0,))])) == [None, 2, None]
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_no_tasks_have_no_results(pool):
     stream = pool.work_stream([])
     assert stream.retrieve() is None
     assert results(stream) == []
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_both_ways_to_retrieve_may_be_mixed(pool):
     stream = pool.work_stream((add, (k, 0)) for k in range(10))
     assert stream.retrieve() == 0
@@ -99,7 +98,7 @@ def test_both_ways_to_retrieve_may_be_mixed(pool):
     assert results(stream) == [4, 5, 6, 7, 8, 9]
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_tasks_may_return_large_arrays(pool):
     arrays = results(pool.work_stream((np.full, (400_000, k)) for k in range(6)))
     for k, array in enumerate(arrays):
@@ -107,13 +106,13 @@ def test_tasks_may_return_large_arrays(pool):
         array[0] = -1  # and they may be written into
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_tasks_may_take_large_arrays(pool):
     tasks = ((np.sum, (np.full(400_000, k),)) for k in range(6))
     assert results(pool.work_stream(tasks)) == [400_000 * k for k in range(6)]
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_equal_tasks_all_run(pool):
     drawn = [value for _ in range(10) for value in results(pool.work_stream([(random_bytes, (1,))] * 5))]
     assert len(set(drawn)) == 50
@@ -122,14 +121,14 @@ def test_equal_tasks_all_run(pool):
 # Where they run.
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_tasks_run_in_workers_and_never_in_the_caller(pool):
     makers = set(results(pool.work_stream([(this_worker, (0.003,))] * 30)))
     assert this_worker() not in makers
     assert len(makers) >= 2
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_a_stream_of_one_task_runs_in_a_worker(pool):
     for _ in range(5):
         assert pool.work_stream([(this_worker,)]).retrieve() != this_worker()
@@ -143,7 +142,7 @@ def test_threads_take_functions_that_do_not_pickle(pool):
     assert threading.get_ident() not in seen
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_tasks_start_before_a_result_is_asked_for(pool, tmp_path):
     log = Log(tmp_path / 'ran')
     stream = pool.work_stream(((log_worker, (log, k)) for k in range(9)), task_buffer_size=4)
@@ -152,7 +151,7 @@ def test_tasks_start_before_a_result_is_asked_for(pool, tmp_path):
     assert len(results(stream)) == len(log.lines()) == 9
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_tasks_are_asked_for_only_as_far_as_they_may_wait(pool):
     asked = []
     tasks = (asked.append(k) or (add, (k,)) for k in range(30))
@@ -163,14 +162,14 @@ def test_tasks_are_asked_for_only_as_far_as_they_may_wait(pool):
         assert len(asked) == received + 5
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_work_and_batches_share_the_workers(pool):
     stream = pool.work_stream((add, (k, 0)) for k in range(30))
     batches = pool.parallel_data_source(numbers(30)).batch_iterator(1)
     assert [(k, int(x[0])) for k, (x,) in zip(stream.retrieve_iter(), batches)] == [(k, k) for k in range(30)]
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_threads_may_have_streams_of_their_own(pool):
     received = {}
 
@@ -185,7 +184,7 @@ def test_threads_may_have_streams_of_their_own(pool):
     assert received == {number: [k + number for k in range(40)] for number in range(3)}
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_a_stream_that_is_dropped_leaves_the_pool_in_order(pool):
     for _ in range(5):
         pool.work_stream(((this_worker, (0.001,)) for _ in range(50)), task_buffer_size=8).retrieve()
@@ -195,7 +194,7 @@ def test_a_stream_that_is_dropped_leaves_the_pool_in_order(pool):
 # Errors.
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_errors_come_at_their_place_and_the_stream_goes_on(pool):
     stream = pool.work_stream([(add, (1,)), (fail, ('first',)), (add, (2,)), (fail, ('second',)), (add, (3,))])
     assert stream.retrieve() == 2
@@ -207,14 +206,14 @@ def test_errors_come_at_their_place_and_the_stream_goes_on(pool):
     assert results(stream) == [4]
 
 
-@on(IN_PROCESSES, slow=['ray'])
+@on(IN_PROCESSES)
 def test_the_cause_is_the_traceback_of_the_worker(pool):
     with pytest.raises(OSError, match='gone') as caught:
         pool.work_stream([(fail, ('gone',))]).retrieve()
     assert 'in fail' in str(caught.value.__cause__)
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 @pytest.mark.parametrize(('make_error', 'kind'), [(two_parts_error, TwoPartsError), (interrupt, KeyboardInterrupt)])
 def test_errors_keep_their_type(pool, make_error, kind):
     stream = pool.work_stream([(raise_made, (make_error,)), (add, (1,))])
@@ -241,7 +240,7 @@ def test_a_task_that_does_not_pickle_is_a_type_error_at_its_place(pool):
     assert results(stream) == [3]
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 @pytest.mark.parametrize('task', [add, (), (add, 3), (add, (3,), 4), (add, (3,), {}, 5), 'add', None], ids=repr)
 def test_a_malformed_task_is_a_type_error_at_its_place(pool, task):
     stream = pool.work_stream([(add, (1,)), task, (add, (2,))])
@@ -251,7 +250,7 @@ def test_a_malformed_task_is_a_type_error_at_its_place(pool, task):
     assert results(stream) == [3]
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_a_task_without_a_function_is_a_type_error_at_its_place(pool):
     stream = pool.work_stream([(add, (1,)), (5, (1,)), (add, (2,))])
     assert stream.retrieve() == 2
@@ -260,7 +259,7 @@ def test_a_task_without_a_function_is_a_type_error_at_its_place(pool):
     assert results(stream) == [3]
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_an_error_of_the_generator_comes_after_the_results_before_it(pool):
     def tasks():
         yield add, (1,)
@@ -276,7 +275,7 @@ def test_an_error_of_the_generator_comes_after_the_results_before_it(pool):
     assert stream.retrieve() is None
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 @pytest.mark.parametrize('tasks', [5, None, add], ids=repr)
 def test_tasks_that_are_not_iterable_are_a_type_error(pool, tasks):
     with pytest.raises(TypeError, match='task_generator'):
@@ -286,7 +285,7 @@ def test_tasks_that_are_not_iterable_are_a_type_error(pool, tasks):
 # Shared constants.
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_functions_get_the_value_of_a_constant(pool):
     three, keyword = pool.shared_constant(3), pool.shared_constant(np.arange(4))
     assert isinstance(three, SharedConstant)
@@ -296,13 +295,13 @@ def test_functions_get_the_value_of_a_constant(pool):
     np.testing.assert_array_equal(second, [4, 5, 6, 7])
 
 
-@on(BACKENDS, slow=CLUSTERS)
+@on(BACKENDS)
 def test_a_function_may_be_a_constant(pool):
     function = pool.shared_constant(partial(add, 3, c=5))
     assert results(pool.work_stream([(function,), (function, (2,))])) == [9, 10]
 
 
-@on(BACKENDS, slow=['ray'])
+@on(BACKENDS)
 def test_a_constant_is_sent_to_each_worker_once(pool, tmp_path):
     log = Log(tmp_path / 'arrived')
     constant = pool.shared_constant(Traveller(log))
@@ -313,7 +312,7 @@ def test_a_constant_is_sent_to_each_worker_once(pool, tmp_path):
     assert str(os.getpid()) not in arrivals
 
 
-@on(IN_PROCESSES, slow=['ray'])
+@on(IN_PROCESSES)
 def test_a_constant_is_sent_to_the_workers_that_need_it(pool, tmp_path):
     log = Log(tmp_path / 'arrived')
     constant = pool.shared_constant(Traveller(log))
@@ -321,7 +320,7 @@ def test_a_constant_is_sent_to_the_workers_that_need_it(pool, tmp_path):
     assert set(log.lines()) == users
 
 
-@on(IN_PROCESSES, slow=['ray'])
+@on(IN_PROCESSES)
 def test_many_constants_may_be_used_in_turns(pool):
     constants = [pool.shared_constant(np.full(1000, k)) for k in range(6)]
     tasks = ((np.sum, (constants[k % 6],)) for k in range(30))
