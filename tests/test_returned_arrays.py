@@ -1,6 +1,7 @@
 """What users' code returns becomes batches of the user's own, without a copy of what is new."""
 
 import copy
+import itertools
 from collections import namedtuple
 
 import numpy as np
@@ -140,20 +141,25 @@ def assert_own(open_stream):
             array[...] = 77
 
 
-@pytest.mark.parametrize('name', FUNCTIONS)
-@shapes
-def test_results_of_functions(name, shape, tmp_path):
+def mapped_sources(shape, folder):
+    """Go through sources, one for each of the functions."""
     source = ArrayDataSource([np.arange(np.prod(shape), dtype=float).reshape(shape)])
-    assert_own(lambda: source.map(FUNCTIONS[name](tmp_path / 'file'), same_length=False).batch_iterator(2))
+    for name, make in FUNCTIONS.items():
+        yield source.map(make(folder / name), same_length=False)
+
+
+@shapes
+def test_results_of_functions(shape, tmp_path):
+    for source in mapped_sources(shape, tmp_path):
+        assert_own(lambda: source.batch_iterator(2))  # noqa: B023
 
 
 @on(LOCAL, slow=SLOW)
-@pytest.mark.parametrize('name', FUNCTIONS)
 @shapes
-def test_results_of_functions_in_workers(pool, name, shape, tmp_path):
-    source = ArrayDataSource([np.arange(np.prod(shape), dtype=float).reshape(shape)])
-    mapped = source.map(FUNCTIONS[name](tmp_path / 'file'), same_length=False)
-    assert_own(lambda: pool.parallel_data_source(mapped).batch_iterator(2))
+def test_results_of_functions_in_workers(pool, shape, tmp_path):
+    for source in mapped_sources(shape, tmp_path):
+        parallel = pool.parallel_data_source(source)
+        assert_own(lambda: parallel.batch_iterator(2))  # noqa: B023
 
 
 # What sources of users give.
@@ -220,9 +226,9 @@ def given_twice_of_two(x, first):
 
 
 @pytest.mark.parametrize('name', READ_BY_INDEX)
-@pytest.mark.parametrize('shuffle', [None, 4])
-def test_batches_of_sources_of_users(name, shuffle):
-    assert_own(lambda: READ_BY_INDEX[name]().batch_iterator(2, shuffle))
+def test_batches_of_sources_of_users(name):
+    for shuffle in (None, 4):
+        assert_own(lambda: READ_BY_INDEX[name]().batch_iterator(2, shuffle))  # noqa: B023
 
 
 @on(LOCAL, slow=SLOW)
@@ -324,33 +330,31 @@ def changed_in(stream):
     return changed
 
 
-@pytest.mark.parametrize('part', [slice(None), slice(1)])
+def keeping(source):
+    """Map functions to a source that keep batches whole, or a part of each."""
+    return [source.map(Keeps(part), same_length=False) for part in (slice(None), slice(1))]
+
+
 @pytest.mark.parametrize('name', SOURCES)
 @shapes
-def test_what_a_function_keeps_never_changes(name, shape, part):
-    source = SOURCES[name]((32, *shape[1:])).map(Keeps(part), same_length=False)
-    for shuffle in (None, 3):
+def test_what_a_function_keeps_never_changes(name, shape):
+    for source, shuffle in itertools.product(keeping(SOURCES[name]((32, *shape[1:]))), (None, 3)):
         assert changed_in(source.batch_iterator(4, shuffle)) == 0
 
 
 @on(LOCAL, slow=SLOW)
-@pytest.mark.parametrize('part', [slice(None), slice(1)])
 @pytest.mark.parametrize('name', SOURCES)
 @shapes
-def test_what_a_function_keeps_never_changes_in_workers(pool, name, shape, part):
-    parallel = pool.parallel_data_source(
-        SOURCES[name]((32, *shape[1:])).map(Keeps(part), same_length=False), batch_buffer_size=2
-    )
-    for shuffle in (None, 3):
-        assert changed_in(parallel.batch_iterator(4, shuffle)) == 0
+def test_what_a_function_keeps_never_changes_in_workers(pool, name, shape):
+    for source in keeping(SOURCES[name]((32, *shape[1:]))):
+        parallel = pool.parallel_data_source(source, batch_buffer_size=2)
+        for shuffle in (None, 3):
+            assert changed_in(parallel.batch_iterator(4, shuffle)) == 0
 
 
 @on(LOCAL, slow=SLOW)
-@pytest.mark.parametrize('part', [slice(None), slice(1)])
 @shapes
-def test_what_a_function_over_a_pool_keeps_never_changes(pool, shape, part):
-    source = pool.parallel_data_source(numbered((32, *shape[1:])), batch_buffer_size=2).map(
-        Keeps(part), same_length=False
-    )
-    for shuffle in (None, 3):
+def test_what_a_function_over_a_pool_keeps_never_changes(pool, shape):
+    parallel = pool.parallel_data_source(numbered((32, *shape[1:])), batch_buffer_size=2)
+    for source, shuffle in itertools.product(keeping(parallel), (None, 3)):
         assert changed_in(source.batch_iterator(4, shuffle)) == 0

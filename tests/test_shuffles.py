@@ -37,11 +37,11 @@ LENGTHS = [0, 1, 2, 3, 10, 1000, 65_536, 65_537, 100_003]
 
 
 @every
-@pytest.mark.parametrize('length', LENGTHS)
-def test_an_order_has_every_sample_once(shuffle, length):
-    order = shuffle.order(length)
-    assert len(order) == length
-    np.testing.assert_array_equal(np.sort(order[:]), np.arange(length))
+def test_an_order_has_every_sample_once(shuffle):
+    for length in LENGTHS:
+        order = shuffle.order(length)
+        assert len(order) == length
+        np.testing.assert_array_equal(np.sort(order[:]), np.arange(length))
 
 
 @given(st.integers(2, 10_000), st.integers(0, 1000))
@@ -67,10 +67,11 @@ def test_any_access_gives_the_same_order(shuffle, length, data):
 
 
 @every
-@pytest.mark.parametrize('step', [2, -1, -3])
-def test_slices_have_steps(shuffle, step):
+def test_slices_have_steps(shuffle):
     order = shuffle.order(100)
-    np.testing.assert_array_equal(order[90:5:step], order[:][90:5:step])
+    np.testing.assert_array_equal(order[5:90:2], order[:][5:90:2])
+    for step in (-1, -3):
+        np.testing.assert_array_equal(order[90:5:step], order[:][90:5:step])
 
 
 @every
@@ -174,26 +175,23 @@ def test_wrong_arguments(make, error, message):
 
 
 @every
-@pytest.mark.parametrize(
-    ('positions', 'error', 'message'),
-    [
+def test_wrong_positions(shuffle):
+    for positions, error, message in (
         ([0, 10], SampleIndexError, 'index 10 is out of range for 10 samples'),
         ([-11], SampleIndexError, 'index -11 is out of range'),
         ([True, False], TypeError, r'np\.flatnonzero'),
         ([0.5], TypeError, 'positions must be integers'),
         (3, ValueError, 'one dimension'),
-    ],
-)
-def test_wrong_positions(shuffle, positions, error, message):
-    with pytest.raises(error, match=message):
-        shuffle.order(10)(positions)
+    ):
+        with pytest.raises(error, match=message):
+            shuffle.order(10)(positions)
 
 
 @every
-@pytest.mark.parametrize(('position', 'error'), [(10, IndexError), (-11, IndexError), ('a', TypeError)])
-def test_a_wrong_single_position(shuffle, position, error):
-    with pytest.raises(error):
-        shuffle.order(10)[position]
+def test_a_wrong_single_position(shuffle):
+    for position, error in ((10, IndexError), (-11, IndexError), ('a', TypeError)):
+        with pytest.raises(error):
+            shuffle.order(10)[position]
 
 
 # Plans and streams.

@@ -254,8 +254,9 @@ def test_a_gap_lies_between_parts(times, n_parts, gap):
     times = np.array([*times, 100, 200, 300])
     try:
         parts = time_split(times, [1 / n_parts] * n_parts, gap=gap)
-    except ValueError:
+    except ValueError:  # too few samples are left between the gaps
         assert gap > 1
+        assert n_parts > 1
         return
     for earlier, later in itertools.pairwise(parts):
         assert max(times[earlier]) <= min(times[later]) - max(gap, 1)

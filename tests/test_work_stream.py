@@ -57,10 +57,10 @@ def sleep_backwards(k):
 
 
 @on(BACKENDS)
-@pytest.mark.parametrize('buffer_size', [1, 3, 100])
-def test_results_are_in_order(pool, buffer_size):
-    stream = pool.work_stream(((sleep_backwards, (k,)) for k in range(20)), task_buffer_size=buffer_size)
-    assert results(stream) == list(range(20))
+def test_results_are_in_order(pool):
+    for buffer_size in (1, 3, 100):
+        stream = pool.work_stream(((sleep_backwards, (k,)) for k in range(20)), task_buffer_size=buffer_size)
+        assert results(stream) == list(range(20))
 
 
 @on(BACKENDS)
@@ -214,12 +214,12 @@ def test_the_cause_is_the_traceback_of_the_worker(pool):
 
 
 @on(BACKENDS)
-@pytest.mark.parametrize(('make_error', 'kind'), [(two_parts_error, TwoPartsError), (interrupt, KeyboardInterrupt)])
-def test_errors_keep_their_type(pool, make_error, kind):
-    stream = pool.work_stream([(raise_made, (make_error,)), (add, (1,))])
-    with pytest.raises(kind, match='part 5'):
-        stream.retrieve()
-    assert stream.retrieve() == 2
+def test_errors_keep_their_type(pool):
+    for make_error, kind in ((two_parts_error, TwoPartsError), (interrupt, KeyboardInterrupt)):
+        stream = pool.work_stream([(raise_made, (make_error,)), (add, (1,))])
+        with pytest.raises(kind, match='part 5'):
+            stream.retrieve()
+        assert stream.retrieve() == 2
 
 
 @on(PROCESS_POOLS)
@@ -241,13 +241,13 @@ def test_a_task_that_does_not_pickle_is_a_type_error_at_its_place(pool):
 
 
 @on(BACKENDS)
-@pytest.mark.parametrize('task', [add, (), (add, 3), (add, (3,), 4), (add, (3,), {}, 5), 'add', None], ids=repr)
-def test_a_malformed_task_is_a_type_error_at_its_place(pool, task):
-    stream = pool.work_stream([(add, (1,)), task, (add, (2,))])
-    assert stream.retrieve() == 2
-    with pytest.raises(TypeError, match='task 1 must be'):
-        stream.retrieve()
-    assert results(stream) == [3]
+def test_a_malformed_task_is_a_type_error_at_its_place(pool):
+    for task in (add, (), (add, 3), (add, (3,), 4), (add, (3,), {}, 5), 'add', None):
+        stream = pool.work_stream([(add, (1,)), task, (add, (2,))])
+        assert stream.retrieve() == 2
+        with pytest.raises(TypeError, match='task 1 must be'):
+            stream.retrieve()
+        assert results(stream) == [3]
 
 
 @on(BACKENDS)
@@ -276,10 +276,10 @@ def test_an_error_of_the_generator_comes_after_the_results_before_it(pool):
 
 
 @on(BACKENDS)
-@pytest.mark.parametrize('tasks', [5, None, add], ids=repr)
-def test_tasks_that_are_not_iterable_are_a_type_error(pool, tasks):
-    with pytest.raises(TypeError, match='task_generator'):
-        pool.work_stream(tasks)
+def test_tasks_that_are_not_iterable_are_a_type_error(pool):
+    for tasks in (5, None, add):
+        with pytest.raises(TypeError, match='task_generator'):
+            pool.work_stream(tasks)
 
 
 # Shared constants.
