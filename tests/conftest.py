@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,7 @@ from . import faults
 from .downloaded import target  # noqa: F401
 from .fetched import data, source  # noqa: F401
 from .homes import home, mounted, server  # noqa: F401
+from .pools import shared_pools
 
 # Derandomised: a failure in one run is a failure in every run.
 settings.register_profile(
@@ -20,33 +22,58 @@ settings.register_profile(
 settings.load_profile('default')
 
 
+def pytest_configure(config):
+    """Have Ctrl-C work in scripts of tests, also where a shell has put these tests into the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_finish(session):
     """Spare the garbage collector, which tests of leftovers call, the objects of thousands of tests."""
     gc.collect()
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def small_batches_are_handed_over(request, monkeypatch):
-    """Have workers make batches that are so small that the caller would."""
-    if 'as_for_users' not in request.fixturenames:
-        for kind in (WorkerThreadPool, WorkerProcessPool):
-            monkeypatch.setattr(kind, '_least_bytes', lambda pool: 0)
+@pytest.fixture(scope='session', autouse=True)
+def _closed_in_the_end():
+    """Close the pools that tests share."""
+    yield
+    shared_pools.close()
 
 
 @pytest.fixture
-def as_for_users():
-    """Asked for where the caller is to make small batches."""
+def all_by_workers(monkeypatch):
+    """Have workers make batches that are so small that the caller would."""
+    for kind in (WorkerThreadPool, WorkerProcessPool):
+        monkeypatch.setattr(kind, '_least_bytes', lambda pool: 0)
+
+
+@pytest.fixture
+def pool(request, all_by_workers):
+    """A pool that tests share, of each kind that `pools.on` names."""
+    return shared_pools.get(request.param)
+
+
+@pytest.fixture
+def threads(all_by_workers):
+    """The pool of two threads that tests share."""
+    return shared_pools.get('threads')
 
 
 @pytest.fixture(params=faults.SOME_METHODS)
-def method(request):
+def method(request, all_by_workers):
     """Each way to start worker processes."""
     return request.param
 
 
 @pytest.fixture
-def forked():
-    """A pool of two forked workers that have started."""
+def forked_as_for_users():
+    """A pool of two forked workers that have started; the caller makes small batches."""
     with faults.started(2, 'fork') as pool:
         yield pool
+
+
+@pytest.fixture
+def forked(all_by_workers, forked_as_for_users):
+    """A pool of two forked workers that have started, and make all batches."""
+    return forked_as_for_users

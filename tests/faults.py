@@ -26,6 +26,8 @@ import pytest
 from batchup.data_source import ArrayDataSource
 from batchup.work_pool import WorkerProcessPool
 
+from .pools import CLUSTERS, shared_pools
+
 BATCH_SIZE = 4
 
 # From Python 3.12 on, os.fork warns where there are threads.
@@ -239,6 +241,7 @@ def until(is_so: Callable[[], bool], seconds: float = PATIENCE) -> bool:
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
     """Assert that a block leaves no process, thread, open file or shared memory behind."""
+    shared_pools.close(CLUSTERS)  # they do as they like
     gc.collect()
     before = belongings()
     yield

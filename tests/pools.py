@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -77,23 +77,46 @@ CLUSTERS = ['dask', 'ray']
 LOCAL = [name for name in BACKENDS if name not in CLUSTERS]
 # Kinds that take long, in tests with many cases: not by default.
 SLOW = ['forkserver', 'spawn']
+# Kinds that take long to start.
+STARTED_ONCE = ['forkserver', 'spawn', 'process_executor', *CLUSTERS]
 IN_PROCESSES = [name for name in BACKENDS if name not in THREADS]
 
-# Tests that start a pool of their own: where that takes long, not by default.
-local_kinds = pytest.mark.parametrize(
-    'kind', [pytest.param(name, marks=[pytest.mark.slow] if name == 'spawn' else []) for name in LOCAL]
-)
+
+def local_kinds(test: Any) -> Any:
+    """Run a test that starts a pool of its own: where that takes long, not by default."""
+    late = ('forkserver', 'spawn', 'process_executor')
+    kinds = [pytest.param(name, marks=[pytest.mark.slow] * (name in late)) for name in LOCAL]
+    return pytest.mark.usefixtures('all_by_workers')(pytest.mark.parametrize('kind', kinds)(test))
+
 
 # What libraries warn of in their own code: Dask does when a task is taken back.
 OWN_WARNINGS = {'dask': [pytest.mark.filterwarnings("ignore:coroutine 'Client._cancel' was never awaited")]}
 
 
-@pytest.fixture(scope='module')
-def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
-    """A pool whose workers are at work: of a kind, or 'of 5' of that kind. Modules bind it to their own `pool`."""
-    kind, _, count = request.param.partition(' of ')
-    with open_pool(kind, int(count or 2)) as opened:
-        yield opened
+class SharedPools:
+    """Pools that all tests of a session share, unless they break them; each is opened when one first needs it."""
+
+    def __init__(self) -> None:
+        self._opened: dict[tuple[str, int], tuple[WorkerPool, contextlib.ExitStack]] = {}
+
+    def get(self, name: str) -> WorkerPool:
+        """Return a pool whose workers are at work: of a kind, or 'of 5' of that kind."""
+        kind, _, count = name.partition(' of ')
+        key = kind, int(count or 2)
+        if key not in self._opened:
+            if kind in CLUSTERS:  # a process has one Ray
+                self.close([kind])
+            stack = contextlib.ExitStack()
+            self._opened[key] = stack.enter_context(open_pool(*key)), stack
+        return self._opened[key][0]
+
+    def close(self, kinds: Iterable[str] = BACKENDS) -> None:
+        """Close the pools of some kinds."""
+        for key in [key for key in self._opened if key[0] in kinds]:
+            self._opened.pop(key)[1].close()
+
+
+shared_pools = SharedPools()
 
 
 @contextlib.contextmanager
@@ -111,8 +134,10 @@ def on(names: Any, slow: Any = ()) -> Any:
 
 
 def marked(name: str, slow: bool = False) -> Any:
-    own = OWN_WARNINGS.get(name.partition(' of ')[0], [])
-    return pytest.param(name, marks=[*own, pytest.mark.slow] if slow else own)
+    kind = name.partition(' of ')[0]
+    marks = [*OWN_WARNINGS.get(kind, []), *[pytest.mark.slow] * slow]
+    # Tests of one group share a process of pytest-xdist, so that these start once.
+    return pytest.param(name, marks=[*marks, *[pytest.mark.xdist_group(kind)] * (kind in STARTED_ONCE)])
 
 
 # What clusters are tested for by default: all else that pools promise, in the slow run.

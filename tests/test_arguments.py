@@ -22,7 +22,6 @@ from batchup.data_source import (
     coerce_data_source,
 )
 from batchup.sampling import StandardSampler, WeightedSampler, WeightedSubsetSampler
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import PlainSampler, PlainSource, jitter, keep, numbers
 
@@ -132,12 +131,11 @@ def test_a_member_beside_one_without_a_plan_names_itself():
     refused(r"^ArrayDataSource.batch_iterator\(\) .*'shufle'", lambda: source.batch_iterator(4, shufle=3))
 
 
-def test_parallel_sources_name_themselves():
-    with WorkerThreadPool(1) as pool:
-        source = pool.parallel_data_source(numbers(6))
-        near = 'did you mean drop_last'
-        refused(rf'^ParallelDataSource.batch_iterator\(\) .*{near}', lambda: source.batch_iterator(4, droplast=True))
-        refused(rf'^ParallelDataSource.num_samples\(\) .*{near}', lambda: source.num_samples(droplast=True))
+def test_parallel_sources_name_themselves(threads):
+    source = threads.parallel_data_source(numbers(6))
+    near = 'did you mean drop_last'
+    refused(rf'^ParallelDataSource.batch_iterator\(\) .*{near}', lambda: source.batch_iterator(4, droplast=True))
+    refused(rf'^ParallelDataSource.num_samples\(\) .*{near}', lambda: source.num_samples(droplast=True))
 
 
 def test_samplers_name_themselves():
@@ -163,30 +161,29 @@ def shuffled_globally(source):
         yield lambda shuffle=shuffle: source.batch_iterator(4, shuffle=shuffle, shard=(0, 2))
 
 
-def test_a_global_generator_does_not_shuffle_ranks_alike(monkeypatch):
+def test_a_global_generator_does_not_shuffle_ranks_alike(threads, monkeypatch):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('WORLD_SIZE', '2')
     message = 'every process has its own global generator.* would not shuffle alike.*shuffle=42.* RandomState'
-    with WorkerThreadPool(1) as pool:
-        sources = [
-            numbers(6),
-            numbers(6).map(keep),
-            CompositeDataSource([numbers(6), numbers(6)]),
-            ChoiceDataSource([numbers(6), numbers(6)]),
-            ConcatDataSource([numbers(6)]),
-            PlainSource(6).map(keep),
-            CompositeDataSource([PlainSource(6), numbers(6)]),
-            ChoiceDataSource([PlainSource(6), PlainSource(6)]),
-            pool.parallel_data_source(numbers(6)),
-        ]
-        for source in sources:
-            refused(message, *shuffled_globally(source), error=ValueError)
-            refused(
-                message,
-                lambda source=source: source.batch_map_concat(keep, 4, shuffle=True, shard='env'),
-                lambda source=source: source.batch_map_mean(np.sum, 4, shuffle=True, shard='env'),
-                error=ValueError,
-            )
+    sources = [
+        numbers(6),
+        numbers(6).map(keep),
+        CompositeDataSource([numbers(6), numbers(6)]),
+        ChoiceDataSource([numbers(6), numbers(6)]),
+        ConcatDataSource([numbers(6)]),
+        PlainSource(6).map(keep),
+        CompositeDataSource([PlainSource(6), numbers(6)]),
+        ChoiceDataSource([PlainSource(6), PlainSource(6)]),
+        threads.parallel_data_source(numbers(6)),
+    ]
+    for source in sources:
+        refused(message, *shuffled_globally(source), error=ValueError)
+        refused(
+            message,
+            lambda source=source: source.batch_map_concat(keep, 4, shuffle=True, shard='env'),
+            lambda source=source: source.batch_map_mean(np.sum, 4, shuffle=True, shard='env'),
+            error=ValueError,
+        )
 
 
 def test_nothing_is_drawn_where_a_global_generator_is_refused():

@@ -8,11 +8,8 @@ import pytest
 
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource
 
-from . import pools
 from .cases import assert_same_batches
 from .pools import on
-
-pool = pools.pool
 
 DATA = np.arange(40)
 BAD = 14

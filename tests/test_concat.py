@@ -17,7 +17,6 @@ from batchup.data_source import (
     RandomAccessDataSource,
 )
 from batchup.sampling import ComputedShuffle, WeightedSampler
-from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
 from .cases import (
     SHUFFLE_ARGUMENTS,
@@ -29,6 +28,7 @@ from .cases import (
     keep,
     numbers,
 )
+from .pools import on
 
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 
@@ -228,12 +228,11 @@ def test_samples_that_do_not_fit_in_memory_are_found():
     assert len(next(source.batch_iterator(9, shuffle=ComputedShuffle(1)))[0]) == 9
 
 
-@pytest.mark.parametrize('make_pool', [WorkerThreadPool, WorkerProcessPool])
+@on(['threads', 'fork'])
 @pytest.mark.parametrize('kind', [of_arrays, Own])
-def test_pools_read_the_same_batches(make_pool, kind):
+def test_pools_read_the_same_batches(pool, kind):
     source = ConcatDataSource(cut(kind, X, Y), include_indices=True)
-    with make_pool(2) as pool:
-        batches = list(pool.parallel_data_source(source).batch_iterator(7, shuffle=42))
+    batches = list(pool.parallel_data_source(source).batch_iterator(7, shuffle=42))
     assert_same_batches(batches, source.batch_iterator(7, shuffle=42))
 
 
@@ -354,15 +353,14 @@ def test_every_batch_is_of_the_kind_of_the_members(own, member):
             np.testing.assert_array_equal(values(batch), values(whole)[as_array(request.indices)])
 
 
-@pytest.mark.parametrize('make_pool', [WorkerThreadPool, WorkerProcessPool])
-def test_pools_keep_the_kinds(make_pool):
+@on(['threads', 'fork'])
+def test_pools_keep_the_kinds(pool):
     source = ConcatDataSource([ArrayDataSource([masked(part)]) for part in np.split(np.arange(20) % 3, 2)])
-    with make_pool(2) as pool:
-        for shuffle in (None, 5):
-            batches = list(pool.parallel_data_source(source).batch_iterator(3, shuffle))
-            assert_same_batches(batches, source.batch_iterator(3, shuffle))
-            for one, other in zip(batches, source.batch_iterator(3, shuffle)):
-                np.testing.assert_array_equal(values(one[0]), values(other[0]))
+    for shuffle in (None, 5):
+        batches = list(pool.parallel_data_source(source).batch_iterator(3, shuffle))
+        assert_same_batches(batches, source.batch_iterator(3, shuffle))
+        for one, other in zip(batches, source.batch_iterator(3, shuffle)):
+            np.testing.assert_array_equal(values(one[0]), values(other[0]))
 
 
 def test_the_labels_of_a_frame_stay_with_their_rows():

@@ -9,12 +9,12 @@ import pytest
 from batchup.data_source import ArrayDataSource
 from batchup.datasets import cifar10, cifar100, fashion_mnist, mnist, stl, svhn, usps
 from batchup.errors import DatasetError, DatasetFormatError, MissingExtraError
-from batchup.work_pool import WorkerProcessPool
 
 from . import dataset_files as files
 from .cases import assert_same_batches
-from .faults import MAY_FORK, describe
+from .faults import describe
 from .homes import files_in
+from .pools import PROCESS_POOLS, on
 
 pytestmark = pytest.mark.usefixtures('home')
 
@@ -321,16 +321,15 @@ def test_an_archive_without_unlabelled_images_in_it(monkeypatch, tmp_path):
 # In pools.
 
 
-@MAY_FORK
+@on(PROCESS_POOLS)
 @pytest.mark.parametrize('name', ['mnist', 'stl'])
-def test_worker_processes_read_the_same_batches(name, method, monkeypatch, tmp_path):
+def test_worker_processes_read_the_same_batches(pool, name, monkeypatch, tmp_path):
     opens, _, _ = placed(name, monkeypatch, tmp_path)
     opened = opens(**SMALL[name])
     ds = opened.train_source()
     assert isinstance(ds, ArrayDataSource)
     expected = list(ds.batch_iterator(5, shuffle=3))
-    with WorkerProcessPool(2, start_method=method) as pool:
-        assert_same_batches(pool.parallel_data_source(ds).batch_iterator(5, shuffle=3), expected)
+    assert_same_batches(pool.parallel_data_source(ds).batch_iterator(5, shuffle=3), expected)
 
 
 def filename_of(images):
@@ -339,13 +338,12 @@ def filename_of(images):
     return kind, str(filename)
 
 
-@MAY_FORK
+@on(['spawn'])
 @pytest.mark.parametrize('name', ['mnist', 'stl'])
-def test_nothing_is_sent_to_worker_processes(name, monkeypatch, tmp_path):
+def test_nothing_is_sent_to_worker_processes(pool, name, monkeypatch, tmp_path):
     opens, _, _ = placed(name, monkeypatch, tmp_path)
     images = opens(**SMALL[name]).train_X
-    with WorkerProcessPool(1, start_method='spawn') as pool:
-        found = pool.work_stream([(filename_of, (pool.shared_constant(images),))]).retrieve()
+    found = pool.work_stream([(filename_of, (pool.shared_constant(images),))]).retrieve()
     assert found == ('memmap', f'{ALL[name][1]()}/train_X.npy')
 
 

@@ -16,7 +16,6 @@ from batchup.sampling import (
     WeightedSampler,
     WeightedSubsetSampler,
 )
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import PlainSampler, assert_same_batches, numbers
 from .test_uneven import Buckets
@@ -110,11 +109,10 @@ def test_ranks_end_where_the_stream_does(name):
 
 
 @each
-def test_pools_end_where_the_stream_does(name):
-    with WorkerThreadPool(1) as pool:
-        for shuffle, open_stream in zip(reversed(SHUFFLES), reversed(openers(name))):
-            pooled = pool.parallel_data_source(TREES[name]()).batch_iterator(4, SHUFFLES[shuffle]())
-            assert_same_batches(pooled, open_stream())
+def test_pools_end_where_the_stream_does(threads, name):
+    for shuffle, open_stream in zip(reversed(SHUFFLES), reversed(openers(name))):
+        pooled = threads.parallel_data_source(TREES[name]()).batch_iterator(4, SHUFFLES[shuffle]())
+        assert_same_batches(pooled, open_stream())
 
 
 @each

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchup._ground.batch import leaves
@@ -13,7 +13,7 @@ from batchup.data_source import ArrayDataSource, RandomAccessDataSource, batch_m
 from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler
 
 from .cases import DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, numbers
-from .pools import on, pool  # noqa: F401
+from .pools import on
 from .ranks import (
     SHUFFLE_KINDS,
     SOURCE,
@@ -302,14 +302,14 @@ def test_sums_go_into_no_array():
 
 
 @on(['threads', 'fork'])
-def test_functions_over_pools_may_return_none(pool):  # noqa: F811
+def test_functions_over_pools_may_return_none(pool):
     parallel = pool.parallel_data_source(SOURCE)
     assert parallel.batch_map_mean(lambda x, y: None, 4) is None
     assert merge([parallel.batch_map_mean(lambda x, y: None, 4, shard=(k, 2)) for k in range(2)]) is None
 
 
 @on(['threads', 'fork'])
-def test_errors_over_pools_name_their_batch(pool):  # noqa: F811
+def test_errors_over_pools_name_their_batch(pool):
     stream = pool.parallel_data_source(SOURCE).batch_iterator(4, shuffle=3)
     with pytest.raises(KeyError) as error:
         batch_map_concat(lambda x, y: {1: y, 2: y}[stream.position], stream)
@@ -317,16 +317,16 @@ def test_errors_over_pools_name_their_batch(pool):  # noqa: F811
 
 
 @on(['threads', 'fork', 'process_executor'])
-def test_parts_of_pools_are_merged(pool):  # noqa: F811
+def test_parts_of_pools_are_merged(pool):
     parallel = pool.parallel_data_source(SOURCE, batch_buffer_size=7)
     for make in SHUFFLES.values():
         assert_same_results(merge(take_parts(parallel, 3, make, batch_size=1)), (X * 2, np.arange(N)))
 
 
 @on(['threads', 'fork'])
-@settings(max_examples=20)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_parts_and_sums_of_pools_have_any_size(pool, data):  # noqa: F811
+def test_parts_and_sums_of_pools_have_any_size(pool, data):
     n, batch_size, count = (data.draw(st.integers(low, high)) for low, high in ((1, 60), (1, 70), (1, 9)))
     kwargs = data.draw(st.sampled_from(list(SHUFFLE_KINDS.values())))
     parallel = pool.parallel_data_source(numbers(n))

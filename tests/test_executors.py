@@ -11,7 +11,6 @@ import pytest
 
 from batchup.work_pool import RayExecutor, WorkerExecutorPool
 
-from . import pools
 from .cases import RANDOM_ACCESS, SHUFFLES, PlainRandomAccess, assert_same_batches, jitter, numbers
 from .faults import run_script
 from .pools import (
@@ -28,8 +27,6 @@ from .pools import (
     on_clusters,
     two_parts_error,
 )
-
-pool = pools.pool
 
 
 class TravellingSource(PlainRandomAccess):

@@ -13,11 +13,8 @@ import pytest
 from batchup.data_source import ArrayDataSource
 from batchup.errors import WorkerPoolError
 
-from . import pools
 from .cases import assert_same_batches
 from .pools import PATIENCE_SECONDS, on, wait_for_workers
-
-pool = pools.pool
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system cannot fork'),

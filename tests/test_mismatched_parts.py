@@ -6,7 +6,6 @@ import pytest
 from batchup.data_source import batch_map_concat, batch_map_mean, merge
 
 from .cases import PlainSource
-from .pools import on, pool  # noqa: F401
 from .ranks import SOURCE, N, X, assert_same_results, first_array, take_part, take_parts, take_sums
 
 

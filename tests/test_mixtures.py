@@ -18,7 +18,6 @@ from batchup.data_source import (
 )
 from batchup.errors import StateMismatchError
 from batchup.sampling import WeightedSampler
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import (
     SHUFFLE_ARGUMENTS,
@@ -528,27 +527,25 @@ def test_batch_sizes_that_do_not_fit(source, batch_size, error, message):
         source.batch_iterator(batch_size)
 
 
-def test_a_pool_makes_the_same_mixtures():
+def test_a_pool_makes_the_same_mixtures(threads):
     restarted = CompositeDataSource([numbers(7), numbers(50)], stop='longest')
     source = CompositeDataSource([restarted, ChoiceDataSource(three(), weights=[1, 2, 3], stop=12)])
-    with WorkerThreadPool(2) as pool:
-        batches = list(pool.parallel_data_source(source).batch_iterator(((2, 6), 3), shuffle=42))
+    batches = list(threads.parallel_data_source(source).batch_iterator(((2, 6), 3), shuffle=42))
     assert_same_batches(batches, source.batch_iterator(((2, 6), 3), shuffle=42))
 
 
-def test_a_pool_refuses_batch_sizes_that_do_not_fit():
-    with WorkerThreadPool(1) as pool, pytest.raises(TypeError, match='without members'):
-        pool.parallel_data_source(numbers(9)).batch_iterator((2, 3))
+def test_a_pool_refuses_batch_sizes_that_do_not_fit(threads):
+    with pytest.raises(TypeError, match='without members'):
+        threads.parallel_data_source(numbers(9)).batch_iterator((2, 3))
 
 
 @pytest.mark.parametrize('shuffle', [None, 42])
-def test_the_source_of_a_pool_starts_again_as_its_source_does(shuffle):
+def test_the_source_of_a_pool_starts_again_as_its_source_does(threads, shuffle):
     def open_stream(member, function):
         member = member.map(jitter, rng=True) if function else member
         return CompositeDataSource([member, numbers(60)], stop='longest').batch_iterator(3, shuffle=shuffle)
 
-    with WorkerThreadPool(2) as pool:
-        for member in (numbers(7), CompositeDataSource([numbers(7), numbers(9)])):
-            for function in (False, True):
-                pooled = open_stream(pool.parallel_data_source(member), function)
-                assert_same_batches(pooled, open_stream(member, function))
+    for member in (numbers(7), CompositeDataSource([numbers(7), numbers(9)])):
+        for function in (False, True):
+            pooled = open_stream(threads.parallel_data_source(member), function)
+            assert_same_batches(pooled, open_stream(member, function))

@@ -11,7 +11,7 @@ from batchup.errors import ReplayError
 from batchup.sampling import WeightedSampler
 
 from .cases import SHUFFLES, numbers
-from .pools import on, pool  # noqa: F401
+from .pools import on
 from .ranks import SHUFFLE_KINDS, SOURCE, N, X, assert_same_results, double, first_array, take_part, take_parts, zeros
 
 
@@ -262,7 +262,7 @@ def test_either_a_part_or_an_array():
 
 @on(['threads', 'fork'])
 @pytest.mark.parametrize('shuffle', SHUFFLES)
-def test_batches_of_pools_are_written_where_they_belong(pool, shuffle):  # noqa: F811
+def test_batches_of_pools_are_written_where_they_belong(pool, shuffle):
     source = ArrayDataSource([X, np.arange(N)], repeats=3)
     out = np.zeros((3 * N, 3)), np.zeros(3 * N)
     parallel = pool.parallel_data_source(source)
@@ -273,7 +273,7 @@ def test_batches_of_pools_are_written_where_they_belong(pool, shuffle):  # noqa:
 
 @on(['threads', 'fork'])
 @pytest.mark.parametrize('shuffle', SHUFFLES)
-def test_a_resumed_stream_of_a_pool_writes_what_is_left(pool, shuffle):  # noqa: F811
+def test_a_resumed_stream_of_a_pool_writes_what_is_left(pool, shuffle):
     out, parallel = zeros(), pool.parallel_data_source(SOURCE)
     saved = parallel.batch_iterator(4, **SHUFFLES[shuffle]())
     batch_map_concat(double, saved, n_batches=3, out=out)

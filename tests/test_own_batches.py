@@ -9,7 +9,6 @@ from batchup._ground.indices import as_array
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.errors import ReplayError
 from batchup.sampling import BucketSampler, GroupSampler, PKSampler, QuotaSampler
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import SHUFFLE_ARGUMENTS, assert_same_batch, assert_same_batches
 
@@ -94,10 +93,9 @@ def test_epochs_and_seeds_differ(name):
 
 @each
 @shuffled
-def test_threads_make_the_same_batches(name, shuffle):
-    with WorkerThreadPool(2) as pool:
-        source = pool.parallel_data_source(open_source(name))
-        batches = list(source.batch_iterator(SAMPLERS[name][1], shuffle()))
+def test_threads_make_the_same_batches(threads, name, shuffle):
+    source = threads.parallel_data_source(open_source(name))
+    batches = list(source.batch_iterator(SAMPLERS[name][1], shuffle()))
     assert_same_batches(batches, open_stream(name, shuffle))
 
 

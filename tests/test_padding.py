@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from batchup.data_source import ArrayDataSource, CompositeDataSource
 from batchup.padding import RaggedArray, pad_batch
 from batchup.sampling import BucketSampler
-from batchup.work_pool import WorkerThreadPool
 
 LISTS = [[3, 1], [], [4, 1, 5], [9]]
 
@@ -253,9 +252,8 @@ def test_batches_of_similar_length_are_padded_within_the_budget():
     assert sorted(np.concatenate([y for _, _, y in batches])) == list(range(11))
 
 
-def test_threads_pad_the_same():
-    with WorkerThreadPool(2) as pool:
-        batches = list(pool.parallel_data_source(open_source()).batch_iterator(4, shuffle=3))
+def test_threads_pad_the_same(threads):
+    batches = list(threads.parallel_data_source(open_source()).batch_iterator(4, shuffle=3))
     for batch, expected in zip(batches, open_source().batch_iterator(4, shuffle=3), strict=True):
         for one, other in zip(batch, expected, strict=True):
             np.testing.assert_array_equal(one, other)

@@ -9,11 +9,8 @@ from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource
 from batchup.image.utils import ImageArrayUInt8ToFloat32
 
-from . import pools
 from .cases import assert_same_batches, numbers
 from .pools import BACKENDS, IN_PROCESSES, PROCESS_POOLS, RESULTS, SLOW, local_kinds, nap, on, open_pool
-
-pool = pools.pool
 
 
 def table(n, width):

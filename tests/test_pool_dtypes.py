@@ -4,11 +4,8 @@ import numpy as np
 
 from batchup.data_source import ArrayDataSource
 
-from . import pools
 from .cases import numbers
 from .pools import BACKENDS, on
-
-pool = pools.pool
 
 RECORD = np.dtype(
     {'names': ['a', 'b', 'c'], 'formats': ['>i4', ('<f8', (2,)), '>U3'], 'offsets': [0, 8, 24], 'itemsize': 40}

@@ -45,8 +45,6 @@ from .pools import (
     with_a_lambda,
 )
 
-pool = pools.pool
-
 # Batches of three: number 14 is in batch 4, which never is the caller's.
 BAD = 14
 

@@ -31,7 +31,7 @@ from .faults import (
     warned,
 )
 
-pytestmark = MAY_FORK
+pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
 
 SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]

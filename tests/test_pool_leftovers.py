@@ -34,7 +34,7 @@ from .faults import (
     warned,
 )
 
-pytestmark = MAY_FORK
+pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
 POOLS = {
     'threads': lambda: WorkerThreadPool(2),

@@ -28,7 +28,7 @@ from .faults import (
     warned,
 )
 
-pytestmark = MAY_FORK
+pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
 
 # Shared memory that is too small.

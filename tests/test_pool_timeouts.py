@@ -35,7 +35,7 @@ from .faults import (
     warned,
 )
 
-pytestmark = MAY_FORK
+pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
 
 # Workers that hang.

@@ -13,7 +13,6 @@ from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeData
 from batchup.errors import StateMismatchError
 from batchup.work_pool import WorkerThreadPool
 
-from . import pools
 from .cases import (
     BATCH_SIZE,
     DRAWN_SHUFFLES,
@@ -30,8 +29,6 @@ from .cases import (
     numbers,
 )
 from .pools import BACKENDS, CLUSTERS, LOCAL, SLOW, Log, Logged, by_worker, nap, on, open_pool, this_worker, wait_until
-
-pool = pools.pool
 
 finite = pytest.mark.parametrize('name', named(RANDOM_ACCESS))
 either = pytest.mark.parametrize('name', named({**RANDOM_ACCESS, **ENDLESS}))

@@ -6,7 +6,6 @@ import pytest
 from batchup._ground.batch import leaves
 from batchup.data_source import ChoiceDataSource, CompositeDataSource, ConcatDataSource
 from batchup.sampling import BucketSampler, ComputedShuffle, QuotaSampler, WeightedSampler
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import PlainRandomAccess, PlainSampler, PlainSource, numbers
 
@@ -64,10 +63,9 @@ def test_random_functions_do_not_change_which_samples_are_in_a_batch(name):
         assert samples(TREES[name](noisy).batch_iterator(4, **kwargs)) == expected
 
 
-def test_nor_do_they_over_the_sources_of_pools():
-    with WorkerThreadPool(2) as pool:
-        parallel = noisy(pool.parallel_data_source(noisy(numbers(20))))
-        assert samples(parallel.batch_iterator(4, shuffle=42)) == samples(numbers(20).batch_iterator(4, shuffle=42))
+def test_nor_do_they_over_the_sources_of_pools(threads):
+    parallel = noisy(threads.parallel_data_source(noisy(numbers(20))))
+    assert samples(parallel.batch_iterator(4, shuffle=42)) == samples(numbers(20).batch_iterator(4, shuffle=42))
 
 
 def test_a_run_goes_on_with_random_functions_added():
@@ -104,9 +102,8 @@ def test_no_two_random_functions_of_a_tree_share_draws():
         assert len(set(drawn(tree))) == len(drawn(tree)) == 8
 
 
-def test_functions_over_the_source_of_a_pool_draw_as_over_the_source_itself():
-    with WorkerThreadPool(2) as pool:
-        assert drawn(noisy(pool.parallel_data_source(noisy(numbers(8))))) == drawn(noisy(noisy(numbers(8))))
+def test_functions_over_the_source_of_a_pool_draw_as_over_the_source_itself(threads):
+    assert drawn(noisy(threads.parallel_data_source(noisy(numbers(8))))) == drawn(noisy(noisy(numbers(8))))
 
 
 def test_samples_read_by_indices_are_drawn_for_as_those_of_a_first_batch():
@@ -117,9 +114,8 @@ def test_samples_read_by_indices_are_drawn_for_as_those_of_a_first_batch():
     assert all(np.array_equal(part, other) for part, other in zip(batch, first))
 
 
-def test_without_a_plan_a_rank_of_the_environment_draws_as_one_that_is_given(monkeypatch):
+def test_without_a_plan_a_rank_of_the_environment_draws_as_one_that_is_given(threads, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with WorkerThreadPool(1) as pool:
-        source = noisy(pool.parallel_data_source(numbers(8)))
-        assert drawn(source, shard='env') == drawn(source, shard=(1, 2)) != drawn(source, shard=(0, 2))
+    source = noisy(threads.parallel_data_source(numbers(8)))
+    assert drawn(source, shard='env') == drawn(source, shard=(1, 2)) != drawn(source, shard=(0, 2))

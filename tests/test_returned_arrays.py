@@ -17,11 +17,8 @@ from batchup.data_source import (
     RandomAccessDataSource,
 )
 
-from . import pools
 from .cases import keep
 from .pools import LOCAL, SLOW, on
-
-pool = pools.pool
 
 TABLE = np.arange(60.0).reshape(20, 3)
 MASKED = np.ma.masked_array(TABLE.copy(), TABLE % 2 == 0)

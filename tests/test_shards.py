@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import WeightedSampler
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import BATCH_SIZE, DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, assert_same_batches, numbers
-from .faults import MAY_FORK
+from .pools import on
 
 # A random function draws other numbers in each rank.
 ALL = {name: make for name, make in {**RANDOM_ACCESS, **DRAWN, **ENDLESS}.items() if 'map_' not in name}
@@ -116,15 +115,13 @@ def test_what_tells_of_padding_belongs_to_the_user():
     assert masks[1].tolist() == [True, False]
 
 
-@MAY_FORK
-@pytest.mark.parametrize('uneven', ['share', 'drop', 'pad'])
-def test_pools_make_the_same_parts(forked, uneven):
+@on(['threads', 'fork'])
+def test_pools_make_the_same_parts(pool):
     source = ArrayDataSource([np.arange(50), np.arange(100).reshape(50, 2)])
-    arguments = {'shuffle': 4, 'shard': (1, 3), 'uneven': uneven}
-    with WorkerThreadPool(2) as threads:
-        for pool in (threads, forked):
-            stream = pool.parallel_data_source(source).batch_iterator(8, **arguments)
-            assert_same_batches(stream, source.batch_iterator(8, **arguments))
+    parallel = pool.parallel_data_source(source)
+    for uneven in ('share', 'drop', 'pad'):
+        arguments = {'shuffle': 4, 'shard': (1, 3), 'uneven': uneven}
+        assert_same_batches(parallel.batch_iterator(8, **arguments), source.batch_iterator(8, **arguments))
 
 
 def test_a_thousand_ranks_share_an_epoch():

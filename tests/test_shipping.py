@@ -8,11 +8,8 @@ from batchup._pools.memory import unpack_whole
 from batchup._pools.shipping import Shipment
 from batchup.data_source import ArrayDataSource, RandomAccessDataSource
 
-from . import pools
 from .pools import BACKENDS, SLOW, on
 from .test_pool_batches import assert_all_read
-
-pool = pools.pool
 
 SERIES = np.arange(20_000.0)
 WIDE = SERIES.reshape(200, 100)

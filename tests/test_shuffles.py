@@ -20,7 +20,6 @@ from batchup.sampling import (
     SubsetSampler,
     WeightedSampler,
 )
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import PlainSampler, assert_same_batches, call_batches, jitter, numbers
 
@@ -257,11 +256,10 @@ def test_a_state_restores_any_position(shuffle, position):
 
 
 @every
-def test_pools_give_the_same_batches(shuffle):
+def test_pools_give_the_same_batches(threads, shuffle):
     source = numbers(70_000)
-    with WorkerThreadPool(2) as pool:
-        parallel = pool.parallel_data_source(source).batch_iterator(1000, shuffle=shuffle)
-        assert_same_batches(parallel, source.batch_iterator(1000, shuffle=shuffle))
+    parallel = threads.parallel_data_source(source).batch_iterator(1000, shuffle=shuffle)
+    assert_same_batches(parallel, source.batch_iterator(1000, shuffle=shuffle))
 
 
 def test_a_full_shuffle_is_its_seed():

@@ -21,7 +21,7 @@ pytestmark = MAY_FORK
 
 
 @pytest.fixture
-def pool(as_for_users):
+def pool():
     """A pool whose only worker does nothing."""
     with started(1, 'fork', timeout=0.3) as pool:
         (pid,) = pids_of(pool)
@@ -97,17 +97,17 @@ def test_a_closed_pool_opens_no_streams(pool):
         parallel.batch_iterator(4)
 
 
-def test_all_sources_give_the_serial_batches(as_for_users, forked):
+def test_all_sources_give_the_serial_batches(forked_as_for_users):
     for make in RANDOM_ACCESS.values():
-        stream = forked.parallel_data_source(make()).batch_iterator(4, shuffle=5)
+        stream = forked_as_for_users.parallel_data_source(make()).batch_iterator(4, shuffle=5)
         assert_same_batches(stream, make().batch_iterator(4, shuffle=5))
 
 
-def test_a_killed_worker_is_told_of_when_the_next_stream_is_opened(as_for_users, forked):
-    pid = min(pids_of(forked))
+def test_a_killed_worker_is_told_of_when_the_next_stream_is_opened(forked_as_for_users):
+    before, pid = children(), min(pids_of(forked_as_for_users))
     os.kill(pid, signal.SIGKILL)
-    assert until(lambda: pid not in children() and len(children()) == 2)
-    parallel = forked.parallel_data_source(numbers(20))
+    assert until(lambda: pid not in children() and len(children() - before) == 1)
+    parallel = forked_as_for_users.parallel_data_source(numbers(20))
     with warned('SIGKILL'):
         parallel.batch_iterator(4)
 
@@ -130,7 +130,7 @@ threads = pytest.mark.parametrize(('count', 'least'), [(1, 2**20), (2, 2**16)])
 
 
 @threads
-def test_no_thread_is_waited_for(as_for_users, count, least):
+def test_no_thread_is_waited_for(count, least):
     source = ArrayDataSource([np.random.default_rng(0).integers(0, 9, (9, least // 4 - 1), np.uint8)])
     with busy_threads(count) as pool:
         stream = pool.parallel_data_source(source).batch_iterator(4, shuffle=3)
@@ -138,7 +138,7 @@ def test_no_thread_is_waited_for(as_for_users, count, least):
 
 
 @threads
-def test_threads_make_larger_batches(as_for_users, count, least):
+def test_threads_make_larger_batches(count, least):
     source = ArrayDataSource([np.zeros((9, least // 4), np.uint8)])
     with busy_threads(count) as pool, pytest.raises(WorkerTimeoutError):
         list(pool.parallel_data_source(source).batch_iterator(4))

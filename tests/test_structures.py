@@ -13,7 +13,7 @@ from batchup.data_source import CompositeDataSource, merge
 from batchup.padding import RaggedArray
 
 from .cases import PlainSource, assert_same_batches, keep, numbers
-from .pools import on, pool  # noqa: F401
+from .pools import on
 
 Pair = namedtuple('Pair', 'left right')
 
@@ -104,7 +104,7 @@ def test_parts_of_ranks_are_those_of_the_batch(name):
 
 @structured
 @on(['threads', 'fork'])
-def test_structures_come_from_pools(pool, name):  # noqa: F811
+def test_structures_come_from_pools(pool, name):
     source = in_a_part(name, numbers(30))
     pooled = pool.parallel_data_source(source).batch_iterator(4)
     assert [str(batch) for batch in pooled] == [str(batch) for batch in source.batch_iterator(4)]
@@ -232,7 +232,7 @@ def test_different_lengths_are_seen_through_structures(name):
 
 
 @on(['threads', 'fork', 'process_executor'])
-def test_workers_see_different_lengths(pool):  # noqa: F811
+def test_workers_see_different_lengths(pool):
     stream = pool.parallel_data_source(numbers(40).map(large_ones)).batch_iterator(10)
     with pytest.raises(ValueError, match='of lengths 7, 10') as error:
         next(stream)

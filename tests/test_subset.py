@@ -7,7 +7,6 @@ from batchup.data_source import ArrayDataSource
 from batchup.errors import SampleIndexError
 from batchup.sampling import StandardSampler, SubsetSampler, WeightedSampler, WeightedSubsetSampler
 from batchup.splits import k_fold
-from batchup.work_pool import WorkerThreadPool
 
 from .cases import PlainRandomAccess, PlainSampler, arrays, assert_same_batches, numbers
 
@@ -93,10 +92,9 @@ def test_wrong_indices(indices, error, message):
             source.subset(indices)
 
 
-def test_folds_of_a_source_in_a_pool():
+def test_folds_of_a_source_in_a_pool(threads):
     source = ArrayDataSource(arrays(20))
-    with WorkerThreadPool(2) as pool:
-        for train, _ in k_fold(20, 4, shuffle=1):
-            subset = source.subset(train)
-            expected = ArrayDataSource(source.data, indices=train).batch_iterator(6, shuffle=3)
-            assert_same_batches(pool.parallel_data_source(subset).batch_iterator(6, shuffle=3), expected)
+    for train, _ in k_fold(20, 4, shuffle=1):
+        subset = source.subset(train)
+        expected = ArrayDataSource(source.data, indices=train).batch_iterator(6, shuffle=3)
+        assert_same_batches(threads.parallel_data_source(subset).batch_iterator(6, shuffle=3), expected)

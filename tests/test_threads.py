@@ -13,7 +13,7 @@ from batchup._streams.stream import Phase
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource, RandomAccessDataSource
 from batchup.work_pool import WorkerThreadPool
 
-from .pools import PATIENCE_SECONDS, on, pool  # noqa: F401
+from .pools import PATIENCE_SECONDS, on
 
 N = 3000
 DATA = np.arange(N)
@@ -85,7 +85,7 @@ def test_each_batch_goes_to_one_thread(name):
 
 
 @on(['threads', 'fork', 'thread_executor', 'process_executor'], slow=['process_executor'])
-def test_each_batch_of_a_pool_goes_to_one_thread(pool):  # noqa: F811
+def test_each_batch_of_a_pool_goes_to_one_thread(pool):
     source = ArrayDataSource([DATA]).map(squared)
     parallel = pool.parallel_data_source(source)
     expected = first_values(source.batch_iterator(3))
@@ -100,7 +100,7 @@ def squared(x):
 
 
 @on(['threads', 'fork'])
-def test_each_result_goes_to_one_thread(pool):  # noqa: F811
+def test_each_result_goes_to_one_thread(pool):
     stream = pool.work_stream((pow, (k, 2)) for k in range(1000))
     parts = in_threads(lambda: list(stream.retrieve_iter()))
     assert sorted(itertools.chain(*parts)) == [k * k for k in range(1000)]
@@ -174,7 +174,7 @@ class Blocked:
 
 def test_closing_ends_the_wait_for_a_worker():
     blocked = Blocked()
-    with WorkerThreadPool(1) as pool:  # noqa: F811
+    with WorkerThreadPool(1) as pool:
         stream = pool.parallel_data_source(ArrayDataSource([DATA]).map(blocked)).batch_iterator(3)
         waiting = threading.Thread(target=lambda: received.extend(stream))
         received = []
@@ -189,7 +189,7 @@ def test_closing_ends_the_wait_for_a_worker():
 
 
 @on(['threads', 'fork', 'thread_executor', 'process_executor'], slow=['process_executor'])
-def test_a_closed_stream_gives_no_batch_in_place_of_another(pool):  # noqa: F811
+def test_a_closed_stream_gives_no_batch_in_place_of_another(pool):
     parallel = pool.parallel_data_source(ArrayDataSource([DATA]).map(slowly_squared))
     for _ in range(20):
         stream = parallel.batch_iterator(3)

@@ -32,8 +32,6 @@ from .pools import (
     wait_until,
 )
 
-pool = pools.pool
-
 
 def results(stream):
     return list(stream.retrieve_iter())
