@@ -36,8 +36,16 @@ MAY_FORK = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
 # Every way of starting processes.
 METHODS = ['fork', 'forkserver', 'spawn']
 
-# The same, without those that differ little by default.
-SOME_METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in ('fork', 'forkserver')] + ['spawn']
+
+def by_default(default: str) -> list[Any]:
+    """Return every way of starting processes, all but one for the slow run."""
+    return [pytest.param(method, marks=[pytest.mark.slow] * (method != default)) for method in METHODS]
+
+
+# New interpreters take long to start; where they differ from forked processes, they come first.
+SOME_METHODS = by_default('fork')
+interpreters_first = pytest.mark.parametrize('method', by_default('spawn'), indirect=True)
+every_method = pytest.mark.parametrize('method', METHODS, indirect=True)
 
 # How long processes may take to be gone, in seconds.
 PATIENCE = 20.0

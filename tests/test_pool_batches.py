@@ -158,7 +158,7 @@ def test_a_mapped_file_is_not_copied(pool, tmp_path):
 @on(BACKENDS, slow=SLOW)
 @pytest.mark.parametrize('name', RESULTS)
 def test_functions_may_return_anything(pool, name):
-    source = numbers(30).map(RESULTS[name], same_length=False)
+    source = numbers(15).map(RESULTS[name], same_length=False)
     parallel = pool.parallel_data_source(source, batch_buffer_size=4)
     for batch_size in (1, 1, 3, 3):
         assert_same_batches(parallel.batch_iterator(batch_size), source.batch_iterator(batch_size))

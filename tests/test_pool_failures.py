@@ -18,6 +18,7 @@ from .faults import (
     DEATHS,
     MAY_FORK,
     Fails,
+    every_method,
     numbers,
     parallel,
     pids_of,
@@ -45,6 +46,7 @@ def some_batches(seed, n_batches, count):
 # Workers that die.
 
 
+@every_method
 @pytest.mark.parametrize('seed', SEEDS)
 def test_batches_whose_workers_are_killed_are_made_again(method, seed, tmp_path):
     ds = numbers(24).map(Fails(some_batches(seed, 24, 4), 'kill', tmp_path))

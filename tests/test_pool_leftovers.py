@@ -59,6 +59,7 @@ def source():
 # Pools that end.
 
 
+@pytest.mark.parametrize('make_pool', ['threads', *METHODS], indirect=True)
 def test_a_closed_pool_leaves_nothing(make_pool):
     with nothing_left():
         pool = make_pool()
@@ -129,10 +130,8 @@ def test_batches_outlive_their_pool(make_pool):
         del kept, batch
 
 
+@pytest.mark.parametrize('make_pool', SOME_METHODS, indirect=True)
 def test_a_pool_whose_workers_were_killed_leaves_nothing(make_pool):
-    with make_pool() as pool:
-        if isinstance(pool, WorkerThreadPool):
-            return
     with nothing_left(), make_pool() as pool, warned('SIGKILL'):
         stream = pool.parallel_data_source(source()).batch_iterator(BATCH_SIZE)
         for pid in pids_of(pool):

@@ -18,6 +18,7 @@ from .faults import (
     BATCH_SIZE,
     MAY_FORK,
     Fails,
+    interpreters_first,
     numbers,
     parallel,
     pids_of,
@@ -212,6 +213,7 @@ def test_a_source_that_a_worker_cannot_map_is_read_by_the_caller(monkeypatch):
 # Threads, random numbers and mapped files of workers.
 
 
+@interpreters_first
 @pytest.mark.parametrize('threads', [1, 2])
 def test_numerical_libraries_have_few_threads(method, threads):
     pytest.importorskip('threadpoolctl')
@@ -222,6 +224,7 @@ def test_numerical_libraries_have_few_threads(method, threads):
     assert [counts for _, counts in found] == [{threads}] * 8
 
 
+@interpreters_first
 def test_without_a_limit_threads_are_as_many_as_ever(method, monkeypatch):
     pytest.importorskip('threadpoolctl')
     for variable in THREAD_VARIABLES:  # Dask sets some
@@ -233,6 +236,7 @@ def test_without_a_limit_threads_are_as_many_as_ever(method, monkeypatch):
     assert here == faults.blas_threads()[1]
 
 
+@interpreters_first
 def test_the_limit_leaves_the_threads_of_this_process(method):
     pytest.importorskip('threadpoolctl')
     before = faults.blas_threads()[1], dict(os.environ)
@@ -266,6 +270,7 @@ def mapped(tmp_path):
     return np.load(path, mmap_mode='r')
 
 
+@interpreters_first
 def test_mapped_files_are_mapped_again(method, mapped):
     with started(1, method) as pool:
         kind, filename, values = pool.work_stream([(faults.describe, (pool.shared_constant(mapped),))]).retrieve()

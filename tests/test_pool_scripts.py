@@ -16,6 +16,7 @@ from .faults import (
     METHODS,
     SOME_METHODS,
     Script,
+    interpreters_first,
     numbers,
     run_script,
     shared_files,
@@ -117,10 +118,12 @@ GUARDED = """
 """
 
 
+@interpreters_first
 def test_a_script_with_a_guard_works(method, tmp_path):
     assert run_script(tmp_path, GUARDED, method) == (0, '15 False\n', '')
 
 
+@interpreters_first
 def test_a_module_that_is_run_works(method, tmp_path):
     (tmp_path / 'training.py').write_text(textwrap.dedent(GUARDED))
     command = [sys.executable, '-m', 'training', method]
@@ -140,10 +143,12 @@ ONE_LINER = """
 """
 
 
+@interpreters_first
 def test_python_dash_c_works(method):
     assert run_script(None, ONE_LINER, method) == (0, '3\nTrue\n', '')
 
 
+@interpreters_first
 def test_a_script_from_stdin_works(method):
     text = textwrap.dedent(ONE_LINER)
     command = [sys.executable, '-', method]
