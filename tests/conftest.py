@@ -9,11 +9,10 @@ from hypothesis import settings
 
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
-from . import faults
-from .downloaded import target  # noqa: F401
-from .fetched import data, source  # noqa: F401
-from .homes import home, mounted, server  # noqa: F401
-from .pools import shared_pools
+from .harness.downloaded import target  # noqa: F401
+from .harness.fetched import data, source  # noqa: F401
+from .harness.homes import home, mounted, server  # noqa: F401
+from .harness.pools import SOME_METHODS, shared_pools, started
 
 # Derandomised: a failure in one run is a failure in every run.
 settings.register_profile(
@@ -50,7 +49,7 @@ def all_by_workers(monkeypatch):
 
 @pytest.fixture
 def pool(request, all_by_workers):
-    """A pool that tests share, of each kind that `pools.on` names."""
+    """A pool that tests share, of each kind that `on` names."""
     return shared_pools.get(request.param)
 
 
@@ -60,7 +59,7 @@ def threads(all_by_workers):
     return shared_pools.get('threads')
 
 
-@pytest.fixture(params=faults.SOME_METHODS)
+@pytest.fixture(params=SOME_METHODS)
 def method(request, all_by_workers):
     """Each way to start worker processes."""
     return request.param
@@ -69,7 +68,7 @@ def method(request, all_by_workers):
 @pytest.fixture
 def forked_as_for_users():
     """A pool of two forked workers that have started; the caller makes small batches."""
-    with faults.started(2, 'fork') as pool:
+    with started(2, 'fork') as pool:
         yield pool
 
 

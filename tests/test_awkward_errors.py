@@ -9,7 +9,7 @@ import pytest
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource
 
 from .cases import assert_same_batches
-from .pools import on
+from .harness.pools import on
 
 DATA = np.arange(40)
 BAD = 14

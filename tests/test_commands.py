@@ -12,8 +12,8 @@ from batchup.datasets import cifar10, mnist
 from batchup.datasets._catalogue import CATALOGUE
 from batchup.datasets.dataset import DownloadSourceFile
 
-from . import dataset_files as files
-from .homes import ROOT, files_in
+from .harness import dataset_files as files
+from .harness.homes import ROOT, files_in
 
 pytestmark = pytest.mark.usefixtures('home')
 

@@ -28,7 +28,7 @@ from .cases import (
     keep,
     numbers,
 )
-from .pools import on
+from .harness.pools import on
 
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 

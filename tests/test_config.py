@@ -9,8 +9,8 @@ import pytest
 from batchup import config
 from batchup.errors import ChecksumError, StorageError
 
-from .fetched import DATA, OTHER, SHA256
-from .homes import files_in, make_read_only
+from .harness.fetched import DATA, OTHER, SHA256
+from .harness.homes import files_in, make_read_only
 
 pytestmark = pytest.mark.usefixtures('home')
 

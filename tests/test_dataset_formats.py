@@ -14,8 +14,8 @@ import pytest
 from batchup.datasets import cifar10, cifar100, mnist, stl, svhn, usps
 from batchup.errors import DatasetFormatError
 
-from . import dataset_files as files
-from .homes import files_in
+from .harness import dataset_files as files
+from .harness.homes import files_in
 
 pytestmark = pytest.mark.usefixtures('home')
 

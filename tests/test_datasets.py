@@ -10,11 +10,11 @@ from batchup.data_source import ArrayDataSource
 from batchup.datasets import cifar10, cifar100, fashion_mnist, mnist, stl, svhn, usps
 from batchup.errors import DatasetError, DatasetFormatError, MissingExtraError
 
-from . import dataset_files as files
 from .cases import assert_same_batches
-from .faults import describe
-from .homes import files_in
-from .pools import PROCESS_POOLS, on
+from .harness import dataset_files as files
+from .harness.homes import files_in
+from .harness.pools import PROCESS_POOLS, on
+from .harness.work import describe
 
 pytestmark = pytest.mark.usefixtures('home')
 

@@ -10,8 +10,8 @@ import pytest
 
 from batchup.datasets import cifar10, cifar100, mnist, stl, svhn, usps
 
-from . import dataset_files as files
-from .homes import finish, start_script
+from .harness import dataset_files as files
+from .harness.homes import finish, start_script
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('home')]
 

@@ -15,7 +15,7 @@ import batchup
 from batchup._cli.demo.batches import augment, shift_images, training_source
 from batchup._cli.demo.checkpoint import load_checkpoint, save_checkpoint
 
-from .homes import files_in, start_script
+from .harness.homes import files_in, start_script
 
 ROOT = Path(batchup.__file__).parents[1]
 DEMO = [sys.executable, '-W', 'error', '-m', 'batchup', 'demo']

@@ -12,10 +12,11 @@ from batchup import config
 from batchup._files.placing import locked
 from batchup.errors import ChecksumError, StorageError
 
-from .downloaded import DATA, SHA256, refused, verified
-from .faults import MAY_FORK, until
-from .homes import files_in, finish, make_read_only, start_script
-from .servers import Reply
+from .harness.downloaded import DATA, SHA256, refused, verified
+from .harness.homes import files_in, finish, make_read_only, start_script
+from .harness.pools import MAY_FORK
+from .harness.servers import Reply
+from .harness.waiting import until
 
 pytestmark = pytest.mark.usefixtures('home')
 

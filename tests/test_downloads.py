@@ -9,9 +9,9 @@ import pytest
 from batchup import config
 from batchup._files import downloads
 
-from .downloaded import DATA, MD5, SHA256, refused, verified
-from .homes import files_in
-from .servers import Reply, free_port, serving
+from .harness.downloaded import DATA, MD5, SHA256, refused, verified
+from .harness.homes import files_in
+from .harness.servers import Reply, free_port, serving
 
 pytestmark = pytest.mark.usefixtures('home')
 

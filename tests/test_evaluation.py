@@ -13,8 +13,8 @@ from batchup.data_source import ArrayDataSource, RandomAccessDataSource, batch_m
 from batchup.sampling import BucketSampler, ComputedShuffle, GroupSampler
 
 from .cases import DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, numbers
-from .pools import on
-from .ranks import (
+from .harness.pools import on
+from .harness.ranks import (
     SHUFFLE_KINDS,
     SOURCE,
     N,

@@ -12,21 +12,9 @@ import pytest
 from batchup.work_pool import RayExecutor, WorkerExecutorPool
 
 from .cases import RANDOM_ACCESS, SHUFFLES, PlainRandomAccess, assert_same_batches, jitter, numbers
-from .faults import run_script
-from .pools import (
-    EXECUTORS,
-    IN_PROCESSES,
-    RESULTS,
-    Log,
-    Raises,
-    Traveller,
-    TwoPartsError,
-    add,
-    nap,
-    on,
-    on_clusters,
-    two_parts_error,
-)
+from .harness.pools import EXECUTORS, IN_PROCESSES, on, on_clusters
+from .harness.scripts import run_script
+from .harness.work import RESULTS, Log, Raises, Traveller, TwoPartsError, add, nap, two_parts_error
 
 
 class TravellingSource(PlainRandomAccess):

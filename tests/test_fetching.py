@@ -16,9 +16,9 @@ from batchup.datasets.dataset import (
 )
 from batchup.errors import ChecksumError, DatasetFormatError, DownloadError, StorageError
 
-from .fetched import DATA, OTHER, SHA256, dataset
-from .homes import files_in
-from .servers import Reply
+from .harness.fetched import DATA, OTHER, SHA256, dataset
+from .harness.homes import files_in
+from .harness.servers import Reply
 
 pytestmark = pytest.mark.usefixtures('home')
 

@@ -9,10 +9,10 @@ import pytest
 from batchup.datasets.dataset import DownloadSourceFile, ExistingSourceFile, delete_dataset_cache
 from batchup.errors import StorageError
 
-from .faults import until
-from .fetched import DATA, SHA256, dataset
-from .homes import files_in, finish, make_read_only, start_script
-from .servers import Reply
+from .harness.fetched import DATA, SHA256, dataset
+from .harness.homes import files_in, finish, make_read_only, start_script
+from .harness.servers import Reply
+from .harness.waiting import until
 
 pytestmark = pytest.mark.usefixtures('home')
 

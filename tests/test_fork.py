@@ -14,7 +14,8 @@ from batchup.data_source import ArrayDataSource
 from batchup.errors import WorkerPoolError
 
 from .cases import assert_same_batches
-from .pools import PATIENCE_SECONDS, on, wait_for_workers
+from .harness.pools import on, wait_for_workers
+from .harness.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system cannot fork'),
@@ -41,7 +42,7 @@ def forked(work):
     pid = os.fork()
     if pid:
         return pid
-    signal.alarm(int(PATIENCE_SECONDS))
+    signal.alarm(int(PATIENCE))
     status = 1
     try:
         work()
@@ -174,13 +175,13 @@ def test_a_stream_that_another_thread_is_in_is_an_error_in_a_forked_process():
 
     def block(x):
         inside.set()
-        assert goes_on.wait(PATIENCE_SECONDS)
+        assert goes_on.wait(PATIENCE)
         return (x,)
 
     stream = ArrayDataSource([DATA]).map(block).batch_iterator(3)
     thread = threading.Thread(target=next, args=(stream,))
     thread.start()
-    inside.wait(PATIENCE_SECONDS)
+    inside.wait(PATIENCE)
 
     def child():
         with pytest.raises(RuntimeError, match='another thread was making its next batch'):

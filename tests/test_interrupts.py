@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from . import interrupted
-from .faults import MAY_FORK, METHODS, run_script
+from .harness import interrupted
+from .harness.pools import MAY_FORK, METHODS
+from .harness.scripts import run_script
 
 pytestmark = MAY_FORK
 
-# Of pools, and how many interrupts there are. More are for `python -m tests.interrupted`.
+# Of pools, and how many interrupts there are. More are for `python -m tests.harness.interrupted`.
 CASES = [
     *(pytest.param(kind, '100', id=kind) for kind in ('threads', 'fork')),
     *(pytest.param(kind, '300', id=f'{kind}-long', marks=pytest.mark.slow) for kind in ('threads', *METHODS)),

@@ -6,7 +6,7 @@ import pytest
 from batchup.data_source import batch_map_concat, batch_map_mean, merge
 
 from .cases import PlainSource
-from .ranks import SOURCE, N, X, assert_same_results, first_array, take_part, take_parts, take_sums
+from .harness.ranks import SOURCE, N, X, assert_same_results, first_array, take_part, take_parts, take_sums
 
 
 def test_no_parts():

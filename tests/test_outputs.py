@@ -11,8 +11,19 @@ from batchup.errors import ReplayError
 from batchup.sampling import WeightedSampler
 
 from .cases import SHUFFLES, numbers
-from .pools import on
-from .ranks import SHUFFLE_KINDS, SOURCE, N, X, assert_same_results, double, first_array, take_part, take_parts, zeros
+from .harness.pools import on
+from .harness.ranks import (
+    SHUFFLE_KINDS,
+    SOURCE,
+    N,
+    X,
+    assert_same_results,
+    double,
+    first_array,
+    take_part,
+    take_parts,
+    zeros,
+)
 
 
 @pytest.mark.parametrize('shuffle', SHUFFLE_KINDS)

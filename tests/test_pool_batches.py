@@ -10,7 +10,8 @@ from batchup.data_source import ArrayDataSource
 from batchup.image.utils import ImageArrayUInt8ToFloat32
 
 from .cases import assert_same_batches, numbers
-from .pools import BACKENDS, IN_PROCESSES, PROCESS_POOLS, RESULTS, SLOW, local_kinds, nap, on, open_pool
+from .harness.pools import BACKENDS, IN_PROCESSES, PROCESS_POOLS, SLOW, local_kinds, on, open_pool
+from .harness.work import RESULTS, nap
 
 
 def table(n, width):

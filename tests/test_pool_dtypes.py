@@ -5,7 +5,7 @@ import numpy as np
 from batchup.data_source import ArrayDataSource
 
 from .cases import numbers
-from .pools import BACKENDS, on
+from .harness.pools import BACKENDS, on
 
 RECORD = np.dtype(
     {'names': ['a', 'b', 'c'], 'formats': ['>i4', ('<f8', (2,)), '>U3'], 'offsets': [0, 8, 24], 'itemsize': 40}

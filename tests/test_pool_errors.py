@@ -11,7 +11,6 @@ from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDa
 from batchup.errors import WorkerPoolError
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
-from . import pools
 from .cases import (
     SHUFFLES,
     PlainSampler,
@@ -21,12 +20,19 @@ from .cases import (
     keep,
     numbers,
 )
-from .pools import (
+from .harness.pools import (
     BACKENDS,
     CLUSTERS,
     IN_PROCESSES,
     PROCESS_POOLS,
     THREADS,
+    local_kinds,
+    on,
+    open_pool,
+    wait_for_workers,
+)
+from .harness.waiting import take_until
+from .harness.work import (
     FailingSource,
     FailsUntilSeen,
     Log,
@@ -35,10 +41,7 @@ from .pools import (
     error_with_a_lambda,
     interrupt,
     local_error,
-    local_kinds,
     nap,
-    on,
-    open_pool,
     stubborn_error,
     system_exit,
     two_parts_error,
@@ -47,14 +50,6 @@ from .pools import (
 
 # Batches of three: number 14 is in batch 4, which never is the caller's.
 BAD = 14
-
-
-def until_error(stream, kind):
-    """Take batches until an error arrives; return those before it, and the error."""
-    received = []
-    with pytest.raises(kind) as caught:
-        received.extend(batch for batch in stream if received.append(batch))
-    return received, caught.value
 
 
 def broken(make_error, number=BAD):
@@ -71,7 +66,7 @@ def disk_error():
 @on(BACKENDS)
 def test_an_error_arrives_after_the_batches_before_it(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3)
-    received, error = until_error(stream, OSError)
+    received, error = take_until(stream, OSError)
     assert_same_batches(received, list(numbers(12).batch_iterator(3)))
     assert str(error) == 'disk gone'
     assert stream.position == 4
@@ -82,21 +77,21 @@ def test_an_error_arrives_at_its_batch_of_a_group(pool):
     source = numbers(400).map(Raises(333, disk_error))
     parallel = pool.parallel_data_source(source, batch_buffer_size=60)
     for _ in range(2):
-        received, _ = until_error(parallel.batch_iterator(1), OSError)
+        received, _ = take_until(parallel.batch_iterator(1), OSError)
         assert_same_batches(received, numbers(333).batch_iterator(1))
 
 
 @on(BACKENDS)
 def test_an_error_of_a_source_arrives_at_its_batch(pool):
     stream = pool.parallel_data_source(FailingSource(40, BAD)).batch_iterator(3)
-    received, _ = until_error(stream, OSError)
+    received, _ = take_until(stream, OSError)
     assert len(received) == stream.position == 4
 
 
 @on(BACKENDS)
 def test_an_error_has_a_note_with_batch_and_indices(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3, epoch=2)
-    _, error = until_error(stream, OSError)
+    _, error = take_until(stream, OSError)
     (note,) = error.__notes__
     assert note.startswith('in batch 4 of epoch 2, with indices ')
     assert re.findall(r'\d+', note.partition('indices')[2]) in (['12', '13', '14'], ['12', '15'])
@@ -105,15 +100,15 @@ def test_an_error_has_a_note_with_batch_and_indices(pool):
 @on(BACKENDS)
 def test_the_note_has_the_indices_of_a_shuffled_batch(pool):
     source = broken(disk_error)
-    _, error = until_error(pool.parallel_data_source(source).batch_iterator(3, shuffle=5), OSError)
-    _, expected = until_error(source.batch_iterator(3, shuffle=5), OSError)
+    _, error = take_until(pool.parallel_data_source(source).batch_iterator(3, shuffle=5), OSError)
+    _, expected = take_until(source.batch_iterator(3, shuffle=5), OSError)
     assert error.__notes__ == expected.__notes__
 
 
 @on(IN_PROCESSES)
 def test_the_cause_is_the_traceback_of_the_worker(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3)
-    _, error = until_error(stream, OSError)
+    _, error = take_until(stream, OSError)
     assert 'raise self.make_error()' in str(error.__cause__)
     assert 'in __call__' in ''.join(traceback.format_exception(error))
 
@@ -121,16 +116,16 @@ def test_the_cause_is_the_traceback_of_the_worker(pool):
 @on(THREADS)
 def test_the_traceback_of_a_thread_leads_to_the_function(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3)
-    _, error = until_error(stream, OSError)
+    _, error = take_until(stream, OSError)
     assert traceback.extract_tb(error.__traceback__)[-1].name == '__call__'
 
 
 @on(BACKENDS)
 def test_an_error_that_stays_arrives_again(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3)
-    until_error(stream, OSError)
+    take_until(stream, OSError)
     for _ in range(3):  # the batch is made again, in vain
-        received, _ = until_error(stream, OSError)
+        received, _ = take_until(stream, OSError)
         assert received == []
         assert stream.position == 4
 
@@ -140,7 +135,7 @@ def test_next_makes_the_batch_again(pool, tmp_path):
     for name, make in SHUFFLES.items():
         source = numbers(40).map(nap).map(FailsUntilSeen(BAD, Log(tmp_path / name)))
         stream = pool.parallel_data_source(source).batch_iterator(3, **make())
-        received, _ = until_error(stream, OSError)
+        received, _ = take_until(stream, OSError)
         received += stream
         assert_same_batches(received, numbers(40).batch_iterator(3, **make()))
 
@@ -150,7 +145,7 @@ def test_a_tiny_batch_is_made_again(pool, tmp_path):
     for name, make in SHUFFLES.items():
         source = numbers(400).map(FailsUntilSeen(333, Log(tmp_path / name)))
         stream = pool.parallel_data_source(source, batch_buffer_size=60).batch_iterator(1, **make())
-        received, _ = until_error(stream, OSError)
+        received, _ = take_until(stream, OSError)
         received += stream
         assert_same_batches(received, numbers(400).batch_iterator(1, **make()))
 
@@ -158,9 +153,9 @@ def test_a_tiny_batch_is_made_again(pool, tmp_path):
 @on(BACKENDS)
 def test_a_state_of_a_stream_that_failed_is_that_of_the_batch(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3, shuffle=5)
-    until_error(stream, OSError)
+    take_until(stream, OSError)
     serial = broken(disk_error).batch_iterator(3, shuffle=5)
-    until_error(serial, OSError)
+    take_until(serial, OSError)
     assert stream.state_dict() == serial.state_dict()
 
 
@@ -177,8 +172,8 @@ class FailingSampler(PlainSampler):
 @on(BACKENDS)
 def test_an_error_of_a_sampler_arrives_at_its_batch(pool):
     source = ArrayDataSource([np.arange(30)], sampler=FailingSampler(30))
-    received, error = until_error(pool.parallel_data_source(source).batch_iterator(3), OSError)
-    expected, serial_error = until_error(source.batch_iterator(3), OSError)
+    received, error = take_until(pool.parallel_data_source(source).batch_iterator(3), OSError)
+    expected, serial_error = take_until(source.batch_iterator(3), OSError)
     assert_same_batches(received, expected)
     assert error.__notes__ == serial_error.__notes__
 
@@ -197,7 +192,7 @@ ERRORS = [
 def test_any_error_keeps_its_type_and_message(pool):
     for make_error, kind, name in ERRORS:
         stream = pool.parallel_data_source(broken(make_error)).batch_iterator(3)
-        received, error = until_error(stream, kind)
+        received, error = take_until(stream, kind)
         assert type(error).__name__ == name
         assert 'part 5' in str(error)
         assert_same_batches(received, list(numbers(12).batch_iterator(3)))
@@ -206,16 +201,16 @@ def test_any_error_keeps_its_type_and_message(pool):
 @on(BACKENDS)
 def test_attributes_of_an_error_arrive(pool):
     stream = pool.parallel_data_source(broken(two_parts_error)).batch_iterator(3)
-    assert until_error(stream, TwoPartsError)[1].number == 5
+    assert take_until(stream, TwoPartsError)[1].number == 5
 
 
 @on(BACKENDS)
 def test_the_workers_live_on_after_an_error(pool):
-    before = pools.wait_for_workers(pool)
+    before = wait_for_workers(pool)
     for make_error in (interrupt, system_exit, stubborn_error):
-        until_error(pool.parallel_data_source(broken(make_error)).batch_iterator(3), BaseException)
+        take_until(pool.parallel_data_source(broken(make_error)).batch_iterator(3), BaseException)
         assert_same_batches(pool.parallel_data_source(numbers(40)).batch_iterator(3), numbers(40).batch_iterator(3))
-        assert pools.wait_for_workers(pool) & before
+        assert wait_for_workers(pool) & before
 
 
 # Which error it is depends on the version of Python, unless a pool of our own says it.
@@ -227,7 +222,7 @@ def test_a_batch_that_does_not_pickle_is_an_error_at_its_place(pool, request):
     kind = UNPICKLED.get(request.node.callspec.params['pool'], TypeError)
     parallel = pool.parallel_data_source(numbers(40).map(with_a_lambda), batch_buffer_size=40)
     for batch_size in (1, 1, 3, 3):
-        received, error = until_error(parallel.batch_iterator(batch_size), kind)
+        received, error = take_until(parallel.batch_iterator(batch_size), kind)
         assert_same_batches(received, list(numbers(40).batch_iterator(batch_size))[: BAD // batch_size])
         assert 'lambda' in str(error)
 
@@ -408,7 +403,7 @@ def test_streams_of_a_closed_pool_may_be_closed_and_dropped(kind):
 
 @local_kinds
 def test_a_pool_that_was_never_used_is_closed(kind):
-    with pools.BACKENDS[kind](2) as pool:
+    with BACKENDS[kind](2) as pool:
         pass
     with pytest.raises(WorkerPoolError):
         pool.work_stream([])

@@ -11,26 +11,11 @@ import pytest
 
 from batchup.errors import WorkerLostError
 
-from . import faults
-from .cases import assert_same_batches
-from .faults import (
-    BATCH_SIZE,
-    DEATHS,
-    MAY_FORK,
-    Fails,
-    every_method,
-    numbers,
-    parallel,
-    pids_of,
-    run_script,
-    serial,
-    settle,
-    started,
-    take_until,
-    take_until_seconds,
-    until,
-    warned,
-)
+from .cases import BATCH_SIZE, assert_same_batches
+from .harness.pools import MAY_FORK, every_method, parallel, pids_of, serial, started, wait_for_workers, whole_batches
+from .harness.scripts import run_script
+from .harness.waiting import take_until, take_until_seconds, until, warned
+from .harness.work import DEATHS, Fails, large_and_dying, slow
 
 pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
@@ -49,14 +34,14 @@ def some_batches(seed, n_batches, count):
 @every_method
 @pytest.mark.parametrize('seed', SEEDS)
 def test_batches_whose_workers_are_killed_are_made_again(method, seed, tmp_path):
-    ds = numbers(24).map(Fails(some_batches(seed, 24, 4), 'kill', tmp_path))
+    ds = whole_batches(24).map(Fails(some_batches(seed, 24, 4), 'kill', tmp_path))
     with started(2, method) as pool, warned('SIGKILL'):
         assert_same_batches(parallel(pool, ds), serial(ds))
 
 
 @pytest.mark.parametrize('death', DEATHS)
 def test_the_warning_says_how_a_worker_ended(method, death, tmp_path):
-    ds = numbers(10).map(Fails([4], death, tmp_path))
+    ds = whole_batches(10).map(Fails([4], death, tmp_path))
     with started(2, method) as pool:
         pids = pids_of(pool)
         with warned('ended unexpectedly') as caught:
@@ -68,7 +53,7 @@ def test_the_warning_says_how_a_worker_ended(method, death, tmp_path):
 
 @pytest.mark.parametrize('seed', SEEDS)
 def test_workers_killed_from_outside_lose_nothing(method, seed):
-    ds = numbers(40).map(Fails([], seconds=0.01))
+    ds = whole_batches(40).map(Fails([], seconds=0.01))
     rng, received = random.Random(seed), []
     with started(2, method) as pool, warned('signal 9, SIGKILL'):
         kills = set(some_batches(seed, 30, 4))
@@ -77,23 +62,23 @@ def test_workers_killed_from_outside_lose_nothing(method, seed):
             if number in kills:
                 os.kill(rng.choice(sorted(pids_of(pool))), signal.SIGKILL)
         assert_same_batches(received, serial(ds))
-        settle(pool)
+        wait_for_workers(pool)
 
 
 def test_all_workers_killed_at_once(method):
-    ds = numbers(20).map(Fails([], seconds=0.01))
+    ds = whole_batches(20).map(Fails([], seconds=0.01))
     with started(3, method) as pool, warned('SIGKILL') as caught:
         pids, stream = pids_of(pool), parallel(pool, ds)
         first = [next(stream) for _ in range(4)]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         assert_same_batches([*first, *stream], serial(ds))
-        settle(pool)
+        wait_for_workers(pool)
     assert {f'worker process {pid} ' in ''.join(str(w.message) for w in caught) for pid in pids} == {True}
 
 
 def test_idle_workers_killed_between_epochs(method):
-    ds = numbers(10)
+    ds = whole_batches(10)
     with started(2, method) as pool, warned('SIGKILL'):
         shared = pool.parallel_data_source(ds)
         for epoch in range(3):
@@ -101,12 +86,12 @@ def test_idle_workers_killed_between_epochs(method):
             assert_same_batches(stream, serial(ds, shuffle=7, epoch=epoch))
             for pid in pids_of(pool):
                 os.kill(pid, signal.SIGKILL)
-            settle(pool)
+            wait_for_workers(pool)
 
 
 def test_two_streams_of_a_pool_both_survive(forked, tmp_path):
-    one = numbers(12).map(Fails([3, 9], 'kill', tmp_path))
-    other = numbers(12).map(Fails([], seconds=0.005))
+    one = whole_batches(12).map(Fails([3, 9], 'kill', tmp_path))
+    other = whole_batches(12).map(Fails([], seconds=0.005))
     with warned('SIGKILL'):
         pairs = list(zip(parallel(forked, one), parallel(forked, other, shuffle=1)))
     assert_same_batches([pair[0] for pair in pairs], serial(one))
@@ -114,7 +99,7 @@ def test_two_streams_of_a_pool_both_survive(forked, tmp_path):
 
 
 def test_an_epoch_that_is_resumed_survives_too(forked, tmp_path):
-    ds = numbers(20).map(Fails([13], 'kill', tmp_path))
+    ds = whole_batches(20).map(Fails([13], 'kill', tmp_path))
     stream = parallel(forked, ds, shuffle=None)
     state = [next(stream) for _ in range(8)] and stream.state_dict()
     resumed = parallel(forked, ds)
@@ -126,11 +111,11 @@ def test_an_epoch_that_is_resumed_survives_too(forked, tmp_path):
 
 def test_the_tasks_of_a_killed_worker_run_again(method, tmp_path):
     mark = str(tmp_path / 'mark')
-    tasks = [(faults.slow, (number,)) for number in range(8)]
-    tasks.insert(4, (faults.large_and_dying, (30_000_000, mark)))
+    tasks = [(slow, (number,)) for number in range(8)]
+    tasks.insert(4, (large_and_dying, (30_000_000, mark)))
     with started(2, method) as pool, warned('SIGKILL'):
         results = list(pool.work_stream(tasks).retrieve_iter())
-        settle(pool)
+        wait_for_workers(pool)
     assert results.pop(4) == bytes(30_000_000)
     assert results == list(range(8))
 
@@ -139,7 +124,7 @@ def test_the_tasks_of_a_killed_worker_run_again(method, tmp_path):
 
 
 def test_a_batch_that_always_kills_raises_at_its_place(method):
-    ds = numbers(12).map(Fails([5]))
+    ds = whole_batches(12).map(Fails([5]))
     start = time.monotonic()
     with started(2, method) as pool, warned('SIGKILL'):
         stream = parallel(pool, ds)
@@ -153,23 +138,23 @@ def test_a_batch_that_always_kills_raises_at_its_place(method):
 
 def test_the_error_of_a_lost_batch_says_which_batch(forked):
     with warned('SIGKILL'):
-        stream = parallel(forked, numbers(12).map(Fails([5])))
+        stream = parallel(forked, whole_batches(12).map(Fails([5])))
         _, error = take_until(stream, WorkerLostError)
         stream.close()
     assert 'batch 5' in ''.join(error.__notes__)
 
 
 def test_a_pool_serves_other_streams_after_a_batch_that_always_kills(method):
-    good = numbers(10).map(Fails([]))
+    good = whole_batches(10).map(Fails([]))
     with started(2, method) as pool, warned('SIGKILL'):
-        stream = parallel(pool, numbers(6).map(Fails([3])))
+        stream = parallel(pool, whole_batches(6).map(Fails([3])))
         take_until(stream, WorkerLostError)
         assert_same_batches(parallel(pool, good), serial(good))
         stream.close()
 
 
 def test_a_stream_that_always_kills_leaves_other_streams_alone(forked):
-    bad, good = numbers(12).map(Fails([5])), numbers(40).map(Fails([]))
+    bad, good = whole_batches(12).map(Fails([5])), whole_batches(40).map(Fails([]))
     with warned('SIGKILL'):
         stream, other = parallel(forked, bad), parallel(forked, good)
         first = [next(other) for _ in range(3)]
@@ -179,7 +164,7 @@ def test_a_stream_that_always_kills_leaves_other_streams_alone(forked):
 
 
 def test_a_stream_goes_on_after_the_batch_that_always_kills(forked):
-    ds = numbers(12).map(Fails([5]))
+    ds = whole_batches(12).map(Fails([5]))
     with warned('SIGKILL'):
         stream = parallel(forked, ds)
         take_until(stream, WorkerLostError)
@@ -191,7 +176,7 @@ def test_a_stream_goes_on_after_the_batch_that_always_kills(forked):
 def test_max_restarts_counts_the_workers_that_one_batch_may_lose(max_restarts):
     made = started(1, 'fork', max_restarts=max_restarts)
     with made as pool, warned('SIGKILL') as caught:
-        stream = parallel(pool, numbers(6).map(Fails([3])), 3)
+        stream = parallel(pool, whole_batches(6).map(Fails([3])), 3)
         _, error = take_until(stream, WorkerLostError)
         assert str(error).startswith(f'{max_restarts + 1} worker process')
         assert len(caught) >= max_restarts + 1
@@ -199,14 +184,14 @@ def test_max_restarts_counts_the_workers_that_one_batch_may_lose(max_restarts):
 
 
 def test_batches_that_kill_once_each_never_add_up(forked, tmp_path):
-    ds = numbers(40).map(Fails(range(1, 40), 'exit', tmp_path, seconds=5e-4))
+    ds = whole_batches(40).map(Fails(range(1, 40), 'exit', tmp_path, seconds=5e-4))
     with warned('exit code 3'):
         assert_same_batches(parallel(forked, ds, 40), serial(ds))
-        settle(forked)
+        wait_for_workers(forked)
 
 
 def test_a_task_that_always_kills_raises_in_its_place(forked):
-    tasks = [(faults.slow, (0,)), DEATHS['exit'][:2], (faults.slow, (2,))]
+    tasks = [(slow, (0,)), DEATHS['exit'][:2], (slow, (2,))]
     stream = forked.work_stream(tasks)
     with warned('exit code 3'):
         assert stream.retrieve() == 0
@@ -285,13 +270,13 @@ def assert_two_were_replaced(code, out, err):
 
 
 def test_workers_whose_server_is_killed_are_replaced():
-    ds = numbers(40).map(Fails([], seconds=0.01))
+    ds = whole_batches(40).map(Fails([], seconds=0.01))
     with started(2, 'forkserver') as pool, warned('the server that'):
         stream, before = parallel(pool, ds), pids_of(pool)
         first = [next(stream) for _ in range(3)]
         os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
         assert_same_batches([*first, *stream], serial(ds))
-        settle(pool)
+        wait_for_workers(pool)
         assert not before & pids_of(pool)
         assert until(lambda: not any(psutil.pid_exists(pid) for pid in before))
 
@@ -301,7 +286,7 @@ def test_a_server_that_is_killed_between_streams_is_started_again():
         for _ in range(4):  # more than `max_restarts`, which counts those that do not become ready
             os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
             assert until(lambda: pool._supervisor.warnings)
-            settle(pool)
+            wait_for_workers(pool)
     assert sum('had started it ended' in str(warning.message) for warning in caught) == 4
 
 

@@ -15,24 +15,12 @@ from batchup.data_source import ArrayDataSource
 from batchup.errors import WorkerPoolError
 from batchup.work_pool import WorkerExecutorPool, WorkerProcessPool, WorkerThreadPool
 
-from .cases import assert_same_batches
-from .faults import (
-    BATCH_SIZE,
-    MAY_FORK,
-    METHODS,
-    SOME_METHODS,
-    Fails,
-    added,
-    belongings,
-    nothing_left,
-    numbers,
-    pids_of,
-    run_script,
-    serial,
-    settle,
-    until,
-    warned,
-)
+from .cases import BATCH_SIZE, assert_same_batches
+from .harness.leftovers import added, belongings, nothing_left
+from .harness.pools import MAY_FORK, METHODS, SOME_METHODS, pids_of, serial, wait_for_workers, whole_batches
+from .harness.scripts import run_script
+from .harness.waiting import until, warned
+from .harness.work import Fails
 
 pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
@@ -53,7 +41,7 @@ def make_pool(request):
 
 
 def source():
-    return numbers(20).map(Fails([], seconds=0.002))
+    return whole_batches(20).map(Fails([], seconds=0.002))
 
 
 # Pools that end.
@@ -189,7 +177,7 @@ def maps_of(pid):
 
 def test_no_batches_are_made_for_an_abandoned_iterator(forked, tmp_path):
     noted = tmp_path / 'calls'
-    ds = numbers(40).map(Notes(noted))
+    ds = whole_batches(40).map(Notes(noted))
     stream = forked.parallel_data_source(ds, 30).batch_iterator(BATCH_SIZE)
     next(stream)
     del stream
@@ -252,7 +240,7 @@ def test_a_thousand_epochs_on_one_pool_stay_flat(make_pool):
     ds = ArrayDataSource([np.arange(64), np.ones((64, 100))])
     with make_pool() as pool:
         if isinstance(pool, WorkerProcessPool):
-            settle(pool)
+            wait_for_workers(pool)
         shared = pool.parallel_data_source(ds)
         for epoch in range(100):
             list(shared.batch_iterator(8, shuffle=1, epoch=epoch))
@@ -305,7 +293,7 @@ def test_two_hundred_pools_stay_flat(make_pool):
     def run(n):
         for number in range(n):
             pool = make_pool()
-            stream = pool.parallel_data_source(numbers(6)).batch_iterator(BATCH_SIZE)
+            stream = pool.parallel_data_source(whole_batches(6)).batch_iterator(BATCH_SIZE)
             assert len(list(stream)) == 6
             if number % 2:
                 pool.close()

@@ -12,22 +12,20 @@ from batchup._pools import memory
 from batchup._pools.processes.worker import THREAD_VARIABLES
 from batchup.data_source import ArrayDataSource
 
-from . import faults
-from .cases import assert_same_batch, assert_same_batches
-from .faults import (
-    BATCH_SIZE,
+from .cases import BATCH_SIZE, assert_same_batch, assert_same_batches
+from .harness.pools import (
     MAY_FORK,
-    Fails,
     interpreters_first,
-    numbers,
     parallel,
     pids_of,
-    run_script,
     serial,
-    settle,
     started,
-    warned,
+    wait_for_workers,
+    whole_batches,
 )
+from .harness.scripts import run_script
+from .harness.waiting import warned
+from .harness.work import Fails, blas_threads, describe, draw, limit_memory, memory_of_this
 
 pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
@@ -82,7 +80,7 @@ def widen(numbers):
 
 def test_batches_that_fit_into_small_shared_memory_warn_of_nothing(small_folder, monkeypatch):
     monkeypatch.setattr('batchup._pools.processes.pool.GROUP_BYTES', 2**12)
-    ds = numbers(10)
+    ds = whole_batches(10)
     with started(2, 'fork') as pool:
         assert_same_batches(parallel(pool, ds, 4), serial(ds))
 
@@ -90,7 +88,7 @@ def test_batches_that_fit_into_small_shared_memory_warn_of_nothing(small_folder,
 def test_nothing_is_left_in_small_shared_memory(small_folder, monkeypatch):
     monkeypatch.setattr('batchup._pools.processes.pool.GROUP_BYTES', 2**12)
     with started(2, 'fork') as pool:
-        stream = parallel(pool, numbers(4))
+        stream = parallel(pool, whole_batches(4))
         next(stream)
         assert os.listdir(small_folder) == []
 
@@ -146,12 +144,12 @@ LIMITED = """
     import numpy as np
     from batchup.data_source import ArrayDataSource
     from batchup.work_pool import WorkerProcessPool
-    from tests.faults import Fails, limit_memory, settle
+    from tests.faults import Fails, limit_memory, wait_for_workers
 
     if __name__ == '__main__':
         ds = ArrayDataSource([np.random.default_rng(0).normal(size=(800, 12_500)), np.arange(800)]).map(Fails([]))
         with WorkerProcessPool(2, start_method=sys.argv[1]) as pool:
-            settle(pool)
+            wait_for_workers(pool)
             shared = pool.parallel_data_source(ds)
             limit_memory(int(sys.argv[2]))
             for epoch in range(2):
@@ -182,7 +180,7 @@ def makers_beside_a_limited_worker(spare):
         shared = pool.parallel_data_source(ds)
         list(shared.batch_iterator(100))
         (worker,) = pids_of(pool)
-        pool.work_stream([(faults.limit_memory, (spare,))]).retrieve()
+        pool.work_stream([(limit_memory, (spare,))]).retrieve()
         batches = list(shared.batch_iterator(40))
     assert_same_batches([batch[:2] for batch in batches], [batch[:2] for batch in ds.batch_iterator(40)])
     return worker, {batch[2] for batch in batches[1:]}
@@ -205,7 +203,7 @@ def test_a_source_that_a_worker_cannot_map_is_read_by_the_caller(monkeypatch):
     monkeypatch.setattr(memory, '_warned', set())
     ds = large_samples(400)
     with started(1, 'fork') as pool, warned('your own process makes batches: in a worker process, 38 MiB') as caught:
-        pool.work_stream([(faults.limit_memory, (30_000_000,))]).retrieve()
+        pool.work_stream([(limit_memory, (30_000_000,))]).retrieve()
         assert_same_batches(parallel(pool, ds), serial(ds))
     assert len(caught) == 1
 
@@ -217,9 +215,9 @@ def test_a_source_that_a_worker_cannot_map_is_read_by_the_caller(monkeypatch):
 @pytest.mark.parametrize('threads', [1, 2])
 def test_numerical_libraries_have_few_threads(method, threads):
     pytest.importorskip('threadpoolctl')
-    faults.blas_threads()
+    blas_threads()
     with started(2, method, threads_per_worker=threads) as pool:
-        found = list(pool.work_stream([(faults.blas_threads,)] * 8).retrieve_iter())
+        found = list(pool.work_stream([(blas_threads,)] * 8).retrieve_iter())
     assert {pid for pid, _ in found} != {os.getpid()}
     assert [counts for _, counts in found] == [{threads}] * 8
 
@@ -229,37 +227,37 @@ def test_without_a_limit_threads_are_as_many_as_ever(method, monkeypatch):
     pytest.importorskip('threadpoolctl')
     for variable in THREAD_VARIABLES:  # Dask sets some
         monkeypatch.delenv(variable, raising=False)
-    _, here = faults.blas_threads()
+    _, here = blas_threads()
     with started(1, method, threads_per_worker=None) as pool:
-        _, there = pool.work_stream([(faults.blas_threads,)]).retrieve()
+        _, there = pool.work_stream([(blas_threads,)]).retrieve()
     assert there == here
-    assert here == faults.blas_threads()[1]
+    assert here == blas_threads()[1]
 
 
 @interpreters_first
 def test_the_limit_leaves_the_threads_of_this_process(method):
     pytest.importorskip('threadpoolctl')
-    before = faults.blas_threads()[1], dict(os.environ)
+    before = blas_threads()[1], dict(os.environ)
     with started(1, method) as pool:
         pids_of(pool)
-        assert (faults.blas_threads()[1], dict(os.environ)) == before
+        assert (blas_threads()[1], dict(os.environ)) == before
 
 
 @pytest.mark.parametrize('kind', ['numpy', 'random'])
 def test_workers_draw_different_numbers(method, kind):
     with started(2, method) as pool:
-        drawn = list(pool.work_stream([(faults.draw, (kind,))] * 8).retrieve_iter())
+        drawn = list(pool.work_stream([(draw, (kind,))] * 8).retrieve_iter())
     assert len({pid for pid, _ in drawn}) == 2
     assert len({number for _, number in drawn}) == 8
 
 
 def test_a_worker_that_takes_over_draws_other_numbers(forked):
     with warned('SIGKILL'):
-        before = list(forked.work_stream([(faults.draw, ('numpy',))] * 8).retrieve_iter())
+        before = list(forked.work_stream([(draw, ('numpy',))] * 8).retrieve_iter())
         for pid in {pid for pid, _ in before}:
             os.kill(pid, signal.SIGKILL)
-        settle(forked)
-        after = list(forked.work_stream([(faults.draw, ('numpy',))] * 8).retrieve_iter())
+        wait_for_workers(forked)
+        after = list(forked.work_stream([(draw, ('numpy',))] * 8).retrieve_iter())
     assert len({number for _, number in before + after}) == 16
 
 
@@ -273,7 +271,7 @@ def mapped(tmp_path):
 @interpreters_first
 def test_mapped_files_are_mapped_again(method, mapped):
     with started(1, method) as pool:
-        kind, filename, values = pool.work_stream([(faults.describe, (pool.shared_constant(mapped),))]).retrieve()
+        kind, filename, values = pool.work_stream([(describe, (pool.shared_constant(mapped),))]).retrieve()
     assert (kind, str(filename)) == ('memmap', str(mapped.filename))
     assert_same_batch(values, np.arange(3) * 1.5)
 
@@ -281,7 +279,7 @@ def test_mapped_files_are_mapped_again(method, mapped):
 def test_a_view_of_a_mapped_file_is_mapped_again(mapped):
     view = mapped.reshape(100, 10)[5:50:3, ::-1]
     with started(1, 'spawn') as pool:
-        kind, _, values = pool.work_stream([(faults.describe, (pool.shared_constant(view),))]).retrieve()
+        kind, _, values = pool.work_stream([(describe, (pool.shared_constant(view),))]).retrieve()
     assert kind == 'memmap'
     assert_same_batch(values, np.array(view[:3]))
 
@@ -314,8 +312,8 @@ def test_workers_do_not_copy_an_array():
     array = np.ones(25_000_000)  # 200 MB
     with started(2, 'spawn') as pool:
         constant = pool.shared_constant(array)
-        before = list(pool.work_stream([(faults.memory_of_this, (array[:10],))] * 6).retrieve_iter())
-        after = list(pool.work_stream([(faults.memory_of_this, (constant,))] * 6).retrieve_iter())
+        before = list(pool.work_stream([(memory_of_this, (array[:10],))] * 6).retrieve_iter())
+        after = list(pool.work_stream([(memory_of_this, (constant,))] * 6).retrieve_iter())
     assert {total for *_, total in after} == {25e6}
     assert max(uss for _, uss, *_ in after) < max(uss for _, uss, *_ in before) + 40e6
     # Three processes share what the array takes; each counts its part.

@@ -11,17 +11,10 @@ import pytest
 
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
-from .faults import (
-    MAY_FORK,
-    METHODS,
-    SOME_METHODS,
-    Script,
-    interpreters_first,
-    numbers,
-    run_script,
-    shared_files,
-    until,
-)
+from .harness.leftovers import shared_files
+from .harness.pools import MAY_FORK, METHODS, SOME_METHODS, interpreters_first, whole_batches
+from .harness.scripts import Script, run_script
+from .harness.waiting import until
 
 pytestmark = MAY_FORK
 
@@ -176,7 +169,7 @@ def test_a_function_of_python_dash_c_gives_a_clear_error(start_method):
 def test_a_lambda_gives_a_clear_error(start_method):
     with WorkerProcessPool(1, start_method=start_method) as pool:
         with pytest.raises(TypeError, match=r'lambda.*top level of a module, or a WorkerThreadPool'):
-            pool.parallel_data_source(numbers(3).map(lambda *batch: batch))
+            pool.parallel_data_source(whole_batches(3).map(lambda *batch: batch))
         with pytest.raises(TypeError, match=r'lambda.*top level of a module, or a WorkerThreadPool'):
             pool.work_stream([(lambda: 1,)]).retrieve()
 

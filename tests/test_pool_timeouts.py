@@ -18,22 +18,11 @@ import pytest
 from batchup.errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
 from batchup.work_pool import RayExecutor, WorkerExecutorPool, WorkerProcessPool, WorkerThreadPool
 
-from . import faults
 from .cases import assert_same_batches
-from .faults import (
-    MAY_FORK,
-    Fails,
-    numbers,
-    parallel,
-    pids_of,
-    run_script,
-    serial,
-    settle,
-    started,
-    take_until,
-    take_until_seconds,
-    warned,
-)
+from .harness.pools import MAY_FORK, parallel, pids_of, serial, started, wait_for_workers, whole_batches
+from .harness.scripts import run_script
+from .harness.waiting import take_until, take_until_seconds, warned
+from .harness.work import Fails, sleep_for_ever, sleep_in_native_code, slow
 
 pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 
@@ -41,10 +30,10 @@ pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 # Workers that hang.
 
 
-@pytest.mark.parametrize('hang', [faults.sleep_for_ever, faults.sleep_in_native_code])
+@pytest.mark.parametrize('hang', [sleep_for_ever, sleep_in_native_code])
 def test_a_process_that_hangs_gives_an_error_with_its_stack(method, hang):
     with started(2, method, timeout=1) as pool:
-        stream = parallel(pool, numbers(8).map(Fails([5], hang)))
+        stream = parallel(pool, whole_batches(8).map(Fails([5], hang)))
         start = time.monotonic()
         received, error = take_until(stream, TimeoutError)
         assert 0.9 < time.monotonic() - start < 60
@@ -55,20 +44,20 @@ def test_a_process_that_hangs_gives_an_error_with_its_stack(method, hang):
 
 
 def test_a_pool_works_on_after_a_timeout(method):
-    ds = numbers(10).map(Fails([]))
+    ds = whole_batches(10).map(Fails([]))
     with started(2, method, timeout=1) as pool:
-        stream = pool.work_stream([(faults.sleep_for_ever,)])
+        stream = pool.work_stream([(sleep_for_ever,)])
         with pytest.raises(WorkerTimeoutError):
             stream.retrieve()
         assert_same_batches(parallel(pool, ds), serial(ds))
-        settle(pool)
+        wait_for_workers(pool)
 
 
 def test_a_pool_with_hanging_workers_closes_soon(method):
     pool = WorkerProcessPool(2, start_method=method)
-    settle(pool)
+    wait_for_workers(pool)
     pids = pids_of(pool)
-    stream = pool.work_stream([(faults.sleep_for_ever,)] * 6)
+    stream = pool.work_stream([(sleep_for_ever,)] * 6)
     time.sleep(0.2)
     start = time.monotonic()
     pool.close()
@@ -80,8 +69,8 @@ def test_a_pool_with_hanging_workers_closes_soon(method):
 
 def test_other_streams_keep_their_batches_when_a_hanging_worker_is_ended(forked):
     forked.timeout = 1
-    ds = numbers(60).map(Fails([], seconds=0.02))
-    stream, other = forked.work_stream([(faults.sleep_for_ever,)]), parallel(forked, ds)
+    ds = whole_batches(60).map(Fails([], seconds=0.02))
+    stream, other = forked.work_stream([(sleep_for_ever,)]), parallel(forked, ds)
     with pytest.raises(WorkerTimeoutError):
         stream.retrieve()
     assert_same_batches(other, serial(ds))
@@ -89,7 +78,7 @@ def test_other_streams_keep_their_batches_when_a_hanging_worker_is_ended(forked)
 
 def test_a_stopped_worker_is_a_timeout_that_says_so(forked):
     forked.timeout = 0.5
-    stream = forked.work_stream([(faults.slow, (1, 0.3))] * 2)
+    stream = forked.work_stream([(slow, (1, 0.3))] * 2)
     for pid in pids_of_running(forked):
         os.kill(pid, signal.SIGSTOP)
     with pytest.raises(WorkerTimeoutError, match=r'worker process \d+ did not answer; its state is T \(stopped\)'):
@@ -102,14 +91,14 @@ def pids_of_running(pool):
 
 @pytest.mark.slow
 def test_slow_batches_are_no_timeout():
-    ds = numbers(8).map(Fails([], seconds=0.3))
+    ds = whole_batches(8).map(Fails([], seconds=0.3))
     with started(1, 'fork', timeout=1) as pool:
         assert_same_batches(parallel(pool, ds), serial(ds))
 
 
 def test_a_timeout_says_at_which_batch(forked):
     forked.timeout = 0.5
-    stream = parallel(forked, numbers(8).map(Fails([5], faults.sleep_for_ever)))
+    stream = parallel(forked, whole_batches(8).map(Fails([5], sleep_for_ever)))
     _, error = take_until(stream, WorkerTimeoutError)
     stream.close()
     assert 'batch 5' in ''.join(error.__notes__)
@@ -171,7 +160,7 @@ def test_a_script_with_a_hanging_thread_ends(tmp_path):
 
 @pytest.mark.parametrize('fault', ['kill', 'exit'])
 def test_an_executor_that_breaks_gives_an_error(fault):
-    ds = numbers(12).map(Fails([5], fault))
+    ds = whole_batches(12).map(Fails([5], fault))
     with ProcessPoolExecutor(2) as executor, WorkerExecutorPool(executor) as pool:
         error = take_until_seconds(parallel(pool, ds), WorkerLostError)
     assert isinstance(error.__cause__, BrokenProcessPool)
@@ -208,7 +197,7 @@ def cluster():
 
 def dask_epoch_with_kills(client, pids):
     """Go through an epoch on a cluster, some of whose processes are killed."""
-    ds = numbers(60).map(Fails([], seconds=0.02))
+    ds = whole_batches(60).map(Fails([], seconds=0.02))
     pool = WorkerExecutorPool(client.get_executor(), processes=2, max_restarts=5, timeout=60)
     received = []
     with pool:
@@ -259,7 +248,7 @@ def test_killed_ray_workers_lose_nothing():
     ray = pytest.importorskip('ray')
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level='critical')
     try:
-        ds = numbers(60).map(Fails([], seconds=0.02))
+        ds = whole_batches(60).map(Fails([], seconds=0.02))
         received = []
         with WorkerExecutorPool(RayExecutor(max_retries=0), processes=2, max_restarts=5, timeout=60) as pool:
             pids = sorted(pids_of(pool))

@@ -28,7 +28,9 @@ from .cases import (
     named,
     numbers,
 )
-from .pools import BACKENDS, CLUSTERS, LOCAL, SLOW, Log, Logged, by_worker, nap, on, open_pool, this_worker, wait_until
+from .harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, on, open_pool
+from .harness.waiting import wait_until
+from .harness.work import Log, Logged, by_worker, nap, this_worker
 
 finite = pytest.mark.parametrize('name', named(RANDOM_ACCESS))
 either = pytest.mark.parametrize('name', named({**RANDOM_ACCESS, **ENDLESS}))

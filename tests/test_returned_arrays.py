@@ -18,7 +18,7 @@ from batchup.data_source import (
 )
 
 from .cases import keep
-from .pools import LOCAL, SLOW, on
+from .harness.pools import LOCAL, SLOW, on
 
 TABLE = np.arange(60.0).reshape(20, 3)
 MASKED = np.ma.masked_array(TABLE.copy(), TABLE % 2 == 0)

@@ -12,7 +12,7 @@ from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataS
 from batchup.sampling import WeightedSampler
 
 from .cases import BATCH_SIZE, DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, assert_same_batches, numbers
-from .pools import on
+from .harness.pools import on
 
 # A random function draws other numbers in each rank.
 ALL = {name: make for name, make in {**RANDOM_ACCESS, **DRAWN, **ENDLESS}.items() if 'map_' not in name}

@@ -8,7 +8,7 @@ from batchup._pools.memory import unpack_whole
 from batchup._pools.shipping import Shipment
 from batchup.data_source import ArrayDataSource, RandomAccessDataSource
 
-from .pools import BACKENDS, SLOW, on
+from .harness.pools import BACKENDS, SLOW, on
 from .test_pool_batches import assert_all_read
 
 SERIES = np.arange(20_000.0)

@@ -13,7 +13,9 @@ from batchup.errors import WorkerTimeoutError
 from batchup.work_pool import WorkerThreadPool
 
 from .cases import RANDOM_ACCESS, SHUFFLES, PlainSampler, assert_same_batches, keep, numbers
-from .faults import MAY_FORK, children, pids_of, started, until, warned
+from .harness.leftovers import children
+from .harness.pools import MAY_FORK, pids_of, started
+from .harness.waiting import until, warned
 
 LEAST_BYTES = 2**20
 

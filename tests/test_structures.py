@@ -13,7 +13,7 @@ from batchup.data_source import CompositeDataSource, merge
 from batchup.padding import RaggedArray
 
 from .cases import PlainSource, assert_same_batches, keep, numbers
-from .pools import on
+from .harness.pools import on
 
 Pair = namedtuple('Pair', 'left right')
 

@@ -13,7 +13,8 @@ from batchup._streams.stream import Phase
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource, RandomAccessDataSource
 from batchup.work_pool import WorkerThreadPool
 
-from .pools import PATIENCE_SECONDS, on
+from .harness.pools import on
+from .harness.waiting import PATIENCE
 
 N = 3000
 DATA = np.arange(N)
@@ -55,7 +56,7 @@ def in_threads(work, count=4):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE_SECONDS)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert errors == []
     return results
@@ -168,7 +169,7 @@ class Blocked:
 
     def __call__(self, x):
         self.reached.set()
-        assert self.go_on.wait(PATIENCE_SECONDS)
+        assert self.go_on.wait(PATIENCE)
         return (x,)
 
 
@@ -179,9 +180,9 @@ def test_closing_ends_the_wait_for_a_worker():
         waiting = threading.Thread(target=lambda: received.extend(stream))
         received = []
         waiting.start()
-        blocked.reached.wait(PATIENCE_SECONDS)
+        blocked.reached.wait(PATIENCE)
         stream.close()
-        waiting.join(PATIENCE_SECONDS)
+        waiting.join(PATIENCE)
         ended = not waiting.is_alive()
         blocked.go_on.set()
     assert ended

@@ -10,13 +10,10 @@ import pytest
 
 from batchup.work_pool import SharedConstant
 
-from . import pools
 from .cases import numbers
-from .pools import (
-    BACKENDS,
-    IN_PROCESSES,
-    PROCESS_POOLS,
-    THREADS,
+from .harness.pools import BACKENDS, IN_PROCESSES, PROCESS_POOLS, THREADS, on
+from .harness.waiting import wait_until
+from .harness.work import (
     Log,
     Traveller,
     TwoPartsError,
@@ -24,12 +21,10 @@ from .pools import (
     fail,
     interrupt,
     log_worker,
-    on,
     random_bytes,
     this_worker,
     two_parts_error,
     value_of,
-    wait_until,
 )
 
 
@@ -335,7 +330,7 @@ def test_a_constant_that_does_not_pickle_is_named(pool):
 
 @on(PROCESS_POOLS)
 def test_a_constant_of_another_pool_is_a_type_error(pool):
-    with pools.BACKENDS['threads'](1) as other:
+    with BACKENDS['threads'](1) as other:
         constant = other.shared_constant(3)
     with pytest.raises(TypeError, match='another pool'):
         pool.work_stream([(add, (constant,))]).retrieve()

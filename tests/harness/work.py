@@ -1,166 +1,83 @@
-"""Pools of every kind, and what runs in their workers, for the contracts that all pools keep."""
+"""What runs in workers: functions to map and tasks, with faults made for real."""
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import faulthandler
 import os
+import random
+import resource
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+import psutil
 
 from batchup.data_source import RandomAccessDataSource
-from batchup.work_pool import RayExecutor, WorkerExecutorPool, WorkerPool, WorkerProcessPool, WorkerThreadPool
 
-# What a test waits for comes at once, or it never does.
-PATIENCE_SECONDS = 20.0
+from ..cases import BATCH_SIZE
 
 
-@contextlib.contextmanager
-def thread_executor(processes: int) -> Iterator[WorkerPool]:
-    with ThreadPoolExecutor(processes) as executor, WorkerExecutorPool(executor) as pool:
-        yield pool
+def segfault() -> None:
+    """Read where there is no memory; no stacks are shown."""
+    faulthandler.disable()
+    ctypes.string_at(0)
 
 
-@contextlib.contextmanager
-def process_executor(processes: int) -> Iterator[WorkerPool]:
-    context = get_context('forkserver')
-    with ProcessPoolExecutor(processes, context) as executor, WorkerExecutorPool(executor) as pool:
-        yield pool
+def die_by(number: int) -> None:
+    """Send a signal to this process."""
+    os.kill(os.getpid(), number)
+    time.sleep(10)
 
 
-@contextlib.contextmanager
-def dask(processes: int) -> Iterator[WorkerPool]:
-    distributed = pytest.importorskip('distributed')
-    cluster = distributed.LocalCluster(
-        n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=':0'
-    )
-    with cluster, distributed.Client(cluster) as client, WorkerExecutorPool(client.get_executor(), processes) as pool:
-        yield pool
-
-
-@contextlib.contextmanager
-def ray(processes: int) -> Iterator[WorkerPool]:
-    library = pytest.importorskip('ray')
-    library.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level='error')
-    try:
-        with WorkerExecutorPool(RayExecutor(num_cpus=1), processes) as pool:
-            yield pool
-    finally:
-        library.shutdown()
-
-
-def process_pool(start_method: str) -> Callable[[int], WorkerPool]:
-    return lambda processes: WorkerProcessPool(processes, start_method=start_method)
-
-
-BACKENDS: dict[str, Callable[[int], contextlib.AbstractContextManager[WorkerPool]]] = {
-    'threads': WorkerThreadPool,
-    'fork': process_pool('fork'),
-    'forkserver': process_pool('forkserver'),
-    'spawn': process_pool('spawn'),
-    'thread_executor': thread_executor,
-    'process_executor': process_executor,
-    'dask': dask,
-    'ray': ray,
+# How a worker ends, and how the warning names that.
+DEATHS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
+    'kill': (die_by, (signal.SIGKILL,), 'signal 9, SIGKILL'),
+    'terminate': (die_by, (signal.SIGTERM,), 'signal 15, SIGTERM'),
+    'segfault': (segfault, (), 'signal 11, SIGSEGV'),
+    'exit': (os._exit, (3,), 'exit code 3'),
 }
-THREADS = ['threads', 'thread_executor']
-PROCESS_POOLS = ['fork', 'forkserver', 'spawn']
-EXECUTORS = ['thread_executor', 'process_executor', 'dask', 'ray']
-CLUSTERS = ['dask', 'ray']
-LOCAL = [name for name in BACKENDS if name not in CLUSTERS]
-# Kinds that take long, in tests with many cases: not by default.
-SLOW = ['forkserver', 'spawn']
-# Kinds that take long to start.
-STARTED_ONCE = ['forkserver', 'spawn', 'process_executor', *CLUSTERS]
-IN_PROCESSES = [name for name in BACKENDS if name not in THREADS]
 
 
-def local_kinds(test: Any) -> Any:
-    """Run a test that starts a pool of its own: where that takes long, not by default."""
-    late = ('forkserver', 'spawn', 'process_executor')
-    kinds = [pytest.param(name, marks=[pytest.mark.slow] * (name in late)) for name in LOCAL]
-    return pytest.mark.usefixtures('all_by_workers')(pytest.mark.parametrize('kind', kinds)(test))
+class Fails:
+    """A function that returns its batch, but at some batches, and in workers only, something happens.
 
+    Parameters
+    ----------
+    numbers : batches at which it happens
+    fault : a name in `DEATHS`, or a function
+    folder : where to note that it has happened, so that it does not again; always without it
+    seconds : how long every batch takes
+    """
 
-# What libraries warn of in their own code: Dask does when a task is taken back.
-OWN_WARNINGS = {'dask': [pytest.mark.filterwarnings("ignore:coroutine 'Client._cancel' was never awaited")]}
+    def __init__(self, numbers: Any, fault: Any = 'kill', folder: Any = None, seconds: float = 0.005) -> None:
+        self.numbers = {int(number) for number in numbers}
+        self.fault = fault
+        self.folder = folder
+        self.seconds = seconds
+        self.owner = os.getpid()
 
+    def __call__(self, *batch: Any) -> tuple[Any, ...]:
+        number = int(batch[0].flat[0]) // BATCH_SIZE
+        time.sleep(self.seconds)
+        if os.getpid() != self.owner and number in self.numbers and self.is_first(number):
+            function, arguments = (self.fault, ()) if callable(self.fault) else DEATHS[self.fault][:2]
+            function(*arguments)
+        return batch
 
-class SharedPools:
-    """Pools that all tests of a session share, unless they break them; each is opened when one first needs it."""
-
-    def __init__(self) -> None:
-        self._opened: dict[tuple[str, int], tuple[WorkerPool, contextlib.ExitStack]] = {}
-
-    def get(self, name: str) -> WorkerPool:
-        """Return a pool whose workers are at work: of a kind, or 'of 5' of that kind."""
-        kind, _, count = name.partition(' of ')
-        key = kind, int(count or 2)
-        if key not in self._opened:
-            if kind in CLUSTERS:  # a process has one Ray
-                self.close([kind])
-            stack = contextlib.ExitStack()
-            self._opened[key] = stack.enter_context(open_pool(*key)), stack
-        return self._opened[key][0]
-
-    def close(self, kinds: Iterable[str] = BACKENDS) -> None:
-        """Close the pools of some kinds."""
-        for key in [key for key in self._opened if key[0] in kinds]:
-            self._opened.pop(key)[1].close()
-
-
-shared_pools = SharedPools()
-
-
-@contextlib.contextmanager
-def open_pool(kind: str, count: int = 2) -> Iterator[WorkerPool]:
-    """Open a pool, and wait until its workers are at work: all batches will be theirs."""
-    with BACKENDS[kind](count) as opened:
-        wait_for_workers(opened)
-        yield opened
-
-
-def on(names: Any, slow: Any = ()) -> Any:
-    """Run a test on pools of these kinds; on the `slow` ones, and on clusters, not by default."""
-    late = {*slow, *CLUSTERS}
-    return pytest.mark.parametrize('pool', [marked(name, name.split()[0] in late) for name in names], indirect=True)
-
-
-def marked(name: str, slow: bool = False) -> Any:
-    kind = name.partition(' of ')[0]
-    marks = [*OWN_WARNINGS.get(kind, []), *[pytest.mark.slow] * slow]
-    # Tests of one group share a process of pytest-xdist, so that these start once.
-    return pytest.param(name, marks=[*marks, *[pytest.mark.xdist_group(kind)] * (kind in STARTED_ONCE)])
-
-
-# What clusters are tested for by default: all else that pools promise, in the slow run.
-on_clusters = pytest.mark.parametrize('pool', [marked(name) for name in CLUSTERS], indirect=True)
-
-
-def wait_for_workers(pool: WorkerPool) -> set[tuple[int, int]]:
-    """Wait until every worker has run a task; return which those are."""
-    seen: set[tuple[int, int]] = set()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(seen) < pool.processes:
-        assert time.monotonic() < deadline, f'only {len(seen)} of {pool.processes} workers run tasks'
-        seen.update(pool.work_stream([(this_worker, (0.01,))] * 2 * pool.processes).retrieve_iter())
-    return seen
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, and a little longer."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    time.sleep(0.05)
+    def is_first(self, number: int) -> bool:
+        """Say whether this has not happened yet; whoever asks makes it happen."""
+        if self.folder is None:
+            return True
+        try:
+            (Path(self.folder) / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
 
 def this_worker(seconds: float = 0.0) -> tuple[int, int]:
@@ -410,3 +327,65 @@ def value_of(traveller: Traveller, seconds: float = 0.0) -> tuple[int, int]:
 
 def random_bytes(_: Any = None) -> bytes:
     return os.urandom(8)
+
+
+# Tasks.
+
+
+def slow(value: Any, seconds: float = 0.02) -> Any:
+    time.sleep(seconds)
+    return value
+
+
+def sleep_for_ever() -> None:
+    while True:
+        time.sleep(0.5)
+
+
+def sleep_in_native_code() -> None:
+    """Sleep and hold Python's global lock."""
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def draw(kind: str) -> tuple[int, float]:
+    """Return who draws, and what."""
+    time.sleep(0.02)
+    return os.getpid(), np.random.random() if kind == 'numpy' else random.random()
+
+
+def blas_threads() -> tuple[int, set[int]]:
+    """Return the process, and how many threads each numerical library may use in it."""
+    from threadpoolctl import threadpool_info
+
+    np.ones((300, 300)) @ np.ones((300, 300))
+    time.sleep(0.02)
+    return os.getpid(), {library['num_threads'] for library in threadpool_info()}
+
+
+def large_and_dying(size: int, mark: str) -> bytes:
+    """Return a large value, and die while it is sent, once."""
+    if not os.path.exists(mark):
+        Path(mark).touch()
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return bytes(size)
+
+
+def describe(array: np.ndarray) -> tuple[str, str | None, Any]:
+    """Return what kind of memory an array lies in, its file, and its values."""
+    owner = array
+    while type(owner) is np.ndarray and isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return type(owner).__name__, getattr(owner, 'filename', None), np.array(array[:3])
+
+
+def memory_of_this(values: np.ndarray) -> tuple[int, int, int, float]:
+    """Return the process, its private memory and its part of all memory, after reading all values."""
+    total = float(values.sum())
+    full = psutil.Process().memory_full_info()
+    return os.getpid(), full.uss, full.pss, total
+
+
+def limit_memory(spare: int) -> None:
+    """Have this process address no more than so many bytes more."""
+    used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, resource.RLIM_INFINITY))

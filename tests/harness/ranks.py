@@ -6,7 +6,7 @@ from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource
 from batchup.sampling import ComputedShuffle
 
-from .cases import SHUFFLES
+from ..cases import SHUFFLES
 
 N = 23
 X = np.random.RandomState(0).rand(N, 3).astype(np.float32)

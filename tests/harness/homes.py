@@ -15,7 +15,7 @@ from batchup._files.downloads import Patience
 
 from .servers import Server, serving
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A script that is interrupted all the time, and checks that it misses nothing.
 
 Run by `test_interrupts.py`; by hand, for as many interrupts as wanted:
-`python -m tests.interrupted stream spawn 10000`.
+`python -m tests.harness.interrupted stream spawn 10000`.
 """
 
 from __future__ import annotations
