@@ -14,6 +14,7 @@ import pytest
 import batchup
 from batchup._cli.demo.batches import augment, shift_images, training_source
 from batchup._cli.demo.checkpoint import load_checkpoint, save_checkpoint
+from batchup._cli.main import THREAD_LIMITS, main
 
 from .harness.homes import files_in, start_script
 
@@ -28,6 +29,19 @@ def run(*arguments, limit=None):
     if limit is not None:
         command = ['sh', '-c', f'ulimit -f {limit}; exec "$@"', 'sh', *command]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def run_here(capsys, monkeypatch):
+    """Run the demo in this process, where what is wrong is shown sooner."""
+    for name in THREAD_LIMITS:
+        monkeypatch.setenv(name, '1')
+
+    def run_main(*arguments):
+        code = main(['demo', *map(str, arguments)])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run_main
 
 
 def lines(process):
@@ -148,8 +162,8 @@ def test_plain_features_are_not_shifted():
 
 @pytest.fixture(scope='module')
 def long_run(tmp_path_factory):
-    """Arguments with which an epoch takes half a second or more, and what they print."""
-    x, y = points(8000)
+    """Arguments with which an epoch takes a quarter of a second or more, and what they print."""
+    x, y = points(4000)
     path = save(tmp_path_factory.mktemp('data'), X=np.tile(x, 20), y=y)
     arguments = ('--data', path, '--epochs', 2, '--batch-size', 2)
     return arguments, lines(run(*arguments))
@@ -163,7 +177,7 @@ def stop_in_epoch(arguments, checkpoint, number):
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, handler)
     while process.poll() is None and not batches_in_epoch(checkpoint):
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.send_signal(number)
     return process, *process.communicate(timeout=60)
 
@@ -172,6 +186,7 @@ def batches_in_epoch(checkpoint):
     return load_checkpoint(str(checkpoint))[1]['progress']['stream']['position'] if checkpoint.exists() else 0
 
 
+@pytest.mark.xdist_group('long run')
 @pytest.mark.skipif(os.name != 'posix', reason='needs SIGKILL')
 def test_killed_run_continues(long_run, tmp_path):
     arguments, expected = long_run
@@ -222,6 +237,7 @@ def test_the_next_run_removes_what_others_could_not(tmp_path):
     assert files_in(tmp_path) == ['.other.npz.123.tmp', '[run].npz']
 
 
+@pytest.mark.xdist_group('long run')
 @pytest.mark.skipif(os.name != 'posix', reason='needs SIGINT')
 def test_interrupted_run_continues(long_run, tmp_path):
     arguments, expected = long_run
@@ -258,19 +274,19 @@ def test_only_the_checkpoint_is_left(finished):
         (('--epochs', 3), '--epochs is 2 there, 3 here'),
     ],
 )
-def test_checkpoint_of_another_run(finished, other, message):
+def test_checkpoint_of_another_run(run_here, finished, other, message):
     arguments, checkpoint, _ = finished
-    assert error(run(*arguments, *other)) == f'{checkpoint} belongs to another run: {message}'
+    assert error(run_here(*arguments, *other)) == f'{checkpoint} belongs to another run: {message}'
 
 
-def test_checkpoint_of_other_data(finished, tmp_path):
+def test_checkpoint_of_other_data(run_here, finished, tmp_path):
     x, y = points()
-    message = error(run(*finished[0], '--data', save(tmp_path, X=x, y=y)))
+    message = error(run_here(*finished[0], '--data', save(tmp_path, X=x, y=y)))
     assert re.search(r'the data is digits \(\w+\) there, an array of shape \(60, 3\) \(\w+\) here', message)
 
 
 @pytest.mark.parametrize('damage', ['cut', 'changed', 'text', 'own data'])
-def test_damaged_checkpoint_is_left_alone(finished, tmp_path, damage):
+def test_damaged_checkpoint_is_left_alone(run_here, finished, tmp_path, damage):
     content = finished[1].read_bytes()
     content = {
         'cut': content[:1000],
@@ -279,19 +295,21 @@ def test_damaged_checkpoint_is_left_alone(finished, tmp_path, damage):
         'own data': save(tmp_path, X=1).read_bytes(),
     }[damage]
     (tmp_path / 'run.npz').write_bytes(content)
-    assert 'run.npz is not a checkpoint of this demo, or it is damaged' in error(run('--resume', tmp_path / 'run.npz'))
+    assert 'run.npz is not a checkpoint of this demo, or it is damaged' in error(
+        run_here('--resume', tmp_path / 'run.npz')
+    )
     assert (tmp_path / 'run.npz').read_bytes() == content
 
 
-def test_checkpoint_of_another_network(finished, tmp_path):
+def test_checkpoint_of_another_network(run_here, finished, tmp_path):
     arrays, facts = load_checkpoint(str(finished[1]))
     save_checkpoint(str(tmp_path / 'run.npz'), {**arrays, 'hidden_bias': np.zeros(3, np.float32)}, facts)
-    message = error(run('--epochs', 2, '--resume', tmp_path / 'run.npz'))
+    message = error(run_here('--epochs', 2, '--resume', tmp_path / 'run.npz'))
     assert 'is not a checkpoint of this demo' in message
 
 
-def test_checkpoint_in_a_missing_folder(tmp_path):
-    message = error(run('--resume', tmp_path / 'missing' / 'run.npz'))
+def test_checkpoint_in_a_missing_folder(run_here, tmp_path):
+    message = error(run_here('--resume', tmp_path / 'missing' / 'run.npz'))
     assert message.startswith(f'cannot write the checkpoint {tmp_path}')
 
 
@@ -351,9 +369,9 @@ BAD_ARRAYS = {
 
 
 @pytest.mark.parametrize('case', BAD_ARRAYS)
-def test_bad_arrays(tmp_path, case):
+def test_bad_arrays(run_here, tmp_path, case):
     arrays, message = BAD_ARRAYS[case]
-    assert message in error(run('--data', save(tmp_path, **arrays)))
+    assert message in error(run_here('--data', save(tmp_path, **arrays)))
 
 
 def test_missing_file(tmp_path):
@@ -361,16 +379,16 @@ def test_missing_file(tmp_path):
     assert error(run('--data', path)) == f'cannot read {path}: No such file or directory'
 
 
-def test_no_npz_file(tmp_path):
+def test_no_npz_file(run_here, tmp_path):
     np.save(tmp_path / 'x.npy', X)
-    assert 'x.npy is no .npz file' in error(run('--data', tmp_path / 'x.npy'))
+    assert 'x.npy is no .npz file' in error(run_here('--data', tmp_path / 'x.npy'))
 
 
-def test_damaged_npz_file(tmp_path):
+def test_damaged_npz_file(run_here, tmp_path):
     path = save(tmp_path, X=X, y=Y)
     content = path.read_bytes()
     path.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
-    assert 'points.npz is damaged: Bad CRC-32' in error(run('--data', path))
+    assert 'points.npz is damaged: Bad CRC-32' in error(run_here('--data', path))
 
 
 # The command line.
@@ -386,10 +404,11 @@ def test_damaged_npz_file(tmp_path):
         (('--sed', 1), 'unrecognized arguments: --sed 1'),
     ],
 )
-def test_bad_options(arguments, message):
-    process = run(*arguments)
-    assert process.returncode == 2
-    assert process.stderr.splitlines()[-1].endswith(f'error: {message}')
+def test_bad_options(run_here, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        run_here(*arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f'error: {message}')
 
 
 def test_help():

@@ -12,7 +12,17 @@ import pytest
 from batchup.errors import WorkerLostError
 
 from .cases import BATCH_SIZE, assert_same_batches
-from .harness.pools import MAY_FORK, every_method, parallel, pids_of, serial, started, wait_for_workers, whole_batches
+from .harness.pools import (
+    MAY_FORK,
+    every_method,
+    parallel,
+    pids_of,
+    serial,
+    shared_pools,
+    started,
+    wait_for_workers,
+    whole_batches,
+)
 from .harness.scripts import run_script
 from .harness.waiting import take_until, take_until_seconds, until, warned
 from .harness.work import DEATHS, Fails, large_and_dying, slow
@@ -269,22 +279,34 @@ def assert_two_were_replaced(code, out, err):
     assert 'Traceback' not in err
 
 
+def kill_server():
+    """Kill the process that starts workers by forkserver."""
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def _no_other_workers_of_the_server():
+    shared_pools.close(['forkserver', 'process_executor'])
+
+
+@pytest.mark.usefixtures('_no_other_workers_of_the_server')
 def test_workers_whose_server_is_killed_are_replaced():
     ds = whole_batches(40).map(Fails([], seconds=0.01))
     with started(2, 'forkserver') as pool, warned('the server that'):
         stream, before = parallel(pool, ds), pids_of(pool)
         first = [next(stream) for _ in range(3)]
-        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        kill_server()
         assert_same_batches([*first, *stream], serial(ds))
         wait_for_workers(pool)
         assert not before & pids_of(pool)
         assert until(lambda: not any(psutil.pid_exists(pid) for pid in before))
 
 
+@pytest.mark.usefixtures('_no_other_workers_of_the_server')
 def test_a_server_that_is_killed_between_streams_is_started_again():
     with started(1, 'forkserver') as pool, warned('the server that') as caught:
         for _ in range(4):  # more than `max_restarts`, which counts those that do not become ready
-            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+            kill_server()
             assert until(lambda: pool._supervisor.warnings)
             wait_for_workers(pool)
     assert sum('had started it ended' in str(warning.message) for warning in caught) == 4
