@@ -144,7 +144,8 @@ LIMITED = """
     import numpy as np
     from batchup.data_source import ArrayDataSource
     from batchup.work_pool import WorkerProcessPool
-    from tests.faults import Fails, limit_memory, wait_for_workers
+    from tests.harness.pools import wait_for_workers
+    from tests.harness.work import Fails, limit_memory
 
     if __name__ == '__main__':
         ds = ArrayDataSource([np.random.default_rng(0).normal(size=(800, 12_500)), np.arange(800)]).map(Fails([]))
