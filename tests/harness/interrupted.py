@@ -1,6 +1,6 @@
 """A script that is interrupted all the time, and checks that it misses nothing.
 
-Run by `test_interrupts.py`; by hand, for as many interrupts as wanted:
+Run by `pools/test_interrupts.py`; by hand, for as many interrupts as wanted:
 `python -m tests.harness.interrupted stream spawn 10000`.
 """
 
