@@ -7,14 +7,18 @@ import warnings
 import numpy as np
 import pytest
 
+from batchup import sampling
 from batchup._ground.batch import batch_length
 from batchup.errors import StateMismatchError
+from batchup.sampling import AbstractSampler
 
 from .cases import (
+    ARRANGED,
     BATCH_SIZE,
     DRAWN,
     DRAWN_SHUFFLES,
     ENDLESS,
+    FIXED_SIZE,
     OBJECT_SHUFFLES,
     RANDOM_ACCESS,
     SHUFFLES,
@@ -27,9 +31,9 @@ from .cases import (
 # More batches than any finite case has, and enough to pass several repetitions of endless ones.
 ENOUGH = 15
 
-FINITE = {**RANDOM_ACCESS, **STREAMED, **DRAWN}
+FINITE = {**RANDOM_ACCESS, **ARRANGED, **STREAMED, **DRAWN}
 ALL = {**FINITE, **ENDLESS}
-PLANNED = {**RANDOM_ACCESS, **DRAWN, **ENDLESS}
+PLANNED = {**RANDOM_ACCESS, **ARRANGED, **DRAWN, **ENDLESS}
 
 finite = pytest.mark.parametrize('name', FINITE)
 every = pytest.mark.parametrize('name', ALL)
@@ -56,6 +60,12 @@ def quietly(stream, state):
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='to resume at batch')
         stream.load_state_dict(state)
+
+
+def test_every_sampler_of_the_package_has_a_case():
+    offered = {kind for kind in vars(sampling).values() if isinstance(kind, type) and issubclass(kind, AbstractSampler)}
+    used = {type(source.sampler) for make in PLANNED.values() if hasattr(source := make(), 'sampler')}
+    assert offered - used <= {AbstractSampler}
 
 
 @every
@@ -182,7 +192,8 @@ def test_states_are_small(name):
 def test_a_state_that_does_not_fit_is_refused(name):
     arguments = {'batch_size': BATCH_SIZE, 'shuffle': 42, 'epoch': 3}
     state = ALL[name]().batch_iterator(**arguments).state_dict()
-    for change in ({'batch_size': 5}, {'shuffle': 43}, {'epoch': 4}, {'drop_last': True}):
+    changes = [{'shuffle': 43}, {'epoch': 4}, {'drop_last': True}, *[{'batch_size': 5}] * (name not in FIXED_SIZE)]
+    for change in changes:
         with pytest.raises(StateMismatchError, match=f'{next(iter(change))} of the state'):
             ALL[name]().batch_iterator(**{**arguments, **change}).load_state_dict(state)
 

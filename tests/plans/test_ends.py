@@ -17,8 +17,7 @@ from batchup.sampling import (
     WeightedSubsetSampler,
 )
 
-from ..cases import PlainSampler, assert_same_batches, numbers
-from ..samplers.test_uneven import Buckets
+from ..cases import PlainSampler, UnevenSampler, assert_same_batches, numbers
 
 N = 60
 Y = np.arange(N) % 2
@@ -35,7 +34,7 @@ SAMPLERS = {
     'groups': lambda: GroupSampler(np.arange(N) // 7, repeats=2),
     'buckets': lambda: BucketSampler(np.arange(N) % 9 + 1, max_elements=20),
     'plain': lambda: PlainSampler(9),
-    'uneven': Buckets,
+    'uneven': UnevenSampler,
 }
 
 

@@ -11,11 +11,21 @@ from batchup._ground.batch import leaves
 from batchup.data_source import ArrayDataSource, CallableDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import WeightedSampler
 
-from ..cases import BATCH_SIZE, DRAWN, ENDLESS, RANDOM_ACCESS, SHUFFLES, assert_same_batches, numbers
+from ..cases import (
+    ARRANGED,
+    BATCH_SIZE,
+    DRAWN,
+    ENDLESS,
+    RANDOM_ACCESS,
+    SHUFFLES,
+    UNORDERED,
+    assert_same_batches,
+    numbers,
+)
 from ..harness.pools import on
 
 # A random function draws other numbers in each rank.
-ALL = {name: make for name, make in {**RANDOM_ACCESS, **DRAWN, **ENDLESS}.items() if 'map_' not in name}
+ALL = {name: make for name, make in {**RANDOM_ACCESS, **ARRANGED, **DRAWN, **ENDLESS}.items() if 'map_' not in name}
 
 # One array cannot tell of the padding of parts that differ in length.
 EVEN = [name for name in ALL if name != 'composite_nested']
@@ -24,7 +34,7 @@ EVEN = [name for name in ALL if name != 'composite_nested']
 def batches_of(name, shuffle, count=1, rank=None, **kwargs):
     """Return some batches of a source, those of one rank or whole ones."""
     arguments = {**SHUFFLES[shuffle](), **kwargs}
-    if shuffle == 'in_order' and name not in RANDOM_ACCESS and name != 'endless':
+    if shuffle == 'in_order' and name in UNORDERED:
         arguments['shuffle'] = 7
     stream = ALL[name]().batch_iterator(BATCH_SIZE, shard=None if rank is None else (rank, count), **arguments)
     return list(itertools.islice(stream, 9))

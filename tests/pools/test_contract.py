@@ -14,12 +14,15 @@ from batchup.errors import StateMismatchError
 from batchup.work_pool import WorkerThreadPool
 
 from ..cases import (
+    ARRANGED,
     BATCH_SIZE,
     DRAWN_SHUFFLES,
     ENDLESS,
+    FIXED_SIZE,
     PURE_SHUFFLES,
     RANDOM_ACCESS,
     SHUFFLES,
+    UNORDERED,
     PlainSampler,
     arrays,
     assert_same_batches,
@@ -32,10 +35,11 @@ from ..harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, on, open_pool
 from ..harness.waiting import wait_until
 from ..harness.work import Log, Logged, by_worker, nap, this_worker
 
-finite = pytest.mark.parametrize('name', named(RANDOM_ACCESS))
-either = pytest.mark.parametrize('name', named({**RANDOM_ACCESS, **ENDLESS}))
+FINITE = {**RANDOM_ACCESS, **ARRANGED}
+EITHER = {**FINITE, **ENDLESS}
 
-EITHER = {**RANDOM_ACCESS, **ENDLESS}
+finite = pytest.mark.parametrize('name', named(FINITE))
+either = pytest.mark.parametrize('name', named(EITHER))
 
 # States are made by the caller: by default with pools of two kinds.
 MOST = [name for name in BACKENDS if name not in ('threads', 'fork')]
@@ -46,7 +50,7 @@ SLOW_STARTS = ['forkserver', 'spawn', 'process_executor']
 
 def arguments(name, shuffle, kwargs):
     """Return the arguments of a stream; weighted sources have no order."""
-    unordered = shuffle == 'in_order' and name in ENDLESS and name != 'endless'
+    unordered = shuffle == 'in_order' and name in UNORDERED
     return {**SHUFFLES[shuffle](), **({'shuffle': 7} if unordered else {}), **kwargs}
 
 
@@ -67,9 +71,9 @@ def streams(pool, name, shuffle, batch_size=BATCH_SIZE, **kwargs):
 @on(LOCAL, slow=SLOW)
 @finite
 def test_batches_equal_the_serial_ones(pool, name):
-    source = RANDOM_ACCESS[name]()
+    source, batch_sizes = FINITE[name](), (BATCH_SIZE,) if name in FIXED_SIZE else (BATCH_SIZE, 1, 100)
     parallel = pool.parallel_data_source(source)
-    for batch_size, make in itertools.product((BATCH_SIZE, 1, 100), SHUFFLES.values()):
+    for batch_size, make in itertools.product(batch_sizes, SHUFFLES.values()):
         for _ in range(2):  # the first batch of all may be the caller's
             assert_same_batches(
                 parallel.batch_iterator(batch_size, **make()), source.batch_iterator(batch_size, **make())

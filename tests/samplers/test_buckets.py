@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from batchup.data_source import ArrayDataSource
 from batchup.sampling import BucketSampler, StandardSampler
 
-from .test_own_batches import LENGTHS, listed
+from ..cases import LENGTHS
+from .test_own_batches import listed
 from .test_quotas import any_shuffle
 
 

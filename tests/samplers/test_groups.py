@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from batchup.data_source import ArrayDataSource
 from batchup.sampling import GroupSampler, PKSampler
 
-from .test_own_batches import NAMES, Y, listed
+from ..cases import LABELS as Y
+from ..cases import NAMES
+from .test_own_batches import listed
 from .test_quotas import any_shuffle, assert_used_evenly
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from batchup.data_source import ArrayDataSource
 from batchup.sampling import PKSampler, QuotaSampler
 
-from ..cases import SHUFFLE_ARGUMENTS
-from .test_own_batches import NAMES, Y, listed
+from ..cases import LABELS as Y
+from ..cases import NAMES, SHUFFLE_ARGUMENTS
+from .test_own_batches import listed
 
 any_shuffle = st.sampled_from(list(SHUFFLE_ARGUMENTS.values()))
 
@@ -162,7 +163,12 @@ def test_the_batch_size_is_that_of_the_sampler(sampler, batch_size):
     [
         (Y, [1, 1], ValueError, 'class 2 in y has no quota; give it one, or 0'),
         (NAMES, {'a': 1, 'B': 1}, ValueError, r"class 'b' in y has no quota; .*; got quotas for \['a', 'B'\]"),
-        (Y, {'0': 1, '1': 1, '2': 1}, ValueError, r"class 0 in y has no quota; .* got quotas for \['0', '1', '2'\]"),
+        (
+            Y,
+            {'0': 1, '1': 1, '2': 1},
+            ValueError,
+            r"class 0 in y has no quota; .* got quotas for \['0', '1', '2'\]",
+        ),
         (Y, [1, 3, 1], ValueError, 'class 1 has 2 samples in y, but a batch takes 3'),
         (Y, [1, 1, 1, 1], ValueError, 'class 3 has 0 samples in y'),
         (Y, [0, 0, 0], ValueError, 'the quotas sum to 0'),
@@ -180,7 +186,8 @@ def test_wrong_quotas(y, quotas, error, message):
 
 
 @pytest.mark.parametrize(
-    'make', [lambda **kwargs: QuotaSampler(Y, [1, 1, 1], **kwargs), lambda **kwargs: PKSampler(Y, 1, 1, **kwargs)]
+    'make',
+    [lambda **kwargs: QuotaSampler(Y, [1, 1, 1], **kwargs), lambda **kwargs: PKSampler(Y, 1, 1, **kwargs)],
 )
 def test_wrong_lengths_of_an_epoch(make):
     with pytest.raises(ValueError, match='either n_batches or repeats=2'):

@@ -245,11 +245,10 @@ def test_a_window_of_a_computed_order_holds_one_batch_at_least():
 
 
 @every
-@pytest.mark.parametrize('position', [0, 1, 7, 8, 15, 16])
-def test_a_state_restores_any_position(shuffle, position):
+def test_a_state_within_a_large_order_restores_the_rest(shuffle):
     source = numbers(70_000, repeats=2)
     saved = source.batch_iterator(9000, shuffle=shuffle, epoch=1)
-    list(itertools.islice(saved, position))
+    list(itertools.islice(saved, 7))
     resumed = source.batch_iterator(9000, shuffle=shuffle, epoch=1)
     resumed.load_state_dict(saved.state_dict())
     assert_same_batches(resumed, saved)

@@ -8,28 +8,13 @@ import pytest
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource
 from batchup.sampling import AbstractSampler
 
-from ..cases import SHUFFLE_ARGUMENTS, PlainSource, assert_same_batches, keep
+from ..cases import SHUFFLE_ARGUMENTS, PlainSource, UnevenSampler, assert_same_batches, keep
 
 shuffled = pytest.mark.parametrize('shuffle', SHUFFLE_ARGUMENTS.values(), ids=SHUFFLE_ARGUMENTS)
 
 
-class Buckets(AbstractSampler):
-    """Three buckets of five samples, each with a short batch at its end."""
-
-    def num_indices_generated(self):
-        return 15
-
-    def in_order_indices_batch_iterator(self, batch_size):
-        for bucket in np.arange(15).reshape(3, 5):
-            yield from (bucket[start : start + batch_size] for start in range(0, 5, batch_size))
-
-    def shuffled_indices_batch_iterator(self, batch_size, shuffle_rng):
-        for bucket in shuffle_rng.permutation(15).reshape(3, 5):
-            yield from (bucket[start : start + batch_size] for start in range(0, 5, batch_size))
-
-
 def open_buckets(shuffle, batch_size=4, **kwargs):
-    return ArrayDataSource([np.arange(15)], sampler=Buckets()).batch_iterator(batch_size, shuffle(), **kwargs)
+    return ArrayDataSource([np.arange(15)], sampler=UnevenSampler()).batch_iterator(batch_size, shuffle(), **kwargs)
 
 
 @shuffled
@@ -46,22 +31,6 @@ def test_len_is_counted(shuffle):
 
 
 @shuffled
-def test_every_position_is_restored(shuffle):
-    expected, saved = list(open_buckets(shuffle)), open_buckets(shuffle)
-    for position in range(7):
-        resumed = open_buckets(shuffle)
-        resumed.load_state_dict(saved.state_dict())
-        assert_same_batches(resumed, expected[position:])
-        next(saved, None)
-
-
-@shuffled
-def test_skip_stops_at_the_end(shuffle):
-    stream = open_buckets(shuffle)
-    assert (stream.skip(5), stream.skip(3), stream.position) == (5, 1, 6)
-
-
-@shuffled
 def test_every_short_batch_is_dropped(shuffle):
     assert [len(batch[0]) for batch in open_buckets(shuffle, drop_last=True)] == [4, 4, 4]
 
@@ -73,7 +42,7 @@ def test_a_drawn_sampler_is_counted_without_drawing():
 
 
 def test_a_drawn_sampler_is_gone_through_once_unless_it_has_to_be_counted():
-    class Once(Buckets):
+    class Once(UnevenSampler):
         opened = 0
 
         def shuffled_indices_batch_iterator(self, batch_size, shuffle_rng):
@@ -88,7 +57,7 @@ def test_a_drawn_sampler_is_gone_through_once_unless_it_has_to_be_counted():
 
 @shuffled
 def test_a_sampler_that_gives_more_than_it_says_is_gone_through(shuffle):
-    class Generous(Buckets):
+    class Generous(UnevenSampler):
         def num_indices_generated(self):
             return 7
 
@@ -108,25 +77,25 @@ def test_an_endless_sampler_that_says_otherwise_has_no_len():
 
 @shuffled
 def test_a_composite_takes_all_batches(shuffle):
-    members = [ArrayDataSource([np.arange(15)], sampler=Buckets()), ArrayDataSource([np.arange(100)])]
+    members = [ArrayDataSource([np.arange(15)], sampler=UnevenSampler()), ArrayDataSource([np.arange(100)])]
     batches = list(CompositeDataSource(members).batch_iterator(4, shuffle=shuffle()))
     assert sorted(np.concatenate([batch[0] for batch in batches]).tolist()) == list(range(15))
 
 
 @pytest.mark.parametrize('shuffle', [lambda: None, lambda: 3])
 def test_a_stratified_choice_takes_all_batches(shuffle):
-    members = [ArrayDataSource([np.arange(15)], sampler=Buckets()), ArrayDataSource([np.arange(4) + 100])]
+    members = [ArrayDataSource([np.arange(15)], sampler=UnevenSampler()), ArrayDataSource([np.arange(4) + 100])]
     batches = list(ChoiceDataSource(members, stratified=True).batch_iterator(4, shuffle=shuffle()))
     assert len(np.concatenate([batch[0] for batch in batches])) == 19
 
 
 def test_a_drawn_stratified_choice_ends_with_what_was_counted():
-    members = [ArrayDataSource([np.arange(15)], sampler=Buckets()), ArrayDataSource([np.arange(5)])]
+    members = [ArrayDataSource([np.arange(15)], sampler=UnevenSampler()), ArrayDataSource([np.arange(5)])]
     stream = ChoiceDataSource(members, stratified=True).batch_iterator(5, shuffle=np.random.RandomState(3))
     assert len(stream) == len(list(stream)) == 4
 
 
-class Growing(Buckets):
+class Growing(UnevenSampler):
     """A sampler that gives more every time, and so more when its batches are counted."""
 
     size = 3
@@ -160,7 +129,7 @@ def test_an_endless_sampler_of_short_batches_does_not_hang():
             next(stream)
 
 
-class Failing(Buckets):
+class Failing(UnevenSampler):
     """A sampler that fails at its third batch, the first `failures` times."""
 
     failures = 1
@@ -246,7 +215,7 @@ def test_requests_cannot_change_an_order(shuffle):
     ],
 )
 def test_odd_numbers_of_samples_are_refused_at_the_call(told, error, message):
-    class Odd(Buckets):
+    class Odd(UnevenSampler):
         def num_indices_generated(self):
             return told
 
@@ -265,7 +234,7 @@ def test_odd_numbers_of_samples_are_refused_at_the_call(told, error, message):
 
 @pytest.mark.parametrize('told', [np.int64(15), np.inf, None])
 def test_numbers_of_samples_of_any_kind_are_taken(told):
-    class Told(Buckets):
+    class Told(UnevenSampler):
         def num_indices_generated(self):
             return told
 

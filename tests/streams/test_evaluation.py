@@ -32,6 +32,7 @@ from ..harness.ranks import (
 # of the sources differ in length.
 PLACED = ['array', 'array_exact', 'array_indices', 'repeated', 'repeated_subset', 'sampler', 'plain_random_access']
 PLACED += ['map', 'map_rng', 'empty', 'concat', 'concat_plain']
+PLACED_ENDLESS = ['endless', 'endless_groups', 'endless_buckets']
 OTHERS = [name for name in RANDOM_ACCESS if name not in [*PLACED, 'map_of_composite']]
 
 
@@ -78,7 +79,7 @@ def test_samples_without_a_place_of_their_own_are_merged_as_they_were_drawn(name
     assert_same_results(merge(parts), source.batch_map_concat(first_array, 4, shuffle=5))
 
 
-@pytest.mark.parametrize('name', [name for name in ENDLESS if name != 'endless'])
+@pytest.mark.parametrize('name', [name for name in ENDLESS if name not in PLACED_ENDLESS])
 def test_endless_sources_are_merged_as_they_were_drawn(name):
     source = ENDLESS[name]()
     parts = take_parts(source, 3, func=first_array, shuffle=5, n_batches=7)
