@@ -12,7 +12,7 @@ from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 from .harness.downloaded import target  # noqa: F401
 from .harness.fetched import data, source  # noqa: F401
 from .harness.homes import home, mounted, server  # noqa: F401
-from .harness.pools import SOME_METHODS, shared_pools, started
+from .harness.pools import CLUSTERS, SOME_METHODS, shared_pools, started
 
 # Derandomised: a failure in one run is a failure in every run.
 settings.register_profile(
@@ -31,6 +31,22 @@ def pytest_collection_finish(session):
     """Spare the garbage collector, which tests of leftovers call, the objects of thousands of tests."""
     gc.collect()
     gc.freeze()
+
+
+def cluster_of(item):
+    """Return the cluster whose pool a test asks for, if it does."""
+    kind = str(item.callspec.params.get('pool')).split()[0] if hasattr(item, 'callspec') else ''
+    return kind if kind in CLUSTERS else ''
+
+
+def pytest_collection_modifyitems(items):
+    """Have the tests of each cluster follow each other, at the end."""
+    items.sort(key=cluster_of)
+
+
+def pytest_runtest_setup(item):
+    """Close clusters before other tests: their threads and exit handlers are in the way of forked processes."""
+    shared_pools.close(kind for kind in CLUSTERS if kind != cluster_of(item))
 
 
 @pytest.fixture(scope='session', autouse=True)

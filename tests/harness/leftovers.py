@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 
-from .pools import CLUSTERS, shared_pools
 from .waiting import until
 
 # What is there, and what is left.
@@ -61,7 +60,6 @@ def added(before: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
     """Assert that a block leaves no process, thread, open file or shared memory behind."""
-    shared_pools.close(CLUSTERS)  # they do as they like
     gc.collect()
     before = belongings()
     yield

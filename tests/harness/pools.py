@@ -148,7 +148,8 @@ class SharedPools:
 
     def close(self, kinds: Iterable[str] = BACKENDS) -> None:
         """Close the pools of some kinds."""
-        for key in [key for key in self._opened if key[0] in kinds]:
+        closed = set(kinds)
+        for key in [key for key in self._opened if key[0] in closed]:
             self._opened.pop(key)[1].close()
 
 
