@@ -35,8 +35,8 @@ def descriptors() -> int:
 
 
 def shared_files() -> set[str]:
-    """Return the files in shared memory, except for those of other programs on this machine."""
-    return {name for name in os.listdir('/dev/shm') if not name.startswith(('plasma', 'torch_', 'ray'))}
+    """Return the files in shared memory that Python and batchup may have made: other programs have theirs there."""
+    return {name for name in os.listdir('/dev/shm') if name.startswith(('tmp', 'psm_', 'sem.mp-', 'batchup'))}
 
 
 def belongings() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -68,12 +69,14 @@ def dask(processes: int) -> Iterator[WorkerPool]:
 @contextlib.contextmanager
 def ray(processes: int) -> Iterator[WorkerPool]:
     library = pytest.importorskip('ray')
+    handler = signal.getsignal(signal.SIGTERM)  # Ray leaves one of its own
     library.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level='error')
     try:
         with WorkerExecutorPool(RayExecutor(num_cpus=1), processes) as pool:
             yield pool
     finally:
         library.shutdown()
+        signal.signal(signal.SIGTERM, handler)
 
 
 def process_pool(start_method: str) -> Callable[[int], WorkerPool]:
