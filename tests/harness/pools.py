@@ -23,7 +23,6 @@ from .work import this_worker
 # From Python 3.12 on, os.fork warns where there are threads.
 MAY_FORK = pytest.mark.filterwarnings('ignore:.*use of fork:DeprecationWarning')
 
-
 # Every way of starting processes.
 METHODS = ['fork', 'forkserver', 'spawn']
 
@@ -35,11 +34,7 @@ def by_default(default: str) -> list[Any]:
 
 # New interpreters take long to start; where they differ from forked processes, they come first.
 SOME_METHODS = by_default('fork')
-
-
 interpreters_first = pytest.mark.parametrize('method', by_default('spawn'), indirect=True)
-
-
 every_method = pytest.mark.parametrize('method', METHODS, indirect=True)
 
 
@@ -93,32 +88,17 @@ BACKENDS: dict[str, Callable[[int], contextlib.AbstractContextManager[WorkerPool
     'dask': dask,
     'ray': ray,
 }
-
-
 THREADS = ['threads', 'thread_executor']
-
-
 PROCESS_POOLS = ['fork', 'forkserver', 'spawn']
-
-
 EXECUTORS = ['thread_executor', 'process_executor', 'dask', 'ray']
-
-
 CLUSTERS = ['dask', 'ray']
-
-
 LOCAL = [name for name in BACKENDS if name not in CLUSTERS]
-
+IN_PROCESSES = [name for name in BACKENDS if name not in THREADS]
 
 # Kinds that take long, in tests with many cases: not by default.
 SLOW = ['forkserver', 'spawn']
-
-
 # Kinds that take long to start.
 STARTED_ONCE = ['forkserver', 'spawn', 'process_executor', *CLUSTERS]
-
-
-IN_PROCESSES = [name for name in BACKENDS if name not in THREADS]
 
 
 def local_kinds(test: Any) -> Any:
