@@ -12,7 +12,7 @@ from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 from .harness.downloaded import target  # noqa: F401
 from .harness.fetched import data, source  # noqa: F401
 from .harness.homes import home, mounted, server  # noqa: F401
-from .harness.pools import CLUSTERS, SOME_METHODS, shared_pools, started
+from .harness.pools import CLUSTERS, SOME_METHODS, group_of, shared_pools, started
 
 # Derandomised: a failure in one run is a failure in every run.
 settings.register_profile(
@@ -42,6 +42,19 @@ def cluster_of(item):
 def pytest_collection_modifyitems(items):
     """Have the tests of each cluster follow each other, at the end."""
     items.sort(key=cluster_of)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Have a pool that takes long to start be started in one process of pytest-xdist only."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPool(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # clusters stay last
+    return ByPool(config, log)
 
 
 def pytest_runtest_setup(item):

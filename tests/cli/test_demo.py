@@ -160,15 +160,6 @@ def test_plain_features_are_not_shifted():
 # Stopping and continuing.
 
 
-@pytest.fixture(scope='module')
-def long_run(tmp_path_factory):
-    """Arguments with which an epoch takes a quarter of a second or more, and what they print."""
-    x, y = points(4000)
-    path = save(tmp_path_factory.mktemp('data'), X=np.tile(x, 20), y=y)
-    arguments = ('--data', path, '--epochs', 2, '--batch-size', 2)
-    return arguments, lines(run(*arguments))
-
-
 def stop_in_epoch(arguments, checkpoint, number):
     """Start the demo, and send a signal as soon as it has a checkpoint in the middle of an epoch."""
     # Where the tests run in the background, the demo is to heed SIGINT all the same.
@@ -186,17 +177,32 @@ def batches_in_epoch(checkpoint):
     return load_checkpoint(str(checkpoint))[1]['progress']['stream']['position'] if checkpoint.exists() else 0
 
 
-@pytest.mark.xdist_group('long run')
-@pytest.mark.skipif(os.name != 'posix', reason='needs SIGKILL')
-def test_killed_run_continues(long_run, tmp_path):
-    arguments, expected = long_run
-    process, _, _ = stop_in_epoch(arguments, tmp_path / 'run.npz', signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert batches_in_epoch(tmp_path / 'run.npz') > 0
-    resumed = lines(run(*arguments, '--resume', tmp_path / 'run.npz'))
-    assert resumed[0] == expected[0]
-    assert re.fullmatch(r'continuing from \S+run.npz, at epoch [12], batch [1-9]\d*', resumed[1])
-    assert resumed[2:] == expected[-len(resumed) + 2 :]
+@pytest.mark.skipif(os.name != 'posix', reason='needs signals')
+def test_a_run_that_was_killed_or_interrupted_continues(tmp_path):
+    x, y = points(4000)
+    path = save(tmp_path, X=np.tile(x, 20), y=y)
+    # An epoch takes a quarter of a second or more.
+    arguments = ('--data', path, '--epochs', 2, '--batch-size', 2)
+    expected = lines(run(*arguments))
+    for checkpoint, number in ((tmp_path / 'killed.npz', signal.SIGKILL), (tmp_path / 'run.npz', signal.SIGINT)):
+        ended = stop_in_epoch(arguments, checkpoint, number)
+        assert batches_in_epoch(checkpoint) > 0
+        resumed = lines(run(*arguments, '--resume', checkpoint))
+        assert resumed[0] == expected[0]
+        assert re.fullmatch(r'continuing from \S+.npz, at epoch [12], batch [1-9]\d*', resumed[1])
+        assert resumed[2:] == expected[-len(resumed) + 2 :]
+        assert_ended_by(number, *ended)
+
+
+def assert_ended_by(number, process, output, message):
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 130
+        assert re.fullmatch(
+            r'batchup: interrupted after [\d,]+ batches; the same command continues from \S+\n', message
+        )
+        assert 'test accuracy' not in output
 
 
 # Saves a checkpoint, and sends itself a signal while it writes the next one.
@@ -235,17 +241,6 @@ def test_the_next_run_removes_what_others_could_not(tmp_path):
     (tmp_path / '.other.npz.123.tmp').write_bytes(b'half')
     lines(run('--epochs', 1, '--resume', tmp_path / '[run].npz'))
     assert files_in(tmp_path) == ['.other.npz.123.tmp', '[run].npz']
-
-
-@pytest.mark.xdist_group('long run')
-@pytest.mark.skipif(os.name != 'posix', reason='needs SIGINT')
-def test_interrupted_run_continues(long_run, tmp_path):
-    arguments, expected = long_run
-    process, output, message = stop_in_epoch(arguments, tmp_path / 'run.npz', signal.SIGINT)
-    assert process.returncode == 130
-    assert re.fullmatch(r'batchup: interrupted after [\d,]+ batches; the same command continues from \S+\n', message)
-    assert 'test accuracy' not in output
-    assert lines(run(*arguments, '--resume', tmp_path / 'run.npz'))[-2:] == expected[-2:]
 
 
 @pytest.fixture(scope='module')

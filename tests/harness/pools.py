@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -155,9 +156,13 @@ def on(names: Any, slow: Any = ()) -> Any:
 
 def marked(name: str, slow: bool = False) -> Any:
     kind = name.partition(' of ')[0]
-    marks = [*OWN_WARNINGS.get(kind, []), *[pytest.mark.slow] * slow]
-    # Tests of one group share a process of pytest-xdist, so that these start once.
-    return pytest.param(name, marks=[*marks, *[pytest.mark.xdist_group(kind)] * (kind in STARTED_ONCE)])
+    return pytest.param(name, id=f'{name} pool', marks=[*OWN_WARNINGS.get(kind, []), *[pytest.mark.slow] * slow])
+
+
+def group_of(test_id: str) -> str:
+    """Return the kind of pool that a test shares and that takes long to start, or else the test itself."""
+    found = re.search(rf'\b({"|".join(STARTED_ONCE)})( of \d)? pool\b', test_id)
+    return found[1] if found else test_id
 
 
 # What clusters are tested for by default: all else that pools promise, in the slow run.
