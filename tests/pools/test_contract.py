@@ -202,7 +202,7 @@ def test_a_serial_state_loads_into_a_pooled_stream(pool, name):
             assert_same_batches(itertools.islice(pooled, len(rest)), rest)
 
 
-@on(LOCAL, slow=MOST)
+@on(LOCAL, slow=[*MOST, 'fork'])
 @either
 def test_a_pooled_state_loads_into_a_serial_stream(pool, name):
     for shuffle in SHUFFLES:
@@ -223,7 +223,7 @@ def test_a_state_that_does_not_fit_is_refused(pool):
 
 
 @pytest.mark.filterwarnings('ignore:this stream has ended')
-@on(LOCAL, slow=MOST)
+@on(LOCAL, slow=[*MOST, 'threads'])
 @either
 def test_skipping_equals_iterating(pool, name):
     for shuffle, (first, skipped) in itertools.product(SHUFFLES, [(0, 1), (0, 3), (1, 2), (2, 0), (1, 4)]):
