@@ -35,6 +35,7 @@ setup(
             'pillow>=10.1',
             'psutil',
             'pytest',
+            'pytest-xdist',
             'ray',
             'ruff',
             'scikit-learn',

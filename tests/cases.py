@@ -22,8 +22,13 @@ from batchup.data_source import (
 from batchup.sampling import (
     AbstractSampler,
     BlockShuffle,
+    BucketSampler,
     ComputedShuffle,
+    GroupSampler,
+    PKSampler,
+    QuotaSampler,
     StandardSampler,
+    SubsetSampler,
     WeightedSampler,
     WeightedSubsetSampler,
 )
@@ -53,6 +58,21 @@ class PlainSampler(AbstractSampler):
         order = shuffle_rng.permutation(self.n)
         for start in range(0, self.n, batch_size):
             yield order[start : start + batch_size]
+
+
+class UnevenSampler(AbstractSampler):
+    """A user's sampler of three buckets of five samples, each with a short batch at its end."""
+
+    def num_indices_generated(self) -> int:
+        return 15
+
+    def in_order_indices_batch_iterator(self, batch_size: int) -> Iterator[Any]:
+        for bucket in np.arange(15).reshape(3, 5):
+            yield from (bucket[start : start + batch_size] for start in range(0, 5, batch_size))
+
+    def shuffled_indices_batch_iterator(self, batch_size: int, shuffle_rng: Any) -> Iterator[Any]:
+        for bucket in shuffle_rng.permutation(15).reshape(3, 5):
+            yield from (bucket[start : start + batch_size] for start in range(0, 5, batch_size))
 
 
 class PlainRandomAccess(RandomAccessDataSource):
@@ -129,7 +149,9 @@ RANDOM_ACCESS: dict[str, Callable[[], AbstractDataSource]] = {
     'repeated': lambda: ArrayDataSource(arrays(5), repeats=3),
     'repeated_subset': lambda: ArrayDataSource(arrays(9), indices=[8, 1, 2], repeats=5),
     'sampler': lambda: ArrayDataSource(arrays(10), sampler=StandardSampler(6)),
+    'subset_sampler': lambda: ArrayDataSource(arrays(10), sampler=SubsetSampler([9, 0, -3, 3, 3, 5], repeats=2)),
     'plain_sampler': lambda: ArrayDataSource(arrays(10), sampler=PlainSampler(9)),
+    'uneven_sampler': lambda: ArrayDataSource(arrays(15), sampler=UnevenSampler()),
     'plain_random_access': lambda: PlainRandomAccess(13),
     'empty': lambda: ArrayDataSource(arrays(0)),
     'composite': lambda: CompositeDataSource([ArrayDataSource(arrays(10)), ArrayDataSource(arrays(7), repeats=-1)]),
@@ -200,12 +222,39 @@ RANDOM_ACCESS: dict[str, Callable[[], AbstractDataSource]] = {
     ).map(jitter, rng=True),
 }
 
-# Those whose batches come from one sampler.
-SINGLE = [name for name in RANDOM_ACCESS if not name.startswith(('composite', 'choice', 'map_of'))]
+# Classes, their names, and lengths of samples.
+LABELS = np.array([0, 2, 1, 0, 1, 0, 2, 2, 0, 0, 2])
+NAMES = np.array(['a', 'b', 'c'])[LABELS]
+LENGTHS = [3, 9, 2, 20, 8, 4, 4, 2, 0, 1, 7]
 
-# Endless ones, which need a shuffle.
+# Samplers that say themselves what is in a batch, each of four samples at most.
+ARRANGED_SAMPLERS: dict[str, Callable[..., AbstractSampler]] = {
+    'quotas': lambda repeats=3: QuotaSampler(LABELS, [2, 1, 1], repeats=repeats),
+    'quota_of_one_class': lambda repeats=3: QuotaSampler(LABELS, [4, 0, 0], repeats=repeats),
+    'quotas_by_name': lambda repeats=2: QuotaSampler(NAMES, {'c': 1, 'a': 2, 'b': 1}, repeats=repeats),
+    'pk': lambda repeats=2: PKSampler(LABELS, p=2, k=2, repeats=repeats),
+    'pk_of_large_classes': lambda repeats=3: PKSampler(LABELS, p=1, k=4, repeats=repeats, small_classes='skip'),
+    'groups': lambda repeats=3: GroupSampler(LABELS, repeats=repeats),
+    'many_groups': lambda repeats=3: GroupSampler([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4], repeats=repeats),
+    'buckets': lambda repeats=3: BucketSampler(LENGTHS, batches_per_bucket=1, repeats=repeats),
+    'mixed_buckets': lambda repeats=3: BucketSampler(LENGTHS, repeats=repeats),
+    'buckets_within_a_budget': lambda repeats=3: BucketSampler(LENGTHS, max_elements=20, repeats=repeats),
+}
+# Sources over them, finite and with random access, too.
+ARRANGED: dict[str, Callable[[], AbstractDataSource]] = {
+    name: lambda make=make: ArrayDataSource(arrays(11), sampler=make()) for name, make in ARRANGED_SAMPLERS.items()
+}
+
+# Those whose batches come from one sampler, and are as large as was asked for, but the last.
+SINGLE = [name for name in RANDOM_ACCESS if not name.startswith(('composite', 'choice', 'map_of', 'uneven'))]
+
+# Endless ones, most of which need a shuffle.
 ENDLESS: dict[str, Callable[[], AbstractDataSource]] = {
     'endless': lambda: ArrayDataSource(arrays(7), repeats=-1),
+    'endless_quotas': lambda: ArrayDataSource(arrays(11), sampler=ARRANGED_SAMPLERS['quotas'](-1)),
+    'endless_pk': lambda: ArrayDataSource(arrays(11), sampler=ARRANGED_SAMPLERS['pk'](-1)),
+    'endless_groups': lambda: ArrayDataSource(arrays(11), sampler=ARRANGED_SAMPLERS['many_groups'](-1)),
+    'endless_buckets': lambda: ArrayDataSource(arrays(11), sampler=ARRANGED_SAMPLERS['buckets'](-1)),
     'weighted': lambda: ArrayDataSource(arrays(6), sampler=WeightedSampler([1, 0, 2, 3, 0, 1])),
     'weighted_subset': lambda: ArrayDataSource(arrays(6), sampler=WeightedSubsetSampler([1, 2], [5, 2])),
     'endless_composite': lambda: CompositeDataSource(
@@ -226,6 +275,9 @@ ENDLESS: dict[str, Callable[[], AbstractDataSource]] = {
     ),
 }
 
+# Those whose samplers fix the size of their batches.
+FIXED_SIZE = [name for name in {**ARRANGED, **ENDLESS} if re.match('(endless_)?(quota|pk)', name)]
+
 # Finite ones, which need a shuffle as well.
 DRAWN: dict[str, Callable[[], AbstractDataSource]] = {
     'weighted_epoch': lambda: ArrayDataSource(arrays(6), sampler=WeightedSampler([1, 0, 2, 3, 0, 1], n_samples=11)),
@@ -236,12 +288,15 @@ DRAWN: dict[str, Callable[[], AbstractDataSource]] = {
 }
 
 # Those that have no order.
-UNORDERED = [name for name in {**ENDLESS, **DRAWN} if name != 'endless']
+ORDERED = ['endless', 'endless_quotas', 'endless_pk', 'endless_groups', 'endless_buckets']
+UNORDERED = [name for name in {**ENDLESS, **DRAWN} if name not in ORDERED]
 
-# Composites, choices and concatenations that differ from others in their plans. They have tests of
-# their own, random trees among them; the tests of all sources leave them to the slow run.
+# Composites, choices, concatenations and samplers that differ from others in their plans alone:
+# tests of pools leave them to the slow run.
 VARIANTS = [
-    name for name in {**RANDOM_ACCESS, **ENDLESS} if re.search('_longest|_first|_all|_counted|_by_weight|concat_', name)
+    name
+    for name in {**RANDOM_ACCESS, **ARRANGED, **ENDLESS}
+    if re.search('_longest|_first|_all|_counted|_by_weight|concat_|_of_one|_by_name|_of_large|many_|mixed_', name)
 ]
 
 

@@ -158,8 +158,6 @@ class MemberFeed(Feed):
         parts = self._parts
         for number in itertools.count(position):
             givers = self._givers(number)
-            if None in parts:
-                raise RuntimeError('this batch was skipped in part, before an error; skip(1) goes over the rest of it')
             for giver in givers[len(parts) :]:
                 part = next(self._members[giver], None)
                 if part is None:
@@ -169,6 +167,8 @@ class MemberFeed(Feed):
                 del part
             if not givers:
                 return
+            if None in parts:
+                raise RuntimeError('this batch was skipped in part, before an error; skip(1) goes over the rest of it')
             yield self._make(number, parts)
 
     def skip(self, position: int, count: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchup.work_pool import WorkerExecutorPool, WorkerProcessPool, WorkerThreadPool
 
-from ..pools import wait_for_workers
+from ..harness.pools import wait_for_workers
 from . import structures
 from .cases import Case
 from .checks import error_of, nodes_of, open_all

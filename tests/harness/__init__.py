@@ -1,0 +1,1 @@
+"""What tests share: pools, what runs in workers, scripts, servers and files."""

@@ -1,0 +1,261 @@
+"""Workers that hang, and those of executors and clusters that are lost: faults made for real."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import psutil
+import pytest
+
+from batchup.errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
+from batchup.work_pool import RayExecutor, WorkerExecutorPool, WorkerProcessPool, WorkerThreadPool
+
+from ..cases import assert_same_batches
+from ..harness.pools import MAY_FORK, parallel, pids_of, serial, started, wait_for_workers, whole_batches
+from ..harness.scripts import run_script
+from ..harness.waiting import take_until, take_until_seconds, warned
+from ..harness.work import Fails, sleep_for_ever, sleep_in_native_code, slow
+
+pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
+
+
+# Workers that hang.
+
+
+@pytest.mark.parametrize('hang', [sleep_for_ever, sleep_in_native_code])
+def test_a_process_that_hangs_gives_an_error_with_its_stack(method, hang):
+    with started(2, method, timeout=1) as pool:
+        stream = parallel(pool, whole_batches(8).map(Fails([5], hang)))
+        start = time.monotonic()
+        received, error = take_until(stream, TimeoutError)
+        assert 0.9 < time.monotonic() - start < 60
+        stream.close()
+    assert len(received) == 5
+    assert isinstance(error, WorkerTimeoutError)
+    assert hang.__name__ in str(error)
+
+
+def test_a_pool_works_on_after_a_timeout(method):
+    ds = whole_batches(10).map(Fails([]))
+    with started(2, method, timeout=1) as pool:
+        stream = pool.work_stream([(sleep_for_ever,)])
+        with pytest.raises(WorkerTimeoutError):
+            stream.retrieve()
+        assert_same_batches(parallel(pool, ds), serial(ds))
+        wait_for_workers(pool)
+
+
+def test_a_pool_with_hanging_workers_closes_soon(method):
+    pool = WorkerProcessPool(2, start_method=method)
+    wait_for_workers(pool)
+    pids = pids_of(pool)
+    stream = pool.work_stream([(sleep_for_ever,)] * 6)
+    time.sleep(0.2)
+    start = time.monotonic()
+    pool.close()
+    assert time.monotonic() - start < 60
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    with pytest.raises(WorkerPoolError, match='closed'):
+        stream.retrieve()
+
+
+def test_other_streams_keep_their_batches_when_a_hanging_worker_is_ended(forked):
+    forked.timeout = 1
+    ds = whole_batches(60).map(Fails([], seconds=0.02))
+    stream, other = forked.work_stream([(sleep_for_ever,)]), parallel(forked, ds)
+    with pytest.raises(WorkerTimeoutError):
+        stream.retrieve()
+    assert_same_batches(other, serial(ds))
+
+
+def test_a_stopped_worker_is_a_timeout_that_says_so(forked):
+    forked.timeout = 0.5
+    stream = forked.work_stream([(slow, (1, 0.3))] * 2)
+    for pid in pids_of_running(forked):
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(WorkerTimeoutError, match=r'worker process \d+ did not answer; its state is T \(stopped\)'):
+        stream.retrieve()
+
+
+def pids_of_running(pool):
+    return [worker.process.pid for worker in pool._supervisor._workers]
+
+
+@pytest.mark.slow
+def test_slow_batches_are_no_timeout():
+    ds = whole_batches(8).map(Fails([], seconds=0.3))
+    with started(1, 'fork', timeout=1) as pool:
+        assert_same_batches(parallel(pool, ds), serial(ds))
+
+
+def test_a_timeout_says_at_which_batch(forked):
+    forked.timeout = 0.5
+    stream = parallel(forked, whole_batches(8).map(Fails([5], sleep_for_ever)))
+    _, error = take_until(stream, WorkerTimeoutError)
+    stream.close()
+    assert 'batch 5' in ''.join(error.__notes__)
+
+
+hanging, released = threading.Event(), threading.Event()
+
+
+def wait_until_released():
+    hanging.set()
+    released.wait(20)
+
+
+def test_a_thread_that_hangs_gives_an_error_with_its_stack():
+    released.clear()
+    with WorkerThreadPool(2, timeout=0.5) as pool:
+        stream = pool.work_stream([(wait_until_released,), (abs, (-3,))])
+        try:
+            with pytest.raises(WorkerTimeoutError, match='wait_until_released') as caught:
+                stream.retrieve()
+            assert isinstance(caught.value, TimeoutError)
+            assert stream.retrieve() == 3
+        finally:
+            released.set()
+
+
+@pytest.mark.slow
+def test_closing_a_pool_with_a_hanging_thread_warns():
+    released.clear()
+    hanging.clear()
+    pool = WorkerThreadPool(1)
+    stream = pool.work_stream([(wait_until_released,)])
+    hanging.wait(5)
+    try:
+        with warned('still at work.*batchup-worker-0'):
+            pool.close()
+    finally:
+        released.set()
+    assert stream.retrieve() is None
+
+
+@pytest.mark.slow
+def test_a_script_with_a_hanging_thread_ends(tmp_path):
+    text = """
+        import time
+        from batchup.work_pool import WorkerThreadPool
+        pool = WorkerThreadPool(2, timeout=0.3)
+        try:
+            pool.work_stream([(time.sleep, (1000,))]).retrieve()
+        except TimeoutError:
+            print('late')
+    """
+    code, out, _ = run_script(tmp_path, text)
+    assert (code, out) == (0, 'late\n')
+
+
+# Executors and clusters.
+
+
+@pytest.mark.parametrize('fault', ['kill', 'exit'])
+def test_an_executor_that_breaks_gives_an_error(fault):
+    ds = whole_batches(12).map(Fails([5], fault))
+    with ProcessPoolExecutor(2) as executor, WorkerExecutorPool(executor) as pool:
+        error = take_until_seconds(parallel(pool, ds), WorkerLostError)
+    assert isinstance(error.__cause__, BrokenProcessPool)
+
+
+def test_an_executor_that_takes_too_long_gives_an_error():
+    with ProcessPoolExecutor(1) as executor, WorkerExecutorPool(executor, timeout=0.5) as pool:
+        stream = pool.work_stream([(time.sleep, (2,))])
+        with pytest.raises(WorkerTimeoutError):
+            stream.retrieve()
+
+
+ignore_dask = pytest.mark.filterwarnings('ignore::ResourceWarning', 'ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+@contextlib.contextmanager
+def quiet_logs():
+    import logging
+
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip('distributed')
+    made = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with quiet_logs(), made as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+def dask_epoch_with_kills(client, pids):
+    """Go through an epoch on a cluster, some of whose processes are killed."""
+    ds = whole_batches(60).map(Fails([], seconds=0.02))
+    pool = WorkerExecutorPool(client.get_executor(), processes=2, max_restarts=5, timeout=60)
+    received = []
+    with pool:
+        for number, batch in enumerate(parallel(pool, ds, shuffle=5)):
+            received.append(batch)
+            if number == 6:
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+    assert_same_batches(received, serial(ds, shuffle=5))
+
+
+@ignore_dask
+@pytest.mark.filterwarnings('ignore:the executor lost a job')
+@pytest.mark.parametrize('count', [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_killed_dask_workers_lose_nothing(cluster, count):
+    pids = [pid for _, pid in sorted(cluster.run(os.getpid).items())]
+    dask_epoch_with_kills(cluster, pids[:count])
+
+
+@ignore_dask
+@pytest.mark.filterwarnings('ignore:the executor lost a job')
+@pytest.mark.slow
+def test_killed_dask_workers_without_a_nanny_lose_nothing():
+    distributed = pytest.importorskip('distributed')
+    made = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol='tcp://')
+    with quiet_logs(), made as cluster, distributed.Client(cluster) as client:
+        command = [sys.executable, '-m', 'distributed.cli.dask_worker', cluster.scheduler_address]
+        command += ['--no-nanny', '--nthreads', '1', '--no-dashboard']
+        # They import these tests from here, and write their files elsewhere.
+        folder, env = tempfile.gettempdir(), {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+        workers = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env=env)
+            for _ in range(2)
+        ]
+        try:
+            client.wait_for_workers(2, timeout=90)
+            dask_epoch_with_kills(client, [workers[0].pid])
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+
+
+@pytest.mark.slow
+@ignore_dask
+@pytest.mark.filterwarnings('ignore:the executor lost a job', 'ignore::FutureWarning', 'ignore::DeprecationWarning')
+def test_killed_ray_workers_lose_nothing():
+    ray = pytest.importorskip('ray')
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level='critical')
+    try:
+        ds = whole_batches(60).map(Fails([], seconds=0.02))
+        received = []
+        with WorkerExecutorPool(RayExecutor(max_retries=0), processes=2, max_restarts=5, timeout=60) as pool:
+            pids = sorted(pids_of(pool))
+            for number, batch in enumerate(parallel(pool, ds, shuffle=5)):
+                received.append(batch)
+                if number in (6, 20) and pids:
+                    os.kill(pids.pop(), signal.SIGKILL)
+        assert_same_batches(received, serial(ds, shuffle=5))
+    finally:
+        ray.shutdown()
