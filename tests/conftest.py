@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Have a pool that takes long to start be started in one process of pytest-xdist only."""
+    """Have what takes long to make be made in one process of pytest-xdist only."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByPool(LoadScopeScheduling):

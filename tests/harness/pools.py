@@ -159,8 +159,14 @@ def marked(name: str, slow: bool = False) -> Any:
     return pytest.param(name, id=f'{name} pool', marks=[*OWN_WARNINGS.get(kind, []), *[pytest.mark.slow] * slow])
 
 
+# Files whose tests share what takes long to make.
+TOGETHER = ('tests/cli/test_demo.py', 'tests/test_public.py')
+
+
 def group_of(test_id: str) -> str:
-    """Return the kind of pool that a test shares and that takes long to start, or else the test itself."""
+    """Return what a test shares with others and takes long to make: a kind of pool, or a file; or else the test."""
+    if test_id.startswith(TOGETHER):
+        return test_id.partition('::')[0]
     found = re.search(rf'\b({"|".join(STARTED_ONCE)})( of \d)? pool\b', test_id)
     return found[1] if found else test_id
 

@@ -190,7 +190,7 @@ def rests(name, shuffle):
     return [(position, batches[position:]) for position in range(len(batches) + 1)]
 
 
-@on(LOCAL, slow=MOST)
+@on(LOCAL, slow=[*MOST, 'threads'])
 @either
 def test_a_serial_state_loads_into_a_pooled_stream(pool, name):
     for shuffle in SHUFFLES:

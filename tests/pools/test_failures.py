@@ -222,7 +222,7 @@ FAILS_IN_WORKERS = """
 """
 
 
-@pytest.mark.parametrize('start_method', ['forkserver', 'spawn'])
+@pytest.mark.parametrize('start_method', ['forkserver', pytest.param('spawn', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('fault', ["raise RuntimeError('no licence')", 'import os; os._exit(9)'])
 def test_workers_that_end_before_they_are_ready_give_an_error(start_method, fault, tmp_path):
     code, out, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method=start_method, fault=fault))
@@ -230,7 +230,7 @@ def test_workers_that_end_before_they_are_ready_give_an_error(start_method, faul
     assert 'PoolError' in err or 'WorkerLostError' in err
 
 
-@pytest.mark.parametrize('start_method', ['forkserver', 'spawn'])
+@pytest.mark.parametrize('start_method', ['forkserver', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_workers_killed_while_they_start_give_an_error(start_method, tmp_path):
     fault = 'import os; os.kill(os.getpid(), 9)'
     code, _, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method=start_method, fault=fault))

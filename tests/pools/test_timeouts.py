@@ -190,7 +190,7 @@ def quiet_logs():
 @pytest.fixture
 def cluster():
     distributed = pytest.importorskip('distributed')
-    made = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    made = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=':0')
     with quiet_logs(), made as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -222,7 +222,7 @@ def test_killed_dask_workers_lose_nothing(cluster, count):
 @pytest.mark.slow
 def test_killed_dask_workers_without_a_nanny_lose_nothing():
     distributed = pytest.importorskip('distributed')
-    made = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol='tcp://')
+    made = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=':0', protocol='tcp://')
     with quiet_logs(), made as cluster, distributed.Client(cluster) as client:
         command = [sys.executable, '-m', 'distributed.cli.dask_worker', cluster.scheduler_address]
         command += ['--no-nanny', '--nthreads', '1', '--no-dashboard']
