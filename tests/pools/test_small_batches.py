@@ -25,9 +25,10 @@ pytestmark = MAY_FORK
 @pytest.fixture
 def pool():
     """A pool whose only worker does nothing."""
-    with started(1, 'fork', timeout=10) as pool:
+    with started(1, 'fork') as pool:
         (pid,) = pids_of(pool)
         os.kill(pid, signal.SIGSTOP)
+        pool.timeout = 0.3
         yield pool
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
@@ -121,10 +122,11 @@ def test_a_killed_worker_is_told_of_when_the_next_stream_is_opened(forked_as_for
 def busy_threads(count):
     """Make a pool whose threads do something else."""
     release = threading.Event()
-    with WorkerThreadPool(count, timeout=10) as pool:
+    with WorkerThreadPool(count, timeout=0.3) as pool:
         blocked = pool.work_stream(iter([(release.wait,)] * count))
         yield pool
         release.set()
+        pool.timeout = None
         list(blocked.retrieve_iter())
 
 
