@@ -10,7 +10,7 @@ from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, check_
 from .._ground.randomness import SeededShuffle, Shuffle, understood
 from .shards import Shard
 
-# What `plan` takes, and `batch_iterator`.
+# The keywords of `plan`, and those of `batch_iterator`.
 PLAN_KEYWORDS: Final = ('batch_size', 'shuffle', 'epoch', 'drop_last')
 KEYWORDS: Final = (*PLAN_KEYWORDS, 'shard', 'uneven')
 
@@ -68,10 +68,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user has asked `batch_iterator` for, as it was given.
+    """The arguments of `batch_iterator` as the user gave them.
 
-    What the keywords mean is known to sources with a plan only, which take `options`. Users' own
-    sources are given the keywords as they are, and may have others.
+    Sources with a plan take them as `options`, which are checked. Users' own sources are given
+    the keywords as they are, and may have others.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class Asked:
         }
 
     def key(self) -> tuple[int, int, int]:
-        """Return the seed, the epoch and the rank, to key draws by, as far as they can be told."""
+        """Return the seed, the epoch and the rank as a key of draws, with 0 for what is not known."""
         keywords = self.keywords
         return _key_part(keywords.get('shuffle')), _key_part(keywords.get('epoch')), _rank(keywords.get('shard'))
 
@@ -144,9 +144,9 @@ def _fact(batch_size: BatchSize) -> int | str:
 
 
 def _key_part(value: Any) -> int:
-    """Return what a keyword adds to a key: a number, or the first one of a pair.
+    """Return what the value of a keyword adds to a key: an integer, or the first one of a sequence.
 
-    What else it may be is up to the members that understand it.
+    Other values, which only users' sources understand, add 0.
     """
     if isinstance(value, SeededShuffle):
         value = value.seed
@@ -156,7 +156,7 @@ def _key_part(value: Any) -> int:
 
 
 def _rank(shard: Any) -> int:
-    """Return the rank of a shard; of another kind of value, what that adds to a key."""
+    """Return the rank of a shard; for another kind of value, what it adds to a key."""
     try:
         return Shard.check(shard).rank
     except (TypeError, ValueError):

@@ -22,7 +22,7 @@ from .feistel import ROUNDS, Feistel
 # more orders are computed, over fewer numbers, which is slower and mixes less well.
 STORED_SAMPLES = 65_536
 
-# How many indices are computed at once. Larger: they leave the cache. Smaller: more calls.
+# How many indices are computed at once. Larger: they do not fit into the cache. Smaller: more calls.
 PIECE_SAMPLES = 8192
 
 MOST_SAMPLES = 2**63
@@ -231,7 +231,7 @@ class _SeededShuffle(SeededShuffle):
         self._keep('seed', check_non_negative('seed', self.seed))
 
     def _keep(self, name: str, checked: int) -> None:
-        """Keep an argument that was checked, though the instance is frozen."""
+        """Set an attribute, which a frozen instance allows only in this way, to a checked argument."""
         object.__setattr__(self, name, checked)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..image.utils import ImageArrayUInt8ToFloat32
 from ._images import SplitDataset, check_n_val
 
-# Pixels count the dark ones of 4 x 4 blocks.
+# A pixel counts the dark dots in a block of 4 x 4 dots.
 LARGEST_PIXEL = 16
 
 # Every fifth image is for testing. The images come writer by writer: this way, every writer
