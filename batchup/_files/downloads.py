@@ -71,8 +71,8 @@ class _FailedError(Exception):
     """A try failed.
 
     `passing`: whether another try may help. `wait`: the least seconds to wait before it.
-    `wrong`: whether the address gave another file. `needed`: how many bytes were too many for
-    the disk, or 0.
+    `wrong`: whether the address gave another file. `needed`: how many bytes are needed, if the
+    disk has no room for them, and else 0.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class _FailedError(Exception):
 
 
 class _Got(NamedTuple):
-    """What an address gave: whether it continued the part that was there, and the bytes of the whole file."""
+    """What an address gave: whether it continued the part that was there, and how long the whole file is."""
 
     continued: bool
     total: int | None
@@ -145,7 +145,7 @@ def download_file(
 def _obtain(
     part: Path, urls: Sequence[str], checksum: Checksum | None, patience: Patience, progress: bool
 ) -> dict[str, list[_FailedError]]:
-    """Write the file, and return nothing; if no address gives it, return what went wrong with each."""
+    """Write the file; return what went wrong with each address, or an empty dict after success."""
     problems: dict[str, list[_FailedError]] = {url: [] for url in urls}
     for attempt in range(patience.attempts):
         for url in [url for url, failures in problems.items() if not failures or failures[-1].passing]:
@@ -285,7 +285,7 @@ def _length(response: Any, start: int) -> int | None:
 
 
 def _claimed(text: str) -> int:
-    """Return a number of bytes that a server has written; refuse what no file can have."""
+    """Return a number of bytes that a server has written; refuse a number that no file can have."""
     if not re.fullmatch(r'[0-9]{1,18}', text.strip()):
         raise _FailedError(f'says that the file has {text[:40]!r} bytes', passing=False)
     return int(text)

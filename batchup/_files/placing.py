@@ -144,7 +144,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _is_about(path: Path, error: OSError) -> bool:
-    """Say whether an error is about a file, what is made beside it, or a folder above it.
+    """Say whether an error is about a file, a file beside it, or a folder above it.
 
     Other errors are about files that are read meanwhile.
     """

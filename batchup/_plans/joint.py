@@ -91,7 +91,7 @@ def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
 
 
 def any_empty(members: Sequence[bool | None]) -> bool | None:
-    """Say whether at least one of several members has no batch; `None` if it depends on what is drawn."""
+    """Say whether at least one of several members has no batch; `None` if that depends on the draws."""
     return True if True in members else None if None in members else False
 
 

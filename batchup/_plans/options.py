@@ -57,7 +57,7 @@ class Options:
         return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved state must agree with; the shard is free to change."""
+        """Return the arguments that a saved state must agree with: all but the shard."""
         return {
             'batch_size': _fact(self.batch_size),
             'drop_last': self.drop_last,
@@ -90,7 +90,7 @@ class Asked:
         return Options.check(self.batch_size, **self.keywords)
 
     def of_members(self, count: int) -> list[Asked]:
-        """Return what is asked of each of `count` members."""
+        """Return the arguments for each of `count` members."""
         return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
 
     @property
@@ -108,7 +108,7 @@ class Asked:
         check_ranks(self.shuffle, self.keywords.get('shard'))
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved state must agree with; the shard is free to change."""
+        """Return the arguments that a saved state must agree with: all but the shard."""
         given, epoch = self.keywords.get('shuffle'), self.keywords.get('epoch', 0)
         others = {
             name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__

@@ -63,7 +63,7 @@ class Shard:
             lengths = leaf_lengths(request.indices)
             if len(lengths) > 1:
                 raise ValueError(
-                    "uneven='pad' needs batches whose parts are equally long: one mask marks the padding of all"
+                    "uneven='pad' needs batches whose parts are equally long: one boolean array marks the padding of all"
                 )
             padding = self._bounds(lengths.pop() // request.n_batches)[2]
 

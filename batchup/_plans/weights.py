@@ -34,7 +34,8 @@ class WeightTable:
     """The weights of samples, and the tables that are made of them once, to draw fast.
 
     Takes 8 bytes a weight; 8 more for draws with replacement, and up to 8 more for those by
-    a seed. Never changes: plans that use it go on while the sampler gets other weights.
+    a seed. It never changes: plans that use it are not touched when the sampler gets
+    other weights.
 
     Parameters
     ----------

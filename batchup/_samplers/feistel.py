@@ -2,8 +2,8 @@
 
 A Feistel network over numbers in two parts, `high * 2**low_bits + low`, changes one part by
 a keyed function of the other, in turns. Each such round can be undone, so all of them
-together are a permutation, whatever the function. How to go from there to lengths that are
-no power of two is from Black and Rogaway, *Ciphers with Arbitrary Finite Domains* (CT-RSA
+together are a permutation, whatever the function. Lengths that are no power of two are
+treated as in Black and Rogaway, *Ciphers with Arbitrary Finite Domains* (CT-RSA
 2002): the high part is added to modulo the number of its values, and a number that comes
 out beyond the length is put in again until it is not ("cycle walking").
 """

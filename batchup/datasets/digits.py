@@ -32,7 +32,7 @@ class Digits(SplitDataset):
         The number of images kept for validation, out of 1,438 that are not for testing; 0 or
         `None` for none.
     val_lower, val_upper : float
-        What 0 and 16 become: paper, and ink all over.
+        The values that 0 (only paper) and 16 (only ink) become.
 
     Attributes
     ----------

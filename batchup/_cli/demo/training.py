@@ -1,4 +1,4 @@
-"""Training, and what is printed of it.
+"""Training, and the lines that it prints.
 
 `batches.training_source` makes the batches: shuffled, balanced and augmented. `Training`
 goes through them epoch by epoch, validates with `batch_map_mean`, tests with

@@ -55,7 +55,7 @@ def split(
     Raises
     ------
     ValueError
-        If sizes sum to more than `n`, a part would be empty, a label has fewer
+        If sizes come to more than `n` samples, a part would be empty, a label has fewer
         samples than there are parts, or there are fewer groups than parts.
     TypeError
         If an argument is of the wrong type.
