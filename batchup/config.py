@@ -73,7 +73,7 @@ def _folder(path: Path) -> str:
 
 
 def get_data_dir() -> str:
-    """Return the folder of data files: `data` in the one of `get_batchup_path`; created when missing."""
+    """Return the folder of data files, `data` in that of `get_batchup_path`; it is created when missing."""
     return _folder(Path(get_batchup_path()) / 'data')
 
 

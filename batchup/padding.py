@@ -90,7 +90,7 @@ class RaggedArray:
             return self.values[self.offsets[place] : self.offsets[place + 1]]
         chosen = check_batch_indices('indices', index, len(self)) % max(1, len(self))
         starts, stops = self.offsets[chosen], self.offsets[chosen + 1]
-        # Runs are copied faster than elements are gathered one by one.
+        # Slices are copied faster than elements are gathered one by one.
         values = np.concatenate(self._runs(starts, stops) or [self.values[:0]])
         return RaggedArray(values, _offsets(stops - starts))
 

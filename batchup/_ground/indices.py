@@ -1,4 +1,4 @@
-"""Sample indices: arrays, runs of consecutive samples, and trees of them for composed sources.
+"""Sample indices: arrays, ranges of consecutive samples, and trees of both for composed sources.
 
 A *leaf* is a 1-D integer array, or a `range` for consecutive samples: a `range` takes no
 memory, and sources read it as a slice. The *index tree* of a composite is a tuple of its

@@ -97,5 +97,5 @@ class OrderPlan(Plan):
 
 
 def total_samples(length: int, repeats: int) -> int | float:
-    """Return the number of samples of all repetitions; no samples stay none, even without end."""
+    """Return the number of samples of all repetitions; 0 samples stay 0, even if `repeats` is -1."""
     return math.inf if repeats == -1 and length > 0 else length * abs(repeats)

@@ -63,7 +63,7 @@ class Shard:
             lengths = leaf_lengths(request.indices)
             if len(lengths) > 1:
                 raise ValueError(
-                    "uneven='pad' needs batches whose parts are equally long: one boolean array marks the padding of all"
+                    "uneven='pad' needs batches whose parts are equally long: one array marks the padding of all"
                 )
             padding = self._bounds(lengths.pop() // request.n_batches)[2]
 
@@ -84,7 +84,7 @@ class Shard:
         return request._replace(indices=indices, rank=self.rank, padding=padding)
 
     def kept(self, size: int) -> int:
-        """Return how many samples of a batch of this size all ranks have together."""
+        """Return how many samples of a batch of this size are left for all ranks together."""
         return size - size % self.count if self.uneven == 'drop' else size
 
     def _bounds(self, size: int) -> tuple[int, int, int]:

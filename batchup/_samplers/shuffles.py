@@ -31,7 +31,7 @@ MOST_SAMPLES = 2**63
 class Order(abc.ABC):
     """The order in which samples come: which sample is at which place.
 
-    `order[k]` is the index of the sample at place k, `order[start:stop]` those at a run of
+    `order[k]` is the index of the sample at place k, `order[start:stop]` those at consecutive
     places, and `order(places)` those at any. Places from -1 down count from the end.
 
     >>> order = ComputedShuffle(42).order(7)
@@ -60,7 +60,7 @@ class Order(abc.ABC):
         return int(self([place])[0])
 
     def _run(self, places: range) -> IndexArray:
-        """Return the indices at a run of places, as a new array."""
+        """Return the indices at consecutive places, as a new array."""
         start, stop = places.start, places.stop
         indices = np.empty(max(stop - start, 0), np.intp)
         while start < stop:

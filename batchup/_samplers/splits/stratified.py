@@ -32,7 +32,7 @@ def stratified_parts(labels: Labels, sizes: Sequence[int], rng: SequentialRng | 
 
 
 def check_counts(name: str, labels: Labels, number: int, what: str) -> None:
-    """Raise an error unless each label has a sample for every part; it names the first that has not."""
+    """Raise an error if a label has fewer samples than there are parts; it names the first such label."""
     rare = np.flatnonzero(labels.counts < number)
     if rare.size:
         label, count = labels.values[rare[0]], labels.counts[rare[0]]
