@@ -54,7 +54,7 @@ def _configured(path: Path) -> str | None:
     """Return the folder that a configuration file names, if any."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with open(path, encoding='utf-8-sig') as file:  # editors may have put a mark at the beginning
+        with open(path, encoding='utf-8-sig') as file:  # some editors write a byte order mark
             parser.read_file(file)
     except FileNotFoundError:
         return None
@@ -73,12 +73,12 @@ def _folder(path: Path) -> str:
 
 
 def get_data_dir() -> str:
-    """Return the folder of data files: `data` in that of `get_batchup_path`; created when missing."""
+    """Return the folder of data files, `data` in that of `get_batchup_path`; it is created when missing."""
     return _folder(Path(get_batchup_path()) / 'data')
 
 
 def get_data_path(filename: FilePath) -> str:
-    """Return the path of a file in the data folder; an absolute one stays."""
+    """Return the path of a file in the data folder; an absolute path is returned as it is."""
     if os.path.isabs(filename):
         return os.fspath(filename)
     return os.path.join(get_data_dir(), filename)
@@ -90,9 +90,9 @@ def compute_sha256(path: FilePath) -> str:
 
 
 def verify_file(path: FilePath, sha256: str | None) -> bool:
-    """Say whether there is a file at `path`, and its SHA-256 is the expected one.
+    """Say whether there is a file at `path` with the expected SHA-256.
 
-    For `None` any file will do.
+    For `None`, any file will do.
     """
     return checksums.is_right(path, Checksum.check(sha256))
 
@@ -106,7 +106,7 @@ def download(
     backoff: float = 1.0,
     progress: bool = True,
 ) -> str:
-    """Download a file, in place of what may be at `path`.
+    """Download a file, and replace what may be at `path`.
 
     The file appears when it is complete, never half-written.
 
@@ -160,11 +160,11 @@ def download_and_verify(
     Parameters
     ----------
     sha256 : str or None
-        The SHA-256 of the right file; `None` takes what is at `path` or comes.
+        The SHA-256 of the right file; with `None`, any file is right.
     md5 : str, optional
         Its MD5, where no SHA-256 is known.
 
-    Others are those of `download`.
+    The other parameters are those of `download`.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def copy_and_verify(path: FilePath, source: FilePath, sha256: str | None, *, md5
     source : path-like
         The file to copy.
     sha256 : str or None
-        The SHA-256 of the right file; `None` takes what is at `path`, or any.
+        The SHA-256 of the right file; with `None`, any file is right.
     md5 : str, optional
         Its MD5, where no SHA-256 is known.
 

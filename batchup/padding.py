@@ -17,8 +17,8 @@ __all__ = ['RaggedArray', 'pad_batch']
 class RaggedArray:
     """Arrays of different lengths as one array-like, that sources read by index.
 
-    Chosen by an array of indices or a slice, it gives a new `RaggedArray`; by an integer, the
-    array of that sample, which is a view. A batch of it is for `pad_batch`.
+    Indexed by an array of indices or a slice, it gives a new `RaggedArray`; by an integer, the
+    array of that sample, as a view. `pad_batch` pads a batch of it.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class RaggedArray:
             return self.values[self.offsets[place] : self.offsets[place + 1]]
         chosen = check_batch_indices('indices', index, len(self)) % max(1, len(self))
         starts, stops = self.offsets[chosen], self.offsets[chosen + 1]
-        # Runs are copied faster than elements are gathered one by one.
+        # Slices are copied faster than elements are gathered one by one.
         values = np.concatenate(self._runs(starts, stops) or [self.values[:0]])
         return RaggedArray(values, _offsets(stops - starts))
 
@@ -122,8 +122,8 @@ def pad_batch(
     length : int, optional
         The common length; by default that of the longest array.
     multiple_of : int
-        Without `length`, the common length is the next multiple of it: fewer different shapes,
-        for compilers.
+        Without `length`, the common length is rounded up to a multiple of this, so that compilers
+        see fewer different shapes.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def pad_batch(
 
 
 def _check_parts(arrays: Sequence[Any] | NDArray[Any]) -> list[NDArray[Any]]:
-    """Return what a user gave as arrays of shape (length, ...), alike but for their lengths."""
+    """Return a user's arrays, checked to have shapes (length, ...) that differ in the length only."""
     parts = [np.asarray(array) for array in arrays]
     like = None
     for number, part in enumerate(parts):
@@ -184,7 +184,7 @@ def _check_parts(arrays: Sequence[Any] | NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _filled(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the arrays that have a say in the dtype and the shape: those that hold something."""
+    """Return the arrays that decide the dtype and the shape: those with a length above 0, if there are any."""
     return [part for part in parts if len(part)] or parts[:1] or [np.empty(0)]
 
 
@@ -206,7 +206,7 @@ def _common_length(lengths: IndexArray, length: int | None, multiple_of: int) ->
 
 
 def _check_fill(fill: Any, dtype: np.dtype[Any]) -> Any:
-    """Return what to fill integers with, unless they would hold something else."""
+    """Return `fill`, or raise `ValueError` if integers of the dtype cannot hold it."""
     if dtype.kind in 'iu':
         try:
             with np.errstate(invalid='ignore'):

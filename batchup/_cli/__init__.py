@@ -1,1 +1,1 @@
-"""What is run from the command line."""
+"""The commands of `python -m batchup`."""

@@ -64,7 +64,7 @@ def compute(path: FilePath, algorithm: str) -> Checksum:
 
 
 def is_right(path: FilePath, checksum: Checksum | None) -> bool:
-    """Say whether there is a file, and it is the expected one; any file will do for `None`."""
+    """Say whether there is a file with the expected checksum; for `None`, any file will do."""
     return os.path.isfile(path) and (checksum is None or checksum.of(path) == checksum)
 
 

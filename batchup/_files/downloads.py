@@ -1,4 +1,4 @@
-"""Downloads: several addresses in turn, what is there already continued, and verified."""
+"""Downloads: from several addresses in turn, continued after an interruption, and verified."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .placing import OTHER_FOLDER, free_bytes, writing
 CHUNK_BYTES = 2**18
 
 # What a server must send on average during each `timeout`, in bytes per second. Larger: slow
-# connections are given up. Smaller: a server that hardly answers holds up those after it.
+# connections are given up. Smaller: a server that hardly answers delays the tries of other addresses.
 LEAST_RATE = 256
 
-# Answers after which another try may help.
+# Status codes after which another try may help.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -64,14 +64,15 @@ class Patience:
                 raise TypeError(f'{name} must be a number of seconds, got {type(seconds).__name__}')
             if not 0 <= float(seconds) < float('inf') or (name == 'timeout' and not seconds):
                 raise ValueError(f'{name} must be a number of seconds, got {seconds!r}')
-            object.__setattr__(self, name, float(seconds))  # the system knows no other numbers
+            object.__setattr__(self, name, float(seconds))  # the system takes no other kinds of numbers
 
 
 class _FailedError(Exception):
     """A try failed.
 
-    `passing`: another one may help. `wait`: after so many seconds at least. `wrong`: there
-    was a file, but another one. `needed`: so many bytes, for which there is no room.
+    `passing`: whether another try may help. `wait`: the least seconds to wait before it.
+    `wrong`: whether the address gave another file. `needed`: how many bytes are needed, if the
+    disk has no room for them, and else 0.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class _FailedError(Exception):
 
 
 class _Got(NamedTuple):
-    """What an address gave: whether it went on with what was there, and how long it said the file is."""
+    """What an address gave: whether it continued the part that was there, and how long the whole file is."""
 
     continued: bool
     total: int | None
@@ -111,16 +112,16 @@ def download_file(
 ) -> None:
     """Download a file from the first address that gives the right one, and put it at `path`.
 
-    Meanwhile it is called `.part`. With a checksum, what there is of it goes on: after a
-    broken connection, from another address, and in another process. Only to be used while
-    the path is `locked`.
+    Until it is complete, its name ends with `.part`. With a checksum, such a part is continued:
+    after a broken connection, from another address, and in another process. Only to be used
+    while the path is `locked`.
 
     Raises
     ------
     DownloadError
         If no address gives the file.
     ChecksumError
-        If what all of them give is another file.
+        If all of them give another file.
     StorageError
         If the file cannot be written, or all of them say that it has more bytes than are free.
     """
@@ -144,7 +145,7 @@ def download_file(
 def _obtain(
     part: Path, urls: Sequence[str], checksum: Checksum | None, patience: Patience, progress: bool
 ) -> dict[str, list[_FailedError]]:
-    """Write the file; if no address gives it, return what went wrong with each."""
+    """Write the file; return what went wrong with each address, or an empty dict after success."""
     problems: dict[str, list[_FailedError]] = {url: [] for url in urls}
     for attempt in range(patience.attempts):
         for url in [url for url, failures in problems.items() if not failures or failures[-1].passing]:
@@ -163,7 +164,7 @@ def _obtain(
 
 
 def _try(url: str, part: Path, checksum: Checksum | None, timeout: float, progress: bool) -> None:
-    """Write the right file, going on with what is there of it; if that was of another file, all of it."""
+    """Write the right file: continue the part that is there, or begin again if that was of another file."""
     while True:
         got = _fetch(url, part, timeout, checksum is not None, progress)
         if checksum is None:
@@ -173,7 +174,7 @@ def _try(url: str, part: Path, checksum: Checksum | None, timeout: float, progre
             return
         part.unlink()
         if not got.continued:
-            # If it did not say how long the file is, it may have been cut.
+            # If the server did not say how long the file is, this one may have been cut short.
             raise _FailedError(f'gave another file, with {found}', passing=got.total is None, wrong=True)
 
 
@@ -211,7 +212,7 @@ def _fetch(url: str, part: Path, timeout: float, resume: bool, progress: bool) -
         raise
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and start:  # there is nothing after what is there: its checksum says if it is right
+        if error.code == 416 and start:  # no bytes are missing: the checksum says if the part is right
             return _Got(continued=True, total=start)
         raise _FailedError(f'HTTP {error.code} {error.reason}', error.code in _PASSING, _retry_after(error)) from error
     except urllib.error.URLError as error:
@@ -219,7 +220,7 @@ def _fetch(url: str, part: Path, timeout: float, resume: bool, progress: bool) -
         raise _FailedError(_reason(error.reason, timeout), passing) from error
     except (OSError, http.client.HTTPException) as error:
         raise _FailedError(_reason(error, timeout)) from error
-    except (ValueError, OverflowError) as error:  # as for a redirection to an address that cannot be
+    except (ValueError, OverflowError) as error:  # such as from a redirection to an impossible address
         raise _FailedError(_reason(error, timeout), passing=False) from error
 
 
@@ -250,7 +251,7 @@ def _request(url: str, part: Path, start: int, timeout: float, progress: bool) -
         elif not re.match(rf'bytes {start}-', response.headers.get('Content-Range', '')):
             if not start:
                 raise _FailedError('gave a part of the file, but was asked for all of it', passing=False)
-            return _Got(continued=True, total=None)  # of no use: the checksum says so of what is there
+            return _Got(continued=True, total=None)  # the checksum refuses the part, and all is fetched anew
         total = _length(response, start)
         _check_room(part, total, start)
         received = _save(response, part, start, total, timeout, progress)
@@ -263,7 +264,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows code 308 as well, which Python 3.10 does not know, and reads nothing but the new address."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        fp.close()  # what else is said would be read into memory
+        fp.close()  # or the rest of the answer would be read into memory
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -284,14 +285,14 @@ def _length(response: Any, start: int) -> int | None:
 
 
 def _claimed(text: str) -> int:
-    """Return a number of bytes that a server has written; refuse what no file can have."""
+    """Return a number of bytes that a server has written; refuse a number that no file can have."""
     if not re.fullmatch(r'[0-9]{1,18}', text.strip()):
         raise _FailedError(f'says that the file has {text[:40]!r} bytes', passing=False)
     return int(text)
 
 
 def _check_room(part: Path, total: int | None, start: int) -> None:
-    """Give an address up if the rest of the file would fill the disk; others may know better."""
+    """Give an address up if it says that the file is too large for the disk; others may not."""
     free = free_bytes(part)
     if total is not None and total - start > free:
         needed = total - start

@@ -19,15 +19,15 @@ if sys.platform == 'win32':
 else:
     import fcntl
 
-# What file systems answer that know no locks.
+# The errors of file systems without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
-# What is said of a disk, and of who may write where. Others are errors of the code that writes.
+# Errors that users can mend: of a disk, of rights, of names. All others are errors of the code that writes.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
-# What to do if files have no place.
+# Advice if a file cannot be written where it belongs.
 OTHER_FOLDER = (
     'or choose another folder by [paths] data_dir in ~/.batchup.cfg or by the environment variable BATCHUP_HOME'
 )
@@ -72,7 +72,7 @@ if sys.platform == 'win32':
 
     def _wait_for(file: int) -> None:
         while True:
-            with suppress(OSError):  # after ten seconds
+            with suppress(OSError):  # raised after ten seconds
                 msvcrt.locking(file, msvcrt.LK_LOCK, 1)
                 return
 
@@ -97,10 +97,10 @@ else:
 
 @contextmanager
 def placing(path: Path) -> Iterator[Path]:
-    """Give a path to write a file or folder to; it takes its place when all went well.
+    """Give a temporary path to write a file or folder to; after success, move that to `path`.
 
-    The name is the same, in a folder of its own: its suffix stays. What was at `path` before
-    is replaced. Only to be used while `locked`.
+    The temporary path has the same name and suffix, in a folder of its own. What was at `path`
+    before is replaced. Only to be used while `locked`.
     """
     folder = partial_of(path)
     with writing(path):
@@ -126,7 +126,7 @@ def copy_file(path: Path, source: FilePath, checksum: Checksum | None) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """Return where `placing` has a file or folder until it is whole."""
+    """Return the folder in which `placing` keeps a file or folder until it is whole."""
     return path.with_name(f'{path.name}.partial')
 
 
@@ -144,9 +144,9 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _is_about(path: Path, error: OSError) -> bool:
-    """Say whether an error is about a file, what is made beside it, or a folder above it.
+    """Say whether an error is about a file, a file beside it, or a folder above it.
 
-    Others are about files that are read meanwhile.
+    Other errors are about files that are read meanwhile.
     """
     if not isinstance(error.filename, (str, os.PathLike)):
         return True
@@ -164,7 +164,7 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
 
 
 def free_bytes(path: Path) -> int:
-    """Return how many bytes fit beside a file."""
+    """Return how many bytes are free on the disk of a file."""
     folder = path
     while not folder.is_dir():
         folder = folder.parent
@@ -180,7 +180,7 @@ def remove(path: Path) -> None:
 
 
 def note_made(path: Path) -> None:
-    """Note that a file was brought here, for whoever finds it after a conversion that did not end."""
+    """Note that batchup made a file, for a later process that finds it after an interrupted conversion."""
     note = _note_of(path)
     with writing(note):
         note.write_text(_identity(path), encoding='ascii')

@@ -1,1 +1,1 @@
-"""What every room stands on: arguments, batches, indices, labels, randomness, progress."""
+"""What all other parts of the package use: arguments, batches, indices, labels, randomness, progress."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import six
 
-# A number of samples, or a tuple with one for each member of a composed source, which may be tuples.
+# The number of samples in a batch, or a tuple with one for each member of a composed source. Tuples may be nested.
 BatchSize = int | tuple[Any, ...]
 
 
@@ -80,7 +80,7 @@ def check_batch_size(batch_size: Any) -> int:
 
 
 def check_batch_sizes(batch_size: Any) -> BatchSize:
-    """Return a batch size, or one for each member of a composed source: these may be nested."""
+    """Return a checked batch size: an `int`, or a tuple with a size for each member, which may be a tuple again."""
     if not isinstance(batch_size, (tuple, list)):
         return check_batch_size(batch_size)
     if not batch_size:
@@ -89,7 +89,7 @@ def check_batch_sizes(batch_size: Any) -> BatchSize:
 
 
 def single_size(batch_size: BatchSize, name: str) -> int:
-    """Return the batch size for a source without members; raise `TypeError` if there are several."""
+    """Return the batch size for a source without members; raise `TypeError` if it is a tuple."""
     if isinstance(batch_size, tuple):
         raise TypeError(
             f'batch_size must be an integer for a data source without members ({name}), got {batch_size}; '
@@ -99,7 +99,7 @@ def single_size(batch_size: BatchSize, name: str) -> int:
 
 
 def first_size(batch_size: BatchSize) -> int:
-    """Return the batch size of the first of all members."""
+    """Return the first of nested batch sizes, from left to right."""
     while isinstance(batch_size, tuple):
         batch_size = batch_size[0]
     return batch_size
@@ -144,22 +144,22 @@ def check_count(name: str, value: Any) -> int | float | None:
 
 
 def check_told(owner: Any, method: str, value: Any) -> int | float | None:
-    """Return the number of samples that a method of a user's class told, or raise an error that names it."""
+    """Check the number of samples that a method of a user's class has returned; errors name the method."""
     return check_count(f'{type(owner).__name__}.{method}() must return a number of samples: it', value)
 
 
 def overridden(instance: Any, method: str) -> bool:
-    """Say whether a method of one of the package's classes was replaced by a user.
+    """Say whether a user has overridden a method of one of the package's classes.
 
-    Short cuts past a public method are for the package's own methods only: what users
-    override is always called.
+    The package may take a short cut past its own public methods. Methods that users override
+    are always called.
     """
     return method in vars(instance) or _overrides(type(instance), method)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=1024)
 def _overrides(kind: type[object], method: str) -> bool:
-    """Say whether a method of a class comes from outside the package; found once for each class."""
+    """Say whether a method of a class comes from outside the package; cached for each class."""
     owner = next(base for base in kind.__mro__ if method in vars(base))
     return owner.__module__.partition('.')[0] != __name__.partition('.')[0]
 

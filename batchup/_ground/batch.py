@@ -32,21 +32,21 @@ class Destination(NamedTuple):
         Gives memory to read arrays into, for several batches at once where that is possible.
         Without it, a source takes memory as it needs it, for a few batches at a time.
     apart : bool
-        Whether batches, but for small ones, are read into memory of their own, which they share
-        with no other: a function may return them as they are.
+        Whether each batch, unless it is small, is read into memory that it shares with no other
+        batch. A mapped function may then return its arrays without a copy.
     """
 
     memory: Memory | None = None
     apart: bool = False
 
 
-# As a source likes best.
+# The source takes memory of its own choice.
 ANYWHERE = Destination()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Several flat batches of equal size, to be gone through: each has its own part of the arrays.
+    """Several batches of equal size, without nested parts, in common arrays; iteration gives batch after batch.
 
     Attributes
     ----------
@@ -65,15 +65,15 @@ class Columns:
 
 
 def side_by_side(*arrays: Any) -> Batch:
-    """Make a batch of arrays."""
+    """Return arrays as a batch."""
     return arrays
 
 
 def parts_of(tree: Any) -> Iterable[Any] | None:
-    """Return what a batch, or a part of it, is made of: `None` for what is in one piece.
+    """Return the parts of a batch, or of a part of it; `None` if it has no parts.
 
-    Tuples, lists and mappings are made of parts. A list of plain values, such as strings and
-    numbers, is in one piece: it is taken as a value for each sample.
+    Tuples, lists and mappings have parts. A list of plain values, such as strings and numbers,
+    has none: it is taken as a value for each sample.
     """
     if isinstance(tree, np.ndarray):
         return None
@@ -85,14 +85,15 @@ def parts_of(tree: Any) -> Iterable[Any] | None:
 
 
 def _is_plain(item: Any) -> bool:
-    """Say whether an item of a list is a value of one sample: neither an array, nor made of parts."""
+    """Say whether an item of a list is a value of one sample: it is no array, and has no parts."""
     return isinstance(item, PLAIN) or (parts_of(item) is None and row_count(item) is None)
 
 
 def row_count(leaf: Any) -> int | None:
-    """Return how many samples an array has; `None` if it is no array, and belongs to the whole batch.
+    """Return how many samples an array has; `None` if it is no array, but a value for the whole batch.
 
-    Strings, numbers, arrays without dimensions, and what cannot be chosen from are no arrays.
+    Anything with a shape, or with `__len__` and `__getitem__`, is an array, but for strings,
+    bytes, and arrays without dimensions.
     """
     shape = getattr(leaf, 'shape', None)
     if isinstance(shape, tuple):  # some sparse matrices have no length
@@ -103,7 +104,7 @@ def row_count(leaf: Any) -> int | None:
 
 
 def leaves(batch: Any) -> Iterator[Any]:
-    """Go through the arrays of a batch, and through what stands beside them, from left to right.
+    """Go through the arrays of a batch, and through the other values in it, from left to right.
 
     >>> list(leaves(([1], {'a': [2], 'b': ([3], 'abc')})))
     [[1], [2], [3], 'abc']
@@ -117,7 +118,7 @@ def leaves(batch: Any) -> Iterator[Any]:
 
 
 def map_arrays(fn: Callable[[Any], Any], batch: Any) -> Any:
-    """Apply a function to every array of a batch, and put the results together as the batch is.
+    """Apply a function to every array of a batch; the result has the structure of the batch.
 
     >>> map_arrays(len, ([1, 2], {'a': [3, 4], 'b': 'abc'}))
     (2, {'a': 2, 'b': 'abc'})
@@ -125,7 +126,7 @@ def map_arrays(fn: Callable[[Any], Any], batch: Any) -> Any:
     if parts_of(batch) is None:
         return batch if row_count(batch) is None else fn(batch)
     if isinstance(batch, Mapping):
-        # A copy keeps the kind of a dict, and what else it knows.
+        # A copy keeps the type of a dict, and its attributes.
         mapped = copy.copy(batch) if isinstance(batch, (dict, UserDict)) else dict(batch)
         for name, part in batch.items():
             mapped[name] = map_arrays(fn, part)
@@ -155,7 +156,7 @@ def row_counts(batch: Iterable[Any]) -> list[int]:
 
 
 def join(parts: Batch) -> Batch:
-    """Put the batches of several members side by side in one tuple; what is within them stays as it is.
+    """Put the batches of several members side by side in one tuple; nested parts stay nested.
 
     >>> join((([1], [2]), ([3], ([4], [5]))))
     ([1], [2], [3], ([4], [5]))
@@ -176,7 +177,7 @@ def trim(batch: Any) -> Any:
 def trim_parts(parts: Batch, sizes: Sequence[BatchSize]) -> Batch:
     """Cut the batches of several members in proportion to their batch sizes.
 
-    A member whose own members have batch sizes is left as it is.
+    A member that has a batch size for each of its own members is left as it is.
 
     >>> trim_parts((([1, 2],), ([3, 4, 5, 6, 7, 8],)), (4, 8))
     (([1, 2],), ([3, 4, 5, 6],))
@@ -193,16 +194,16 @@ def trim_parts(parts: Batch, sizes: Sequence[BatchSize]) -> Batch:
 
 
 def proportion(size: int, sized: Sequence[tuple[int, int]]) -> int:
-    """Return how much of a batch of a size is left, in proportion to the emptiest of several.
+    """Return how many samples to keep of a full batch, so that it is as full as the emptiest of several.
 
-    Rounded up, so that something is left of each.
+    Rounded up: at least one sample is kept, unless a batch is empty.
 
     Parameters
     ----------
     size : int
-        The size to cut.
+        The number of samples in the full batch.
     sized : sequence of (length, size)
-        How many samples there are in each batch, and how many there are in a whole one.
+        How many samples each of several batches has, and how many it has when it is full.
     """
     emptiest_length, emptiest_size = sized[0]
     for length, whole in sized:
@@ -224,10 +225,10 @@ def batch_length(batch: Any) -> int:
 
 
 def check_lengths(made: Batch, given: Batch, fn: Callable[..., Any]) -> None:
-    """Raise `ValueError` unless the arrays that a mapped function has made belong together row by row.
+    """Raise `ValueError` unless the arrays that a mapped function returned have fitting lengths.
 
-    All have one length, or only such lengths as the arrays that the function was given: the
-    parts of a batch may differ by themselves, if members have batch sizes of their own.
+    Either all have one length, or each has the length of an array that the function was given:
+    where members have batch sizes of their own, the parts of a batch differ in length.
     """
     if _plainly_equal(made):
         return
@@ -241,7 +242,7 @@ def check_lengths(made: Batch, given: Batch, fn: Callable[..., Any]) -> None:
 
 
 def _plainly_equal(batch: Batch) -> bool:
-    """Say whether a batch is seen at once to have arrays of one length, as most batches do."""
+    """Say whether all parts of a batch are NumPy arrays of one length, as in most batches: a fast check."""
     length = None
     for part in batch:
         if type(part) is not np.ndarray or not part.ndim:

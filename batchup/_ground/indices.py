@@ -1,4 +1,4 @@
-"""Sample indices: arrays, runs of consecutive samples, and trees of them for composed sources.
+"""Sample indices: arrays, ranges of consecutive samples, and trees of both for composed sources.
 
 A *leaf* is a 1-D integer array, or a `range` for consecutive samples: a `range` takes no
 memory, and sources read it as a slice. The *index tree* of a composite is a tuple of its
@@ -39,9 +39,9 @@ class ChoiceBatch(NamedTuple):
 
 
 class SizedParts(tuple[Any, ...]):
-    """The indices of a composite's batch whose parts have sizes of their own.
+    """The index tree of a composite whose members have batch sizes of their own.
 
-    They are not cut to one length when they are read.
+    Its parts are not cut to one length when they are read.
     """
 
     __slots__ = ()
@@ -57,7 +57,7 @@ def map_leaves(fn: Callable[[Any], Any], tree: IndexTree) -> IndexTree:
 
 
 def map_sized(fn: Callable[[Any, int], Any], tree: IndexTree, sizes: BatchSize) -> IndexTree:
-    """Apply a function to every leaf of an index tree, and the batch size that it belongs to."""
+    """Apply `fn(leaf, batch_size)` to every leaf of an index tree, with the batch size of the leaf's member."""
     if isinstance(tree, ChoiceBatch):
         size = sizes[tree.ds_index] if isinstance(sizes, tuple) else sizes
         return ChoiceBatch(map_sized(fn, tree.sample_indices, size), tree.ds_index)
@@ -67,7 +67,7 @@ def map_sized(fn: Callable[[Any, int], Any], tree: IndexTree, sizes: BatchSize) 
 
 
 def _like(tree: tuple[Any, ...], parts: Sequence[Any]) -> tuple[Any, ...]:
-    """Put parts together as they are in a tree."""
+    """Make a tuple of parts, of the same type as the tree that they come from."""
     return SizedParts(parts) if isinstance(tree, SizedParts) else tuple(parts)
 
 
@@ -80,14 +80,14 @@ def first_leaf(tree: IndexTree) -> Leaf:
 
 
 def leaf_lengths(tree: IndexTree) -> set[int]:
-    """Return the lengths that the leaves of an index tree have."""
+    """Return the different lengths of the leaves of an index tree."""
     lengths: set[int] = set()
     map_leaves(lambda leaf: lengths.add(len(leaf)), tree)
     return lengths
 
 
 def as_array(leaf: Leaf) -> IndexArray:
-    """Return the indices of a leaf as an array; that of a `range` is new."""
+    """Return the indices of a leaf as an array: a new one for a `range`, and else the leaf itself."""
     if isinstance(leaf, range):
         return np.arange(leaf.start, leaf.stop, leaf.step, dtype=np.intp)
     return leaf
@@ -99,7 +99,7 @@ def own_array(leaf: Leaf) -> IndexArray:
 
 
 def as_tree(indices: Any) -> IndexTree:
-    """Return indices as users give them as an index tree, without a check of what they are."""
+    """Turn indices that a user gave into an index tree, without checking them."""
     if isinstance(indices, ChoiceBatch):
         return ChoiceBatch(as_tree(indices.sample_indices), indices.ds_index)
     if isinstance(indices, slice):
@@ -146,12 +146,12 @@ def check_indices(name: str, indices: Any) -> IndexArray:
 
 
 def bounds(indices: IndexArray) -> tuple[int, ...]:
-    """Return the highest and the lowest of some indices; nothing if there are none."""
+    """Return the highest and the lowest of some indices, or `()` if there are none."""
     return (int(indices.max()), int(indices.min())) if indices.size else ()
 
 
 def check_range(name: str, bounds: tuple[int, ...], length: int) -> None:
-    """Raise `SampleIndexError` unless indices are valid for `length` samples, as in NumPy."""
+    """Raise `SampleIndexError` unless indices with these bounds are valid for `length` samples, as in NumPy."""
     for value in bounds:
         if not -length <= value < length:
             raise SampleIndexError(f'{name}: index {value} is out of range for {length} samples')
@@ -167,6 +167,6 @@ def check_batch_indices(name: str, indices: Any, length: int) -> IndexArray:
 
 
 def check_positions(indices: Any, length: int) -> IndexArray:
-    """Return indices into something of `length` as an array of new ones that are 0 or more."""
+    """Check places among `length` samples, and return them as a new array, with -1 as `length - 1`."""
     array = check_batch_indices('indices', indices, length)
     return np.where(array < 0, array + length, array)

@@ -1,4 +1,4 @@
-"""Labels that users give, one for each sample: classes, groups and strata, taken alike everywhere."""
+"""Labels that users give, one for each sample: classes, groups and strata, all read by the same rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Labels(NamedTuple):
     values : list
         The different labels in increasing order, as users write them.
     codes : array of shape (n,), intp
-        The place of every sample's label in `values`.
+        The number of every sample's label: its index in `values`.
     counts : array of shape (number of values,), intp
         How many samples have each label.
     """
@@ -38,7 +38,7 @@ class Labels(NamedTuple):
         return np.argsort(np.unique(self.codes, return_index=True)[1])
 
     def members(self) -> list[IndexArray]:
-        """Return the samples of each label, in order."""
+        """Return the indices of the samples of each label, in order."""
         stops = self.counts.cumsum()
         order = np.argsort(self.codes, kind='stable')
         return [order[start:stop] for start, stop in zip([0, *stops], stops)]
@@ -56,14 +56,15 @@ def number_labels(name: str, labels: ArrayLike, n: int | None = None) -> Labels:
     labels : 1-D array-like
         The label of every sample.
     n : int, optional
-        How many there must be.
+        How many labels there must be.
 
     Raises
     ------
     TypeError
         If the labels cannot be sorted, as with integers among strings.
     ValueError
-        If they do not form one dimension, are not `n`, or one is missing: None, NaN, NaT, or masked.
+        If they do not form one dimension, there are not `n` of them, or one is missing: None, NaN,
+        NaT, or masked.
 
     >>> labels = number_labels('y', ['dog', 'cat', 'dog'])
     >>> labels.values, labels.codes, labels.counts
@@ -77,8 +78,8 @@ def number_labels(name: str, labels: ArrayLike, n: int | None = None) -> Labels:
 
 
 def _as_array(name: str, labels: Any) -> NDArray[Any]:
-    """Return labels as an array of one dimension, the items of a list as they are."""
-    # NumPy would make strings of 1 and None among strings, and floats of large integers.
+    """Return labels as an array of one dimension; the items of a list stay the objects that they are."""
+    # NumPy would turn 1 and None into strings if there are strings, and large integers into floats.
     array = np.asarray(labels) if hasattr(labels, '__array__') else np.array(labels, dtype=object)
     if array.ndim != 1:
         got = f'shape {array.shape}' if array.ndim else type(labels).__name__
@@ -92,7 +93,7 @@ def _as_array(name: str, labels: Any) -> NDArray[Any]:
 
 
 def _number_array(name: str, array: NDArray[Any]) -> tuple[list[Any], IndexArray]:
-    """Return the different labels of an array of one type, and the number of that of every sample."""
+    """Return the different labels of an array of one type, and the number of every sample's label."""
     missing = np.flatnonzero(array != array)  # noqa: PLR0124  NaN and NaT differ from themselves
     if missing.size:
         raise _missing(name, array[missing[0]], missing[0])
@@ -104,12 +105,12 @@ def _number_array(name: str, array: NDArray[Any]) -> tuple[list[Any], IndexArray
             present = np.bincount(offsets) > 0
             return (np.flatnonzero(present) + low).tolist(), (present.cumsum() - 1)[offsets]
     values, codes = np.unique(array, return_inverse=True)
-    # tolist() would make integers of times in nanoseconds.
+    # tolist() would turn times in nanoseconds into integers.
     return list(values) if array.dtype.kind in 'mM' else values.tolist(), codes.astype(np.intp, copy=False)
 
 
 def _number_objects(name: str, array: NDArray[Any]) -> tuple[list[Any], IndexArray]:
-    """Return the different labels of an array of objects, and the number of that of every sample."""
+    """Return the different labels of an array of objects, and the number of every sample's label."""
     labels = array.tolist()
     try:
         plain = {label: _as_plain(label) for label in dict.fromkeys(labels)}
@@ -130,7 +131,7 @@ def _as_plain(label: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Say whether a value is None, NaN, NaT or pandas's NA, which does not know whether it differs from itself."""
+    """Say whether a value is None, NaN, NaT, or pandas's NA, whose comparison with itself has no truth value."""
     try:
         return value is None or bool(value != value)  # noqa: PLR0124
     except TypeError:

@@ -12,7 +12,7 @@ from ..errors import StateMismatchError
 
 
 def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMismatchError:
-    """Make the error that shows what differs, a line each for the state and the stream."""
+    """Make the error for a state of another stream; it shows every difference, in two lines."""
     lines = ['this state does not fit this stream:']
     for name in [*own, *(name for name in saved if name not in own)]:
         if saved.get(name) != own.get(name):

@@ -1,7 +1,7 @@
-"""Making what a user's code returned a batch of the user's own.
+"""Makes sure that a batch from a user's code shares its memory with nothing else.
 
-Batches may be kept, and written into: nothing else may refer to their memory. Whether something
-does can be told by reference counts, so that new arrays are not copied.
+Users may keep batches, and write into them. Arrays that something else refers to are copied;
+reference counts tell which ones these are, so that new arrays are not copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 
 def owned(box: list[Any]) -> Any:
-    """Take a value out of a list, as one whose arrays nothing else refers to.
+    """Take a value out of a list, and copy those of its arrays that something else refers to.
 
     An array is copied if it is read-only, or if something other than the value refers to it or
     to its memory: a table, a function that keeps it, a file, another array of the value. Arrays
@@ -28,20 +28,20 @@ def owned(box: list[Any]) -> Any:
     Parameters
     ----------
     box : list
-        Holds the value, and must be all that does: a variable counts as something else.
+        Holds the value. Nothing else may refer to it: a variable counts as something else.
     """
     if type(box[0]) is not tuple:
         _own(box, (0,))
         return box.pop()
-    # Faster, for most of what there is.
+    # Faster for tuples, as most values are.
     parts = list(box.pop())
     _own(parts, range(len(parts)))
     return tuple(parts)
 
 
 def _own(parts: Any, keys: Iterable[Any]) -> None:
-    """Make the items of a list or a dict the only references to what they are."""
-    # No variable refers to an item: it would count.
+    """Copy those items of a list or a dict that something else refers to."""
+    # No variable may refer to an item: it would be counted.
     for key in keys:
         kind = type(parts[key])
         if kind is ndarray:
@@ -52,7 +52,7 @@ def _own(parts: Any, keys: Iterable[Any]) -> None:
                 parts[key] = _copied(parts[key])
         elif kind is tuple or (issubclass(kind, tuple) and hasattr(kind, '_make')):
             inner: Any = list(parts[key])
-            # If only this value refers to the tuple, nothing does now.
+            # Free the tuple, if nothing else refers to it.
             parts[key] = None
             _own(inner, range(len(inner)))
             parts[key] = tuple(inner) if kind is tuple else kind._make(inner)
@@ -78,7 +78,7 @@ WRITEABLE = 0x400
 
 def _is_alone(array: NDArray[Any]) -> bool:
     """Say whether an array can be written into, and nothing else refers to its memory."""
-    # The bit says what `flags.writeable` does, which warns of what `broadcast_arrays` gives.
+    # The bit is that of `flags.writeable`, which would warn about arrays from `broadcast_arrays`.
     if not array.flags.num & WRITEABLE or (0 in array.strides and _repeats(array)):
         return False
     # A view refers to the array that it is part of, and that one to another, down to their memory.
@@ -86,8 +86,8 @@ def _is_alone(array: NDArray[Any]) -> bool:
         if getrefcount(array.base) > ALONE:
             return False
         array = array.base
-    # batchup hands out memory in a `PickleBuffer`, to one array at a time. Of anything else that is
-    # no array, such as a mapped file, there is no telling.
+    # A `PickleBuffer` is memory that batchup gives to one array at a time. What else refers to memory
+    # of other owners, such as mapped files, is not known.
     return array.flags.owndata or isinstance(array.base, PickleBuffer)
 
 
@@ -104,5 +104,5 @@ def _has_own_mask(array: Any) -> bool:
 
 
 def _copied(array: NDArray[Any]) -> NDArray[Any]:
-    """Copy an array of a type of its own; that of a mapped file becomes a plain one."""
+    """Copy an array of a subclass; a memory-mapped one becomes a plain array."""
     return np.array(array) if isinstance(array, np.memmap) else array.copy('A')

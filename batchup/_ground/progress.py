@@ -7,7 +7,7 @@ from typing import Any
 
 
 def make_bar(iterator: Any = None, shown: bool = True, **kwargs: Any) -> Any:
-    """Make a bar of tqdm's, which is seen in a terminal or a notebook only."""
+    """Make a bar of tqdm, which is shown in a terminal or a notebook only."""
     from tqdm.auto import tqdm  # noqa: PLC0415 - imported when a bar is first shown
 
     # None: only in a terminal. A notebook is no terminal, but shows bars.

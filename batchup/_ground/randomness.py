@@ -55,8 +55,8 @@ def draw_permutation(rng: np.random.RandomState, of: int | IndexArray) -> IndexA
 def draw_permutations(rng: np.random.RandomState, count: int, size: int) -> IndexArray:
     """Draw permutations of the numbers below `size`, an array of shape (count, size).
 
-    Each number gets random bits in front of its own, and is sorted by them. No two are equal, so
-    that the result does not depend on how they are sorted.
+    Each number gets random bits in front of its own, and the results are sorted. No two are
+    equal, so that every way of sorting gives the same permutation.
     """
     mask = np.uint64((1 << (size - 1).bit_length()) - 1)
     keys = rng.randint(2**64, size=(count, size), dtype=np.uint64)
@@ -68,23 +68,22 @@ def draw_permutations(rng: np.random.RandomState, count: int, size: int) -> Inde
 
 
 class Runs(Protocol):
-    """An order of samples, as far as plans need it: any run of it can be had."""
+    """An order that can be sliced: `order[start:stop]` are the indices at these places."""
 
     def __getitem__(self, run: slice, /) -> IndexArray: ...
 
 
 class SeededShuffle(abc.ABC):
-    """Base class of shuffles that are objects; they may stand wherever a seed may.
+    """Base class of shuffles that are objects; they may be given wherever a seed may.
 
     Attributes
     ----------
     seed : int
-        The seed, which all else that is random is keyed by.
-    plain : bool
-        Whether the order is the permutation that the seed alone gives.
+        The seed of all its draws.
     """
 
     seed: int
+    # Whether the order is the permutation that the seed alone gives.
     _plain: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -99,9 +98,9 @@ class Shuffle:
     Attributes
     ----------
     seed : int or None
-        The seed of a pure shuffle.
+        The seed, if samples are shuffled by one.
     rng : RandomState, Generator or None
-        The sequential generator of a drawn shuffle.
+        The sequential generator, if samples are shuffled by one.
     epoch : int
         Selects the order that a seed gives, and keys random mapped functions.
     maker : SeededShuffle or None
@@ -176,7 +175,7 @@ class Shuffle:
 
 
 def understood(shuffle: Any) -> Shuffle | None:
-    """Interpret a `shuffle` that is for a user's code; `None` if it is of a kind of its own."""
+    """Interpret a `shuffle` that a user's source is given; `None` if only the user's code understands it."""
     try:
         return Shuffle.coerce(shuffle)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Choices: members without end, in turn or by weight."""
+"""Choices: endless sequences of members, in turn or by weight."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .orders import passed, permutations
 from .weights import WeightTable, normalise_weights
 
 # Members are drawn by weight this many at a time, each time with a new key. Larger: more time
-# before the first batch. Smaller: more keys (20 microseconds each) to come to a later one.
+# before the first batch. Smaller: more keys (20 microseconds each) to reach a later one.
 CHOICES_AT_ONCE = 4096
 
-# Where a batch stands that is further away than floating point counts, there is no end.
+# A choice whose end is further away is taken to have none: floating point counts no further.
 FURTHEST = 2.0**53
 
 # How many of the latest draws of a sequential generator can be asked for again.
@@ -29,18 +29,18 @@ Lengths = Mapping[int, int]
 
 
 class Choices(abc.ABC):
-    """Members without end: `choices[k]` is the member of batch k, and the number of the batch within it.
+    """An endless sequence of members: `choices[k]` is the member of batch k, and the batch's number within it.
 
     Attributes
     ----------
     name : str
-        What they are; equal for equal choices.
+        Describes them; equal for equal choices.
     pure : bool
         Whether any batch can be asked for at any time.
     members : sequence of int
-        The members that come at all.
+        The members that are ever chosen.
     firsts : sequence of int
-        Those that may come first.
+        The members that batch 0 may come from.
     """
 
     name: str
@@ -53,14 +53,18 @@ class Choices(abc.ABC):
 
     @abc.abstractmethod
     def first_end(self, lengths: Lengths) -> int | float | None:
-        """Return the first batch that its member does not have, by the `lengths` of finite members.
+        """Return the number of the first batch that its member is too short to give.
 
-        `None` if a sequential generator is yet to be drawn from.
+        `lengths` holds the numbers of batches of the finite members. Infinite if none is ever
+        too short; `None` if a sequential generator must be drawn from to know.
         """
 
     @abc.abstractmethod
     def last_end(self, lengths: Lengths) -> int | float | None:
-        """Return the number of batches by which all members have given as many as `lengths` says."""
+        """Return after how many batches each member has given as many as `lengths` says.
+
+        Infinite if that never happens; `None` as for `first_end`.
+        """
 
 
 class RoundRobin(Choices):
@@ -96,17 +100,17 @@ class RoundRobin(Choices):
         return None if places is None else (rounds - 1) * len(self.members) + int(places[-1]) + 1
 
     def _places(self, turn: int, members: Sequence[int]) -> IndexArray | None:
-        """Return the places of some members in a round, in order."""
+        """Return the places of some members in a round, in order; `None` if they are yet to be drawn."""
         if len(members) == len(self.members):
             return np.arange(len(members))
         return np.flatnonzero(np.isin(np.asarray(self._rounds[turn]), members)) if self.pure else None
 
 
 class Interleaved(Choices):
-    """Members by weight, spread evenly: in order, nothing is drawn.
+    """Members by weight, spread evenly; nothing is drawn.
 
-    Batch j of a member of weight w stands at j / w; where several stand at the same place,
-    members are in order. A batch is found in O(1), however far away.
+    Batch j of a member of weight w comes at time j / w. Batches of the same time come in the
+    order of their members. A batch is found in O(1), however far away.
 
     >>> evenly = Interleaved([8, 4, 2, 1])
     >>> [evenly[k][0] for k in range(15)]
@@ -139,7 +143,7 @@ class Interleaved(Choices):
     def _make(self, first: int) -> tuple[IndexArray, IndexArray]:
         """Return the members of the batches from `first` on, and their numbers within the members."""
         weights, count = self._weights, len(self._weights)
-        # There are at most `first` batches before this time, and not many less.
+        # There are at most `first` batches before this time, and not many fewer.
         before = self._before(max(0.0, (first - count - 1) / weights.sum()))
         skipped = first - int(before.sum())
         wanted = skipped + CHOICES_AT_ONCE
@@ -147,12 +151,12 @@ class Interleaved(Choices):
         candidates = (weights / weights.sum() * (wanted + count)).astype(np.intp) + 2
         members = np.repeat(np.arange(count), candidates)
         ordinals = np.concatenate([start + np.arange(size) for start, size in zip(before, candidates)])
-        with np.errstate(over='ignore'):  # of the smallest weights there are
+        with np.errstate(over='ignore'):  # the smallest weights may overflow
             order = np.lexsort((members, ordinals / weights[members]))[skipped:wanted]
         return members[order], ordinals[order]
 
     def _before(self, time: float) -> IndexArray:
-        """Return how many batches of each member stand before a time."""
+        """Return how many batches of each member come before a time."""
         counts = np.ceil(self._weights * time)
         counts -= (counts > 0) & ((counts - 1) / self._weights >= time)
         counts += counts / self._weights < time
@@ -173,8 +177,8 @@ class Interleaved(Choices):
 class KeyedDraws(Choices):
     """Members drawn by weight, by a seed: each draw is independent of the others.
 
-    Which batch of its member batch k is takes the number of times that the member was drawn
-    before: all chunks of draws before k are made once, about 15 nanoseconds a batch.
+    To number batch k within its member, earlier draws of the member are counted: all chunks of
+    draws before k are made once, which takes about 15 nanoseconds a batch.
     """
 
     pure = True
@@ -211,7 +215,7 @@ class KeyedDraws(Choices):
         return max(self._places(chunk, members, ends - 1), default=-1) + 1
 
     def _places(self, chunk: int, members: IndexArray, ordinals: IndexArray) -> list[int]:
-        """Return where in a chunk batches of members stand, of those that are in it."""
+        """Return the numbers of the batches that are `ordinals` of `members`, as far as they are in a chunk."""
         before, drawn = self._counts(chunk), self._draw(chunk)
         places = []
         for member, ordinal in zip(members, ordinals - before[members]):
@@ -277,7 +281,7 @@ def make_choices(count: int, weights: ArrayLike | None, shuffle: Shuffle, path: 
 
 
 def check_weights(weights: ArrayLike | None, count: int) -> NDArray[np.float64] | None:
-    """Return the weights of `count` members, a new array, as they are given."""
+    """Check the weights of `count` members; return them in a new array, not normalised."""
     if weights is None:
         return None
     normalise_weights('weights', weights, 'data source')
@@ -288,7 +292,7 @@ def check_weights(weights: ArrayLike | None, count: int) -> NDArray[np.float64] 
 
 
 def ordinals_of(members: IndexArray) -> IndexArray:
-    """Return for each item how often the same one came before.
+    """Return for each member of a sequence how often the same member came before.
 
     >>> ordinals_of(np.array([1, 0, 1, 1, 0]))
     array([0, 0, 1, 2, 1])

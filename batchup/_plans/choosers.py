@@ -1,4 +1,4 @@
-"""Choosers: which member of several each batch comes from, until a rule ends them."""
+"""Choosers: which of several members each batch comes from, and when the choice ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .orders import FixedOrder, Orders, permutations
 
 
 def check_stop(stop: int | str) -> int | str:
-    """Return when a choice ends: `'first'`, `'all'`, or a number of batches."""
+    """Check when a choice ends: `'first'`, `'all'`, or a number of batches."""
     if not isinstance(stop, str):
         return check_positive("stop must be 'first', 'all' or a number of batches: it", stop)
     if stop not in ('first', 'all'):
@@ -26,24 +26,25 @@ def check_stop(stop: int | str) -> int | str:
 
 
 class Mixture:
-    """Members as choices say, until a rule ends them.
+    """Takes members from endless `Choices`, up to an end that a rule sets.
 
     `mixture[k]` is the member of batch k, and the number of the batch within the member.
 
     Parameters
     ----------
     choices : Choices
-        Says which members.
+        Which member each batch comes from.
     lengths : sequence of int, math.inf or None
         The number of batches of each member; `None` if unknown.
     stop : 'first', 'all' or int
-        End in place of a batch that its member does not have, or when each member has given
-        as many batches as its length, or after so many batches.
+        'first' ends at the first batch that its member is too short to give; 'all' ends when
+        every member has given as many batches as its length; a number is that of the batches.
 
     Attributes
     ----------
     counted : bool
-        Whether the end does not depend on the members.
+        Whether batches are counted to find the end. If not, the mixture ends with the first member
+        that ends.
     """
 
     def __init__(self, choices: Choices, lengths: Sequence[int | float | None], stop: int | str = 'first') -> None:
@@ -53,7 +54,7 @@ class Mixture:
         self._choices = choices
         self._lengths = {member: lengths[member] for member in choices.members}
         self._stop = stop
-        # What is left of every member, and how many batches were counted off.
+        # How many batches each member has left, after the first `_reached` batches.
         self._left = {member: length or 0 for member, length in self._lengths.items()}
         self._reached = 0
 
@@ -70,7 +71,10 @@ class Mixture:
         return self._choices.last_end(finite) if len(finite) == len(self._lengths) else math.inf
 
     def empty(self, members: Sequence[bool | None]) -> bool | None:
-        """Say whether there is no batch; `None` if it depends on what is drawn, by what is so of the members."""
+        """Say whether there is no batch; `None` if that depends on the draws.
+
+        `members` holds the same answer for each member.
+        """
         if self._stop != 'first':
             return self.length == 0
         firsts = {members[member] for member in self._choices.firsts}
@@ -90,14 +94,14 @@ class Mixture:
             self._reached += 1
 
     def check_end(self, member: int, number: int) -> None:
-        """Accept that a member has ended in place of batch `number`: so does the mixture."""
+        """Do nothing: a mixture ends, too, if a member has no more for batch `number`."""
 
 
 class Spread:
     """Every batch of every member, spread evenly, or in random order.
 
-    Batch j of a member with n batches stands at the fraction j / n of the epoch; where
-    several stand at the same place, members are in order. Takes 16 bytes a batch.
+    Batch j of a member with n batches comes at the fraction j / n of the epoch. Batches of the
+    same fraction come in the order of their members. Takes 16 bytes a batch.
 
     >>> spread = Spread([8, 4, 2, 1], Shuffle(), ())
     >>> [spread[k][0] for k in range(spread.length)]
@@ -125,7 +129,7 @@ class Spread:
         return int(self._members[number]), int(self._ordinals[number])
 
     def check_end(self, member: int, number: int) -> None:
-        """Raise an error: a member has ended in place of batch `number`, with fewer batches than it said."""
+        """Raise an error: a member has no more for batch `number`, though its length says that it has."""
         raise ValueError(
             f'member {member} of a stratified choice ended before batch {number}: '
             'it has fewer samples than its num_samples() says'

@@ -18,7 +18,7 @@ from .plan import Plan, part_of_window
 class JointPlan(Plan):
     """A plan over several members, which may draw from the same sequential generator.
 
-    If they do, the plan walks batch by batch, so that every member draws in its turn.
+    If they do, the plan goes batch by batch, so that every member draws in its turn.
     """
 
     def __init__(self, members: Sequence[Plan], shuffle: Shuffle) -> None:
@@ -63,7 +63,7 @@ class CompositePlan(JointPlan):
 
     @cached_property
     def length(self) -> int | float | None:  # type: ignore[override]
-        """The number of batches of the shortest member, which may have to count."""
+        """The number of batches of the shortest member; members may have to count theirs."""
         return smallest([member.length for member in self._members])
 
     @property
@@ -91,7 +91,7 @@ def smallest(lengths: Sequence[int | float | None]) -> int | float | None:
 
 
 def any_empty(members: Sequence[bool | None]) -> bool | None:
-    """Say whether at least one of several members has no batch; `None` if it depends on what is drawn."""
+    """Say whether at least one of several members has no batch; `None` if that depends on the draws."""
     return True if True in members else None if None in members else False
 
 
@@ -110,7 +110,7 @@ def trim_batches(indices: IndexTree, count: int, sizes: BatchSize) -> IndexTree:
 
 
 def _cut(leaf: Leaf, count: int, length: int) -> Leaf:
-    """Cut each of `count` batches of indices to at most a length."""
+    """Cut each of `count` batches of indices to its first `length` at most."""
     if length * count >= len(leaf):
         return leaf
     return leaf[:length] if count == 1 else as_array(leaf).reshape(count, -1)[:, :length].reshape(-1)
@@ -126,7 +126,7 @@ class ChoicePlan(JointPlan):
 
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
-        """The number of batches; members may have to be drawn to count it."""
+        """The number of batches; to count them, members may have to be drawn."""
         return self._chooser.length
 
     @property

@@ -10,7 +10,7 @@ from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, check_
 from .._ground.randomness import SeededShuffle, Shuffle, understood
 from .shards import Shard
 
-# What `plan` takes, and `batch_iterator`.
+# The keywords of `plan`, and those of `batch_iterator`.
 PLAN_KEYWORDS: Final = ('batch_size', 'shuffle', 'epoch', 'drop_last')
 KEYWORDS: Final = (*PLAN_KEYWORDS, 'shard', 'uneven')
 
@@ -57,7 +57,7 @@ class Options:
         return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved state must agree with; the shard is free to change."""
+        """Return the arguments that a saved state must agree with: all but the shard."""
         return {
             'batch_size': _fact(self.batch_size),
             'drop_last': self.drop_last,
@@ -68,10 +68,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user has asked `batch_iterator` for, as it was given.
+    """The arguments of `batch_iterator` as the user gave them.
 
-    What the keywords mean is known to sources with a plan only, which take `options`. Users' own
-    sources are given the keywords as they are, and may have others.
+    Sources with a plan take them as `options`, which are checked. Users' own sources are given
+    the keywords as they are, and may have others.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Asked:
         return Options.check(self.batch_size, **self.keywords)
 
     def of_members(self, count: int) -> list[Asked]:
-        """Return what is asked of each of `count` members."""
+        """Return the arguments for each of `count` members."""
         return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
 
     @property
@@ -108,7 +108,7 @@ class Asked:
         check_ranks(self.shuffle, self.keywords.get('shard'))
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved state must agree with; the shard is free to change."""
+        """Return the arguments that a saved state must agree with: all but the shard."""
         given, epoch = self.keywords.get('shuffle'), self.keywords.get('epoch', 0)
         others = {
             name: value if isinstance(value, (str, bool, float)) or is_integer(value) else type(value).__name__
@@ -123,7 +123,7 @@ class Asked:
         }
 
     def key(self) -> tuple[int, int, int]:
-        """Return the seed, the epoch and the rank, to key draws by, as far as they can be told."""
+        """Return the seed, the epoch and the rank as a key of draws, with 0 for what is not known."""
         keywords = self.keywords
         return _key_part(keywords.get('shuffle')), _key_part(keywords.get('epoch')), _rank(keywords.get('shard'))
 
@@ -144,9 +144,9 @@ def _fact(batch_size: BatchSize) -> int | str:
 
 
 def _key_part(value: Any) -> int:
-    """Return what a keyword adds to a key: a number, or the first one of a pair.
+    """Return what the value of a keyword adds to a key: an integer, or the first one of a sequence.
 
-    What else it may be is up to the members that understand it.
+    Other values, which only users' sources understand, add 0.
     """
     if isinstance(value, SeededShuffle):
         value = value.seed
@@ -156,7 +156,7 @@ def _key_part(value: Any) -> int:
 
 
 def _rank(shard: Any) -> int:
-    """Return the rank of a shard; of another kind of value, what that adds to a key."""
+    """Return the rank of a shard; for another kind of value, what it adds to a key."""
     try:
         return Shard.check(shard).rank
     except (TypeError, ValueError):

@@ -13,10 +13,10 @@ from .places import Places
 from .plan import Plan, count_batches
 
 # How many indices of a computed order a window holds, unless a batch has more. Larger: more
-# memory, and time before the first batch. Smaller: less to do at once, at more cost each.
+# memory, and more time before the first batch. Smaller: more windows, so more time for each batch.
 COMPUTED_AT_ONCE = 65_536
-# A batch of more repetitions than this is taken for a mistake. Larger: it can take minutes to put one
-# together, 20 microseconds for each. Smaller: large batches of tiny data are refused.
+# A batch of more repetitions than this is taken for a mistake. Larger: such a batch can take minutes,
+# 20 microseconds for each repetition. Smaller: large batches of tiny data are refused.
 MOST_ROUNDS = 2**20
 
 
@@ -34,9 +34,9 @@ class OrderPlan(Plan):
     repeats : int
         The number of repetitions; -1 for endless.
     samples : int or math.inf, optional
-        The number of samples to end after; by default, those of all repetitions.
+        The number of samples after which the plan ends, if that is before the last repetition ends.
     places : Places, optional
-        Where the samples of batches stand among all samples.
+        The places of the samples of batches among all samples.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class OrderPlan(Plan):
         return OrderPlan(name, self._orders, samples, -1, size, self.shuffle, False)
 
     def _across(self, repetition: int, offset: int, wanted: float) -> Leaf:
-        """Put together the indices of a batch that ends with, or beyond, a repetition."""
+        """Put together the indices of one batch, from as many repetitions as it needs."""
         parts: list[Leaf] = []
         while wanted > 0:
             stop = min(self._order_length, offset + int(wanted))
@@ -97,5 +97,5 @@ class OrderPlan(Plan):
 
 
 def total_samples(length: int, repeats: int) -> int | float:
-    """Return the number of samples of all repetitions; none stay none, however often repeated."""
+    """Return the number of samples of all repetitions; 0 samples stay 0, even if `repeats` is -1."""
     return math.inf if repeats == -1 and length > 0 else length * abs(repeats)

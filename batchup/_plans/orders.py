@@ -65,8 +65,8 @@ class DrawnOrders:
 class DistinctOrders:
     """Orders in which no index comes twice in a batch that goes across the end of a repetition.
 
-    Of the first indices of a repetition, those that the batch already has are put behind the
-    others; no other index moves. The latest order is kept.
+    If a repetition begins within a batch, those of its first `batch_size` indices that the
+    batch already has are moved behind the others of these. The latest order is kept.
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ class DistinctOrders:
         return self._latest[1]
 
     def _shared(self, repetition: int) -> int:
-        """Return how many indices of its first batch belong to the repetition before."""
+        """Return how many indices of a repetition's first batch belong to the repetition before."""
         return repetition * self._length % self._batch_size
 
     def _depends_on_last(self, repetition: int) -> bool:
-        """Say whether indices of the repetition before that matter may have moved.
+        """Say whether the order of a repetition depends on indices that moved in the one before.
 
-        They can only if the length is less than twice the size of a batch, and not for long:
-        a repetition that starts with a batch depends on none.
+        This needs a length of less than twice the batch size. A repetition that starts with
+        a new batch depends on none.
         """
         shared = self._shared(repetition)
         return shared > 0 and self._length - shared < self._batch_size
@@ -123,9 +123,9 @@ class DistinctOrders:
 
 
 class ComputedOrders:
-    """Orders of a shuffle that is an object: runs of them are computed when they are asked for.
+    """Orders that a shuffle object makes; slices of them are computed when they are asked for.
 
-    Of a subset, the shuffle orders the places in the subset.
+    For a subset, the shuffle permutes the places in the subset.
     """
 
     def __init__(self, permuted: range | IndexArray, maker: SeededShuffle, shuffle: Shuffle, path: Path) -> None:
@@ -150,7 +150,7 @@ class ComputedOrders:
 
 
 class _Chosen:
-    """An order of chosen samples, from an order of their places."""
+    """The order of the samples of a subset, given the order of their places in it."""
 
     def __init__(self, indices: IndexArray, places: Runs) -> None:
         self._indices = indices
@@ -164,7 +164,7 @@ Orders = FixedOrder | KeyedOrders | DrawnOrders | DistinctOrders
 
 
 def _read_only(order: IndexArray) -> IndexArray:
-    """Keep users, who see parts of an order in requests, from changing it."""
+    """Make an order read-only: users see parts of it in requests, and must not change it."""
     order.flags.writeable = False
     return order
 

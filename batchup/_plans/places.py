@@ -1,4 +1,4 @@
-"""Places: where the samples of batches stand among those of all repetitions."""
+"""Places: where the samples of batches stand among the samples of all repetitions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .._ground.indices import IndexArray, Leaf, as_array
 
 
 class Places(abc.ABC):
-    """Where the samples of batches stand among those of all repetitions, one after the other.
+    """Where the samples of batches stand among the samples of all repetitions, one after the other.
 
-    A repetition has every sample at the place that it has among those of the source, as in
+    Within a repetition, a sample has the same place as in the source, as in
     `samples_by_indices`, in whatever order the batches come.
     """
 

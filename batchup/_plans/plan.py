@@ -1,7 +1,7 @@
 """Plans: pure maps from the number of a batch to the request for it.
 
 A plan knows indices only: it can be looked at, counted and compared with no data at all.
-Plans over orders are in `ordered`, those over a user's code in `replayed`, those over several
+Plans over orders are in `ordered`, those over iterators of users in `replayed`, those over several
 members in `joint`, and those that start again in `repeated`.
 """
 
@@ -20,8 +20,8 @@ from .._ground.randomness import Path, Purpose, Shuffle, keyed_bits
 from ..errors import EndOfPlanError
 from .places import Places
 
-# How many batches a plan is asked for at once. Larger: more indices are kept for the rest of
-# the window. Smaller: more work for each batch.
+# How many batches a plan is asked for at once. Larger: more indices are kept until they are
+# used. Smaller: more work for each batch.
 WINDOW_BATCHES = 256
 
 
@@ -43,7 +43,8 @@ class Request(NamedTuple):
     rank : int
         The rank of the shard.
     padding : int, optional
-        How many samples at the end of each batch only pad it; `None` if that is not to be told.
+        How many samples at the end of each batch are padding; `None` unless the shard pads
+        (`uneven='pad'`).
     """
 
     number: int
@@ -55,20 +56,20 @@ class Request(NamedTuple):
     padding: int | None = None
 
     def batch(self, number: int) -> Request:
-        """Return the request for one batch of the window."""
+        """Return the request for one batch of the window, by its number in the epoch."""
         first = number - self.number
         return self._replace(
             number=number, n_batches=1, indices=part_of_window(self.indices, self.n_batches, first, first + 1)
         )
 
     def since(self, number: int) -> Request:
-        """Return the request for the rest of the window."""
+        """Return the request for the rest of the window, from batch `number` of the epoch on."""
         first = number - self.number
         indices = part_of_window(self.indices, self.n_batches, first, self.n_batches)
         return self._replace(number=number, n_batches=self.n_batches - first, indices=indices)
 
     def up_to(self, count: int) -> Request:
-        """Return the request for at most so many batches of the window, the first ones."""
+        """Return the request for the first `count` batches of the window, or for all if it has fewer."""
         if self.n_batches <= count:
             return self
         return self._replace(n_batches=count, indices=part_of_window(self.indices, self.n_batches, 0, count))
@@ -85,8 +86,8 @@ class Request(NamedTuple):
     def generator(self, path: Path) -> np.random.Generator:
         """Make the generator for a random function that is mapped over this batch.
 
-        Its key is the seed, the epoch, the number of the batch, the rank, and the place of
-        the function in the source tree. With no seed, the indices of the batch stand in.
+        Its key is the seed, the epoch, the number of the batch, the rank, and the path of
+        the function. Without a seed, a digest of the batch's indices takes its place.
         """
         seed = int(digest(self.indices), 16) if self.seed is None else self.seed
         return np.random.Generator(keyed_bits(seed, Purpose.MAP, self.epoch, self.number, self.rank, *path))
@@ -124,10 +125,10 @@ class Plan(abc.ABC):
     shuffle : Shuffle
         How samples are shuffled.
     exact : bool
-        Whether `length` is certain. What a user's sampler says of itself, where a sequential
-        generator is drawn from, is not: such a plan ends with the sampler.
+        Whether `length` is certain. It is not if a user's sampler draws from a sequential
+        generator: such a plan ends where the sampler ends.
     places : Places, optional
-        Where the samples of batches stand among all samples, if they have such places.
+        The places of the samples of batches among all samples, if they have such places.
     """
 
     length: int | float | None
@@ -136,7 +137,7 @@ class Plan(abc.ABC):
     exact: bool = True
     places: Places | None = None
 
-    # The number of the first batch that is known to be missing, once it was asked for.
+    # The lowest number known to have no batch, or infinity; `None` before the first check.
     _end: float | None = None
 
     def indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
@@ -158,13 +159,13 @@ class Plan(abc.ABC):
         try:
             return self._indices(number, limit if number + limit <= end else int(end) - number)
         except EndOfPlanError:
-            # What was drawn up to here is not drawn again, to find that there is no more.
+            # Remember the end, so that nothing is drawn again only to find it.
             self._end = min(number, end if self._end is None else self._end)
             raise
 
     @abc.abstractmethod
     def _indices(self, number: int, limit: int) -> tuple[IndexTree, int]:
-        """Return what `indices` does; a plan whose `length` is certain is not asked beyond it."""
+        """Return what `indices` returns; never called for batches beyond a `length` that is certain."""
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -197,7 +198,7 @@ class Plan(abc.ABC):
 
     @property
     def empty(self) -> bool | None:
-        """Whether there is no batch, under any shuffle of this kind; `None` if it depends on what is drawn."""
+        """Whether there is no batch, whatever is drawn; `None` if that depends on the draws."""
         return self.length == 0
 
     def check_number(self, number: int) -> float:
@@ -206,7 +207,7 @@ class Plan(abc.ABC):
         Returns
         -------
         float
-            The number of the first batch that is known to be missing.
+            The lowest number that is known to have no batch; infinity if none is known.
         """
         end = self._end
         if end is None:

@@ -26,7 +26,7 @@ def repeat_plan(first: Plan, make_round: Callable[[int], Plan]) -> Plan:
     """Return a plan that starts again whenever a member's plan has ended.
 
     A plan over orders goes on with its next repetition, as with `repeats=-1`: batches are filled
-    across the end. Of other plans, each round is a plan of its own.
+    across the end. For other plans, each round is a plan of its own.
     """
     if first.length == math.inf:
         return first
@@ -36,8 +36,8 @@ def repeat_plan(first: Plan, make_round: Callable[[int], Plan]) -> Plan:
 class RepeatedPlan(Plan):
     """Rounds of a plan, one after the other, without end.
 
-    To jump, the rounds before are counted, once. A sequential generator makes each round when
-    it is first needed.
+    To jump to a batch, the batches of all rounds before are counted, once. With a sequential
+    generator, each round is made when it is first needed.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class RepeatedPlan(Plan):
         # The first batch of every round, as far as they are known.
         self._starts = [0]
         self._round = 0
-        # Without batches, it cannot start.
+        # Without batches in round 0, there are none at all.
         self.length = 0 if first.length == 0 else math.inf
         self._empty = first.empty
         self.pure = first.pure
@@ -62,7 +62,7 @@ class RepeatedPlan(Plan):
 
     @property
     def empty(self) -> bool | None:
-        """Whether a round has no batch: if one may be so, it cannot start again."""
+        """Whether a round has no batch, so that the plan cannot start again; `None` if that depends on the draws."""
         return self._empty
 
     def describe(self) -> str:

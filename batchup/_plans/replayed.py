@@ -1,4 +1,4 @@
-"""Plans over what a user's code gives: iterators of indices, which cannot be asked for any batch."""
+"""Plans over users' iterators of indices, which give one batch after the other and cannot jump."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..errors import EndOfPlanError
 from .orders import passed
 from .plan import Plan, count_batches
 
-# An iterator that gives so many times the samples that it should may be endless: its batches are not
-# counted. Larger: more time before that is seen. Smaller: fewer numbers of batches are known.
+# An iterator that gives more than this many times the expected samples may be endless: its batches
+# are not counted. Larger: more time is lost on such an iterator. Smaller: fewer plans know their length.
 MOST_EPOCHS = 10
 
 # After so many short batches in a row, an iterator is taken to give no others. Larger: more time
@@ -25,25 +25,25 @@ MOST_SHORT = 100_000
 
 
 class UserIterator(Iterator[Any]):
-    """An iterator of a user's, which neither passes over an item in silence nor ends in silence.
+    """Wraps a user's iterator, so that no item is lost without an error.
 
-    An item that is found wrong is so again at the next try. After an error of its own, the iterator is
-    asked again; if it ends then, that is an error, too: a generator that has raised is finished,
-    and what it has not given yet would be lost without a word.
+    An item that fails the check is not passed over: the next call checks it again. If the iterator
+    itself raises, the next call asks it again. If it ends then, that is an error, too: a generator
+    that has raised is finished, and the items that it has not given yet would be missing.
 
     Parameters
     ----------
     iterator : iterator
-        The user's.
+        The user's iterator.
     name : str
-        Who made it, for errors.
+        What made it, for error messages.
     check : callable
-        `check(item)` returns an item as it is to be given, or raises an error.
+        `check(item)` returns the item to give, or raises an error.
 
     Attributes
     ----------
     given : int
-        How many items were given.
+        How many items were given or skipped.
     """
 
     def __init__(self, iterator: Iterator[Any], name: str, check: Callable[[Any], Any]) -> None:
@@ -51,14 +51,14 @@ class UserIterator(Iterator[Any]):
         self.given = 0
         self._name = name
         self._check = check
-        # What was found wrong, in a tuple.
+        # The item that failed the check, in a tuple; empty if there is none.
         self._item: tuple[Any, ...] = ()
-        # What the iterator has raised last. Not the exception: it would keep alive what was under way.
+        # The latest error of the iterator, as text: the exception would keep the variables of its frames alive.
         self._raised = ''
 
     @property
     def found_wrong(self) -> bool:
-        """Whether an item was found wrong, and comes next."""
+        """Whether the next item is one that has failed the check."""
         return bool(self._item)
 
     def __next__(self) -> Any:
@@ -73,7 +73,7 @@ class UserIterator(Iterator[Any]):
         return checked
 
     def skip(self) -> None:
-        """Go over the next item, whatever it is."""
+        """Skip the next item, without a check."""
         if not self._item:
             self._next_item()
         self._item = ()
@@ -101,10 +101,10 @@ class UserIterator(Iterator[Any]):
 
 
 class ReplayPlan(Plan):
-    """Take the indices from an iterator, which is only ever drawn from in order.
+    """Take indices from an iterator, one batch after the other.
 
-    To go forward, indices are drawn and dropped (never data). To go back, the iterator is
-    made again if the shuffle is pure.
+    To go forward, indices are drawn and dropped, and no data is read. To go back, which needs a
+    pure shuffle, the iterator is made again.
 
     Parameters
     ----------
@@ -117,12 +117,12 @@ class ReplayPlan(Plan):
     batch_size : int
         The number of samples of a full batch.
     drop_last : bool
-        Whether to leave out all batches that are shorter.
+        Whether to leave out all batches with fewer samples.
     check : callable
         `check(name, indices)` returns the indices of a batch as a tree, or raises an error.
     exact : bool
-        Whether there are exactly as many samples, all in full batches but for the last one. If
-        not, and unless they are endless or not known, batches are counted when it matters.
+        Whether there are exactly `num_samples`, all in full batches but for the last one. If
+        not, and `num_samples` is finite, batches are counted when their number is needed.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class ReplayPlan(Plan):
         return self._open(replace(self.shuffle, rng=copy.deepcopy(self.shuffle.rng)))
 
     def _next_batch(self, iterator: UserIterator) -> IndexTree:
-        """Return the next batch that is not left out."""
+        """Return the next batch that `drop_last` does not leave out."""
         for _ in range(MOST_SHORT):
             indices = next(iterator)
             if not self._drop_last or len(first_leaf(indices)) >= self._batch_size:
@@ -187,31 +187,31 @@ class ReplayPlan(Plan):
 
     @cached_property
     def empty(self) -> bool | None:
-        """Whether there is no batch; where the length is not known, the first one is looked for."""
+        """Whether there is no batch; if the length is not known, the first batch is drawn to find out."""
         if self.length is not None:
             return super().empty
         try:
             self._next_batch(self._open_copy())
         except StopIteration:
             return True
-        except Exception:  # which arrives, once more, at the batch that it belongs to
+        except Exception:  # it is raised again at the batch that it belongs to
             return False
         return False
 
     @cached_property
     def _counted(self) -> tuple[int | float | None, bool]:
-        """The number of batches, and whether it was counted: any batch may be a short one."""
+        """The number of batches, and whether it is certain; if need be, they are counted, as any may be short."""
         expected = count_batches(self._num_samples, self._batch_size, self._drop_last)
         if self._known:
             return expected, True
         try:
             count = self._count_batches()
-        except Exception:  # which arrives, once more, at the batch that it belongs to
+        except Exception:  # it is raised again at the batch that it belongs to
             return expected, False
         return count, count is not None
 
     def _count_batches(self) -> int | None:
-        """Go through an iterator of its own; `None` if it may be endless."""
+        """Count the batches of an iterator made for this alone; return `None` if it may be endless."""
         assert self._num_samples is not None
         count = samples = 0
         iterator = self._open_copy()

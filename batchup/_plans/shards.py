@@ -53,8 +53,8 @@ class Shard:
     def part_of(self, request: Request) -> Request:
         """Return the part of a request that belongs to the rank.
 
-        The ranks take consecutive parts of each batch: side by side, these are the batch, but
-        for samples that are dropped or pad it.
+        The ranks take consecutive parts of each batch: side by side, these are the batch, except
+        for samples that are dropped or added as padding.
         """
         if self.count == 1 and self.uneven != 'pad':
             return request
@@ -63,7 +63,7 @@ class Shard:
             lengths = leaf_lengths(request.indices)
             if len(lengths) > 1:
                 raise ValueError(
-                    "uneven='pad' needs batches whose parts are equally long: one array tells of all padding"
+                    "uneven='pad' needs batches whose parts are equally long: one array marks the padding of all"
                 )
             padding = self._bounds(lengths.pop() // request.n_batches)[2]
 
@@ -75,7 +75,7 @@ class Shard:
             batches = as_array(leaf).reshape(request.n_batches, size)
             part = batches[:, start:stop]
             if padding:
-                # By the last sample of the rank; by the first of the batch, if the rank has none.
+                # Repeat the last sample of the rank, or the first of the batch if the rank has none.
                 last = max(stop - 1, 0)
                 part = np.concatenate([part, batches[:, last : last + 1]], axis=1)
             return part.reshape(-1)
@@ -84,7 +84,7 @@ class Shard:
         return request._replace(indices=indices, rank=self.rank, padding=padding)
 
     def kept(self, size: int) -> int:
-        """Return how many samples of a batch of this size all ranks have together."""
+        """Return how many samples of a batch of this size are left for all ranks together."""
         return size - size % self.count if self.uneven == 'drop' else size
 
     def _bounds(self, size: int) -> tuple[int, int, int]:

@@ -13,35 +13,36 @@ from numpy.typing import ArrayLike, NDArray
 from .._ground.indices import IndexArray
 from .._ground.randomness import SequentialRng
 
-# From so many draws at once, the guide is used. Larger: more draws are made by binary
-# search. Smaller: the steps of a guided search, 15 microseconds at least, are for few draws.
+# From this many draws at once, the guide is used. Larger: more draws are made by binary
+# search. Smaller: a guided search, which takes 15 microseconds at least, is made for few draws.
 GUIDED_DRAWS = 512
 
-# One in so many searches is left to binary search. Larger: more steps for few searches.
+# When only one in this many searches goes on, binary search ends it. Larger: more steps for few searches.
 # Smaller: more binary searches, each of which costs about as much as log2(n) / 2 steps.
 FEW_WALKS = 64
 
-# Quotients by the smallest weights there are stay finite if weights are scaled by this.
+# Weights are scaled by this, so that quotients by the smallest of them stay finite.
 SCALE = 2.0**900
 
-# So many terms of the series of the logarithm leave an error below one part in 1e15.
+# With this many terms of its series, the logarithm's error is below one part in 1e15.
 LOG_TERMS = 15
 
 LOG_2 = 0.6931471805599453
 
 
 class WeightTable:
-    """The weights of samples, and what is made of them once to draw fast.
+    """The weights of samples, and the tables that are made of them once, to draw fast.
 
     Takes 8 bytes a weight; 8 more for draws with replacement, and up to 8 more for those by
-    a seed. Never changes: plans that use it go on while the sampler gets other weights.
+    a seed. It never changes: plans that use it are not touched when the sampler gets
+    other weights.
 
     Parameters
     ----------
     weights : array of shape (n,), float64
         Normalised weights; made read-only.
     drawn_from : array of shape (n,), intp, optional
-        What is drawn from; the numbers from 0 to n - 1 by default.
+        What a draw gives for each weight; the numbers from 0 to n - 1 by default.
 
     >>> WeightTable(normalise_weights('weights', [0, 1, 0])).draw(np.random.RandomState(1), 4)
     array([1, 1, 1, 1])
@@ -53,7 +54,7 @@ class WeightTable:
         self._drawn_from = drawn_from
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What can be made again stays here.
+        # Tables are not pickled: they can be made again.
         return WeightTable, (self.weights, self._drawn_from)
 
     def draw(self, rng: SequentialRng, count: int) -> IndexArray:
@@ -72,7 +73,7 @@ class WeightTable:
         transformed. Takes time and memory for all positive weights, whatever the count.
         """
         keys = exponentials(rng, self.positive.size) / (self.weights[self.positive] * SCALE)
-        # Which one of equal keys comes first is left to no algorithm of partition.
+        # A stable sort orders equal keys; `partition` would leave that to its algorithm.
         first = np.flatnonzero(keys <= np.partition(keys, count - 1)[count - 1])
         order = first[keys[first].argsort(kind='stable')][:count]
         return self._samples(self.positive[order])
@@ -112,11 +113,11 @@ class WeightTable:
         return counts.cumsum().astype(np.min_scalar_type(n))
 
     def _search(self, uniforms: NDArray[np.float64]) -> IndexArray:
-        """Find what `cumulative.searchsorted(uniforms, side='right')` does, in O(1) for each uniform.
+        """Find what `cumulative.searchsorted(uniforms, side='right')` finds, in O(1) for each uniform.
 
-        The guide gives places to step forward from: Chen and Asau, "On generating random
-        variates from an empirical distribution", AIIE Transactions 6 (1974). At any weights,
-        the expected number of steps is at most 1; the longest walks are left to binary search.
+        The guide tells where to begin, and steps lead forward from there: Chen and Asau, "On generating random
+        variates from an empirical distribution", AIIE Transactions 6 (1974). For any weights,
+        the expected number of steps is at most 1; binary search ends the longest walks.
         """
         found = self._guide.take((uniforms * (self._guide.size - 1)).astype(np.intp)).astype(np.intp)
         walking, few = np.flatnonzero(self._cumulative.take(found) <= uniforms), uniforms.size // FEW_WALKS
@@ -131,8 +132,8 @@ class WeightTable:
 def exponentials(rng: SequentialRng, count: int) -> NDArray[np.float64]:
     """Draw from the exponential distribution, one uniform for each.
 
-    The logarithm is a sum of sums and products, which are the same on every platform: those
-    of libraries are not, to the last bit.
+    The logarithm is computed by sums and products, which are the same on every platform. The
+    logarithms of libraries differ in the last bit.
 
     >>> uniforms = np.random.default_rng(1).random(1000)
     >>> np.allclose(exponentials(np.random.default_rng(1), 1000), -np.log1p(-uniforms), rtol=1e-14)
@@ -150,7 +151,7 @@ def exponentials(rng: SequentialRng, count: int) -> NDArray[np.float64]:
 
 
 def normalise_weights(name: str, weights: ArrayLike, of: str = 'sample') -> NDArray[np.float64]:
-    """Return weights, `of` samples or of something else, as float64 that sum to 1.
+    """Return weights as float64 that sum to 1; `of` says in errors what has the weights.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from .._plans.orders import Orders, permutations
 from .._plans.places import ArrangedPlaces
 from .._plans.plan import Plan
 
-# Makes, of a permutation of each of several lengths, the samples of all batches side by side.
+# Takes a permutation of each of several lengths; returns the samples of all batches, batch by batch.
 Arrange = Callable[..., IndexArray]
 
 

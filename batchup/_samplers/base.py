@@ -43,7 +43,7 @@ class AbstractSampler:
         return indices
 
     def subset(self, indices: ArrayLike) -> AbstractSampler:
-        """Return a sampler like this one of only some of its samples.
+        """Return a sampler of the same kind for only some of the samples.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class AbstractSampler:
         epoch : int
             Selects the order that a seed gives.
         drop_last : bool
-            Whether to leave out a short last batch; of a sampler of your own, every short one.
+            Whether to leave out a short last batch; with a sampler of your own, every short batch.
         """
         check_keywords(f'{type(self).__name__}.plan', unknown, PLAN_KEYWORDS)
         drop_last = check_flag('drop_last', drop_last)
@@ -128,7 +128,7 @@ def make_plan(
 
 
 def count_indices(sampler: AbstractSampler) -> int | float | None:
-    """Return the number of indices of an epoch, `None` if it is unknown or the sampler does not tell."""
+    """Return the number of indices of an epoch; `None` if the sampler does not know or tell it."""
     try:
         count = sampler.num_indices_generated()
     except NotImplementedError:

@@ -27,8 +27,8 @@ class BucketSampler(PlannedSampler):
     short batch at most; `drop_last` leaves it out.
 
     With `max_elements`, a batch is no larger than that many elements once it is padded: its
-    number of samples times the length of its longest one. The batches of a bucket are all
-    made for the longest sample of the bucket.
+    number of samples times the length of its longest one. All batches of a
+    bucket have the size that fits its longest sample.
 
     It takes about 50 bytes a sample, and as long for a repetition as sorting samples twice.
 
@@ -102,7 +102,8 @@ class BucketSampler(PlannedSampler):
             fit = math.inf if self.max_elements is None else self.max_elements // max(1, int(self._descending[start]))
             size = int(min(batch_size, fit))
             stop = start + size * self.batches_per_bucket
-            # Less than a batch is no bucket: always the same samples would be in a short batch.
+            # If fewer samples than a batch would be left, they join this bucket: on their own, they would
+            # be the short batch in every repetition.
             stop = n if n - stop < size else stop
             buckets.append(_Bucket(start, stop, size))
             start = stop

@@ -2,8 +2,8 @@
 
 A Feistel network over numbers in two parts, `high * 2**low_bits + low`, changes one part by
 a keyed function of the other, in turns. Each such round can be undone, so all of them
-together are a permutation, whatever the function. How to go from there to lengths that are
-no power of two is from Black and Rogaway, *Ciphers with Arbitrary Finite Domains* (CT-RSA
+together are a permutation, whatever the function. Lengths that are no power of two are
+treated as in Black and Rogaway, *Ciphers with Arbitrary Finite Domains* (CT-RSA
 2002): the high part is added to modulo the number of its values, and a number that comes
 out beyond the length is put in again until it is not ("cycle walking").
 """
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .._ground.indices import IndexArray
 
-# 4 rounds pass all the statistical tests that 3 rounds fail. More: slower, by about 1
-# nanosecond a number each. Fewer: neighbours stay related.
+# 4 rounds pass all the statistical tests that 3 rounds fail. Larger: slower, by about 1
+# nanosecond a number for each round. Smaller: neighbours stay related.
 ROUNDS = 6
 
 # Odd numbers with their ones and zeros well mixed: near 2**32 / golden ratio, and the first
@@ -46,7 +46,7 @@ class Feistel:
 
     def __init__(self, length: int, keys: NDArray[np.uint64]) -> None:
         # Parts of about equal size: few numbers come out beyond the length, and both parts
-        # fit into 32 bits. The high part is at most 2**31, so that two of it do, too.
+        # fit into 32 bits. The high part is at most 2**31, so that the sum of two of them does, too.
         self._last = length - 1
         self._low_bits = ((length - 1).bit_length() + 1) // 2
         self._low_mask = (1 << self._low_bits) - 1
@@ -64,7 +64,7 @@ class Feistel:
         return results
 
     def _once(self, numbers: IndexArray) -> IndexArray:
-        """Return what numbers are mapped to, some of them beyond the length."""
+        """Map numbers by all rounds, once; some results may be beyond the length."""
         high, low = (numbers >> self._low_bits).astype(np.uint32), (numbers & self._low_mask).astype(np.uint32)
         mixed, spare = np.empty_like(high), np.empty_like(high)
         highs, unused_bits = np.uint32(self._highs), np.uint32(32 - self._low_bits)
@@ -75,7 +75,7 @@ class Feistel:
             self._mix(low, high_key, mixed, spare)
             self._scale(mixed)
             np.add(high, mixed, out=high)
-            # Modulo: what is below `highs` becomes huge by wrapping around.
+            # Modulo: for numbers below `highs`, the difference wraps around and is huge.
             np.subtract(high, highs, out=mixed)
             np.minimum(high, mixed, out=high)
         results = high.astype(np.intp)
@@ -92,7 +92,7 @@ class Feistel:
             _fold(mixed, np.uint32(16), MURMUR, spare)
 
     def _scale(self, words: Words) -> None:
-        """Bring words from below 2**32 to below the number of values of the high part."""
+        """Scale words, which are below 2**32, to the range of the high part."""
         if self._highs <= 2**16:
             np.right_shift(words, np.uint32(16), out=words)
             np.multiply(words, np.uint32(self._highs), out=words)

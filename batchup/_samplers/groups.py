@@ -79,7 +79,7 @@ class GroupSampler(PlannedSampler):
         return max(-(-len(self._numbers) // batch_size), int(self._sizes.max(initial=0)))
 
     def _sorted_by_group(self, samples: IndexArray, ranks: IndexArray, most: int) -> tuple[IndexArray, IndexArray]:
-        """Sort samples by the rank of their group, and keep at most so many of each group.
+        """Sort samples by the rank of their group, and keep at most `most` of each group.
 
         Returns
         -------
@@ -94,7 +94,7 @@ class GroupSampler(PlannedSampler):
 
 
 def deal(groups: IndexArray, keys: IndexArray) -> IndexArray:
-    """Deal samples to batches in rounds, one for each batch, and no two of a group to the same.
+    """Deal samples to batches in rounds: one to each batch a round, and never two of a group to a batch.
 
     Parameters
     ----------

@@ -20,13 +20,13 @@ from .._plans.orders import KeyedOrders, Orders, distinct_permutations, permutat
 from .._plans.plan import Plan
 from .base import PlannedSampler
 
-# The places of samples in their batches are drawn for as many batches at a time as have this
-# many samples. Larger: fewer keys (20 microseconds each). Smaller: less to draw after a jump.
+# The places of samples in their batches are drawn at once for all batches within this many
+# samples. Larger: fewer keys (20 microseconds each). Smaller: less to draw after a jump.
 PLACES_PER_KEY = 4096
 
 
 class ClassSampler(PlannedSampler):
-    """Base of the samplers whose batches have a size of their own.
+    """Base class of the samplers that fix the size of their batches.
 
     Attributes
     ----------
@@ -293,7 +293,7 @@ def check_quotas(labels: Labels, quotas: Any) -> dict[Any, int]:
 
 
 def name_quotas(labels: Labels, quotas: Any) -> dict[Any, Any]:
-    """Return quotas by label, without a check of what they are."""
+    """Return quotas by label, without checking their values."""
     if hasattr(quotas, 'items'):
         return dict(quotas.items())
     if not isinstance(quotas, (list, tuple, np.ndarray)):

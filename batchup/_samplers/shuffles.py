@@ -22,7 +22,7 @@ from .feistel import ROUNDS, Feistel
 # more orders are computed, over fewer numbers, which is slower and mixes less well.
 STORED_SAMPLES = 65_536
 
-# How many indices are computed at once. Larger: they leave the cache. Smaller: more calls.
+# How many indices are computed at once. Larger: they do not fit into the cache. Smaller: more calls.
 PIECE_SAMPLES = 8192
 
 MOST_SAMPLES = 2**63
@@ -31,7 +31,7 @@ MOST_SAMPLES = 2**63
 class Order(abc.ABC):
     """The order in which samples come: which sample is at which place.
 
-    `order[k]` is the index of the sample at place k, `order[start:stop]` those at a run of
+    `order[k]` is the index of the sample at place k, `order[start:stop]` those at consecutive
     places, and `order(places)` those at any. Places from -1 down count from the end.
 
     >>> order = ComputedShuffle(42).order(7)
@@ -60,7 +60,7 @@ class Order(abc.ABC):
         return int(self([place])[0])
 
     def _run(self, places: range) -> IndexArray:
-        """Return the indices at a run of places, as a new array."""
+        """Return the indices at consecutive places, as a new array."""
         start, stop = places.start, places.stop
         indices = np.empty(max(stop - start, 0), np.intp)
         while start < stop:
@@ -231,7 +231,7 @@ class _SeededShuffle(SeededShuffle):
         self._keep('seed', check_non_negative('seed', self.seed))
 
     def _keep(self, name: str, checked: int) -> None:
-        """Keep an argument that was checked, though the instance is frozen."""
+        """Set an attribute, which a frozen instance allows only in this way, to a checked argument."""
         object.__setattr__(self, name, checked)
 
 

@@ -34,7 +34,7 @@ class _DrawingSampler(PlannedSampler):
         self._use(table)
 
     def _use(self, table: WeightTable) -> None:
-        """Draw by other weights from now on; plans that were made stay with theirs."""
+        """Draw by other weights from now on; plans made before keep theirs."""
         if not self.replace and self.n_samples is not None and self.n_samples > table.positive.size:
             raise ValueError(
                 f'n_samples is {self.n_samples}, but only {table.positive.size} samples have a positive weight; '
@@ -140,8 +140,8 @@ class WeightedSampler(_DrawingSampler):
     def weights(self) -> NDArray[np.float64]:
         """The normalised weights, a read-only array of shape (n,), float64.
 
-        As many others may be assigned. Iterators made from then on draw by them, those that
-        are open stay with theirs, and states saved before do not fit any more.
+        As many new weights may be assigned. Iterators made from then on draw by the new ones,
+        open iterators keep the old ones, and states saved before do not fit any more.
         """
         return self._table.weights
 

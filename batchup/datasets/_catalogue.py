@@ -49,7 +49,7 @@ class Entry(NamedTuple):
         return 'ready'
 
     def size(self) -> int:
-        """Return how many bytes it takes on the disk, with what was downloaded for it, or left by a killed process."""
+        """Return its bytes on the disk, with those of downloads for it, and of what a killed process has left."""
         if self.fetch is None:
             return Path(digits.__file__).with_name('digits.npz').stat().st_size
         folders = (self.fetch.path, self.fetch.source_folder, partial_of(self.fetch.path))

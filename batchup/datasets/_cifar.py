@@ -17,7 +17,7 @@ PIXELS = 3 * 32 * 32
 
 
 def read_members(path: str, names: Sequence[str]) -> dict[str, bytes]:
-    """Read files out of an archive into memory; those for all parts have 180 MB."""
+    """Read files out of an archive into memory; for all parts, these are 180 MB."""
     found: dict[str, bytes] = {}
     with reading(path), tarfile.open(path, 'r|gz') as archive:
         for member in archive:
@@ -47,7 +47,7 @@ def split_records(
 
 
 def read_names(path: str, text: bytes, labels: NDArray[np.uint8]) -> list[str]:
-    """Return the class names of a file that has one in a line."""
+    """Return the class names from a file with one in each line."""
     with reading(path):
         names = [line.strip() for line in text.decode('utf-8').splitlines() if line.strip()]
     if labels.size and labels.max() >= len(names):

@@ -36,9 +36,9 @@ def convert(source_paths: list[str], target_path: str) -> None:
 
 
 def _write(folder: FolderWriter, name: str, path: str, shape: tuple[int, ...]) -> int:
-    """Write the values of a file, of this shape each, as an array; return the number of samples.
+    """Write the samples in a file, each of the given shape, as an array; return their number.
 
-    Images get a channel.
+    Images get an axis for the channel.
     """
     with reading(path), gzip.open(path) as unzipped:
         file = cast(IO[bytes], unzipped)
@@ -60,7 +60,7 @@ def _check_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _read_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
-    """Return the number of samples."""
+    """Check the header, and return the number of samples."""
     ndim = 1 + len(shape)
     zero, type_code, dimensions = struct.unpack('>HBB', read_exactly(file, 4))
     if (zero, type_code, dimensions) != (0, UINT8, ndim):

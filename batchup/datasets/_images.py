@@ -62,7 +62,7 @@ class ImageDataset(SplitDataset):
         self._open(folder, n_val)
 
     def _open(self, folder: Folder, n_val: int) -> None:
-        """Open what else there is."""
+        """Open other arrays of the folder, in subclasses that have some."""
 
 
 def check_n_val(n_val: int | None) -> int:

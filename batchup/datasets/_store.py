@@ -24,7 +24,7 @@ FACTS = 'dataset.json'
 
 
 class _Hashing:
-    """A file that takes the SHA-256 of what is written to it."""
+    """A file that computes the SHA-256 of what is written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -74,7 +74,7 @@ class FolderWriter:
         self.write(name, array.shape, array.dtype.type, [array] if len(array) else [])
 
     def finish(self, **facts: Any) -> None:
-        """Write what else there is to know, as JSON."""
+        """Write the version, the checksums and other facts, as JSON."""
         text = json.dumps({'version': VERSION, 'sha256': self._sums, **facts}, indent=1)
         (self._folder / FACTS).write_text(text, encoding='utf-8')
 
@@ -85,7 +85,7 @@ class Folder:
     Attributes
     ----------
     facts : dict
-        What `finish` was given.
+        The version, the checksums, and the facts that `finish` was given.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def reading(path: str) -> Iterator[None]:
     except DatasetError:
         raise
     except (EOFError, ValueError, LookupError, OSError, zlib.error, tarfile.TarError) as error:
-        if getattr(error, 'errno', None) is not None:  # of the system, and not about what is in the file
+        if getattr(error, 'errno', None) is not None:  # an error of the system, and not of the contents
             raise
         raise DatasetFormatError(f'{path} is damaged, or of another format: {error}') from error
 

@@ -47,10 +47,10 @@ PATIENCE = Patience()
 
 
 class Acquired(NamedTuple):
-    """A file that is there now.
+    """A source file that is there now.
 
-    `made`: it was brought here by batchup, which deletes it when it is converted. `verified`:
-    it has the expected checksum.
+    `made`: whether batchup downloaded or copied it, and deletes it after the conversion.
+    `verified`: whether it was checked against its checksum.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class SourceFile(abc.ABC):
 
     @abc.abstractmethod
     def acquire(self, folder: Path, arguments: Mapping[str, Any]) -> Acquired:
-        """See to it that the file is there, and is the right one.
+        """Make sure that the file is there, and is the right one.
 
         Parameters
         ----------
@@ -145,8 +145,8 @@ class CopySourceFile(SourceFile):
     source_path : path-like, optional
         The file.
     arg_name : str, optional
-        In place of it, or to be preferred: the keyword of the fetching function by which the
-        user gives the file.
+        The keyword of the fetching function by which the user gives the file; it takes
+        precedence over `source_path`.
     sha256 : str, optional
         The SHA-256 of the right file.
 
@@ -324,8 +324,8 @@ def fetch_and_convert_dataset(
     """Make a function that converts files into one that fetches a data set once.
 
     The function is called as `convert(source_paths, target_path)`, and writes a file or a
-    folder at `target_path`. That is put in its place when the function has returned: it
-    is there whole or not at all.
+    folder at `target_path`. That is moved to its final place when the function has returned:
+    it is there whole or not at all.
 
     Parameters
     ----------

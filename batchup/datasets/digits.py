@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..image.utils import ImageArrayUInt8ToFloat32
 from ._images import SplitDataset, check_n_val
 
-# Pixels count the dark ones of 4 x 4 blocks.
+# A pixel counts the dark dots in a block of 4 x 4 dots.
 LARGEST_PIXEL = 16
 
 # Every fifth image is for testing. The images come writer by writer: this way, every writer
@@ -32,7 +32,7 @@ class Digits(SplitDataset):
         The number of images kept for validation, out of 1,438 that are not for testing; 0 or
         `None` for none.
     val_lower, val_upper : float
-        What 0 and 16 become: paper, and ink all over.
+        The values that 0 (only paper) and 16 (only ink) become.
 
     Attributes
     ----------

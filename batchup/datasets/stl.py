@@ -89,7 +89,7 @@ class _Converter:
         self._counts[name] = size
 
     def _check(self) -> None:
-        """Raise an error unless everything was there, and fits together."""
+        """Raise an error unless all files were there, and fit together."""
         missing = [f'{name}.bin' for name in self._steps]
         texts = {'class_names': 'class_names.txt', 'folds': 'fold_indices.txt'}
         missing += [filename for fact, filename in texts.items() if fact not in self._facts]
@@ -126,7 +126,7 @@ class _Chosen:
         samples, *others = index if isinstance(index, tuple) and index else (index,)
         chosen: NDArray[Any]
         if isinstance(samples, slice):
-            # Apart, since an array of indices would go together with others that there are.
+            # First the samples, then the other axes: NumPy would pair an array of indices with arrays among `others`.
             chosen = self.array[self.indices[samples]][(slice(None), *others)]
         elif isinstance(samples, (int, np.integer)) or np.ndim(samples) == 1:
             chosen = self.array[(self.indices[samples], *others)]

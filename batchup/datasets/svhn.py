@@ -28,7 +28,7 @@ SHA256 = {
 }
 SHAPE = (32, 32, 3)
 
-# How many images are turned around at a time.
+# How many images are transposed at a time.
 STEP = 2048
 
 

@@ -33,7 +33,7 @@ def show_list() -> None:
 
 
 def fetch(names: Sequence[str]) -> None:
-    """Download and convert data sets, those that are not there."""
+    """Download and convert those data sets that are not there."""
     for entry in [find(name) for name in names]:
         if entry.state() == 'damaged':
             raise _damaged([entry.name])

@@ -29,7 +29,7 @@ def save_checkpoint(path: str, arrays: Mapping[str, NDArray[Any]], facts: Mappin
     arrays : dict of arrays
         The numbers.
     facts : dict
-        All else, as JSON can hold it.
+        All other values, of types that JSON can hold.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def save_checkpoint(path: str, arrays: Mapping[str, NDArray[Any]], facts: Mappin
 
 
 def _write_whole(path: str, content: bytes) -> None:
-    """Write a file under another name, and give it its name when all of it is on the disk."""
+    """Write a file under another name, and rename it when all of it is on the disk."""
     unfinished = _unfinished(path, str(os.getpid()))
     try:
         _write(unfinished, content)
@@ -61,7 +61,7 @@ def _write_whole(path: str, content: bytes) -> None:
 def _write(path: str, content: bytes) -> None:
     """Write a new file. Where the system can do so, it has no name until it is whole: a kill leaves nothing."""
     if hasattr(os, 'O_TMPFILE'):
-        with suppress(OSError):  # of a file system that cannot; those of a full disk come up again below
+        with suppress(OSError):  # the file system cannot do so, or the disk is full, which raises again below
             with open(os.open(os.path.dirname(path), os.O_TMPFILE | os.O_WRONLY, 0o666), 'wb') as file:
                 _write_out(file, content)
                 os.link(f'/proc/self/fd/{file.fileno()}', path, src_dir_fd=file.fileno())
@@ -82,7 +82,7 @@ def _unfinished(path: str, process: str) -> str:
 
 
 def remove_unfinished(path: str) -> None:
-    """Delete what runs have left that were killed while they wrote a checkpoint."""
+    """Delete the unfinished files of runs that were killed while they wrote a checkpoint."""
     for left in glob.glob(_unfinished(glob.escape(os.path.realpath(path)), '*')):
         with suppress(OSError):
             os.remove(left)

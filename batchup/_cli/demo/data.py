@@ -13,7 +13,7 @@ from ...datasets.digits import Digits
 from ..commands.base import CommandError
 from ..commands.npz import read_arrays
 
-# With fewer samples, the parts for validation and testing say nothing.
+# With fewer samples, the parts for validation and testing are too small to tell anything.
 FEWEST_SAMPLES = 20
 
 # Larger values could leave the range of float64 when they are squared.

@@ -1,4 +1,4 @@
-"""Training, and what is printed of it.
+"""Training, and the lines that it prints.
 
 `batches.training_source` makes the batches: shuffled, balanced and augmented. `Training`
 goes through them epoch by epoch, validates with `batch_map_mean`, tests with
@@ -86,7 +86,7 @@ class Training:
     def __init__(self, data: Data, options: Options) -> None:
         prepare = Standardise(ArrayDataSource(list(data.train)))
         train_x, train_y = data.train
-        # No batch is larger than the two halves that all samples make.
+        # A half has all samples at most.
         batch_size = min(options.batch_size, 2 * len(train_y))
         self._options = options
         self._data = data
@@ -113,7 +113,7 @@ class Training:
             Says whether to save and stop, as `KeyboardInterrupt`; asked after every batch.
         """
         if self.epoch < self._options.epochs:
-            # Now, so that a file that cannot be written does not cost an epoch.
+            # Before the first epoch, which would be lost if the file cannot be written.
             self.save()
         while self.epoch < self._options.epochs:
             self._run_epoch(interrupted)
@@ -135,7 +135,7 @@ class Training:
             self._stop()
 
     def _train_on(self, x: Floats, y: NDArray[Any]) -> None:
-        # In the middle of this batch, so that even a single one is learned from.
+        # Counted to the middle of this batch: at its end, the rate of an only batch would be 0.
         finished = (self.epoch + (self._stream.position - 0.5) / len(self._stream)) / self._options.epochs
         learning_rate = LEARNING_RATE * (1 + math.cos(math.pi * finished)) / 2
         self._loss_sum += self._network.train(x, y, learning_rate)

@@ -28,7 +28,7 @@ def check_no_data(example: str, others: Sequence[Any], *numbers: Any) -> None:
     others : sequence
         What was given beyond the arguments that the function takes.
     numbers : object
-        Arguments that are no arrays.
+        Arguments that must not be arrays.
     """
     if others or any(hasattr(value, '__len__') and not isinstance(value, (str, bytes)) for value in numbers):
         name = example.partition('(')[0]

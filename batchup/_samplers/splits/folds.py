@@ -31,7 +31,7 @@ def k_fold(n: int, n_splits: int = 5, *others: NoReturn, shuffle: Any = None) ->
     n_splits : int
         The number of folds, 2 or more.
     shuffle : None, bool, int, RandomState or Generator
-        `None` or `False` takes runs of consecutive samples as folds. An integer is a seed:
+        `None` or `False` takes consecutive samples for each fold. An integer is a seed:
         the same folds on every machine. A generator is drawn from, `True` stands for
         NumPy's global one.
 
@@ -226,7 +226,7 @@ def _check_any(name: str, labels: Labels) -> None:
 
 
 def _near_equal(n: int, n_splits: int) -> IndexArray:
-    """Return the fold of each place in an order, in runs whose lengths differ by at most one."""
+    """Return the fold of each place in an order; folds are consecutive, and differ in size by one at most."""
     folds = np.arange(n_splits)
     return np.repeat(folds, n // n_splits + (folds < n % n_splits))
 

@@ -10,10 +10,10 @@ from ..._ground.indices import IndexArray
 from ..._ground.labels import Labels
 from ..._ground.randomness import SequentialRng
 
-# The last of the groups that a part chooses from are chosen by looking ahead. Larger: sizes
-# are met exactly more often. Smaller: faster, and less memory.
+# Looking ahead: for this many of the groups that a part chooses from, the last ones, all possible
+# sums are tried. Larger: sizes are met exactly more often. Smaller: faster, and less memory.
 LOOK_AHEAD = 64
-# The memory for looking ahead, in bits; with a great many samples, fewer groups are looked at.
+# The memory for looking ahead, in bits; with a great many samples, it is enough for fewer groups only.
 LOOK_AHEAD_BITS = 2**28
 
 
@@ -39,7 +39,7 @@ def check_groups(n_groups: int, number: int, what: str) -> None:
 
 
 def _choose_in_turn(left: list[int], counts: list[int], sizes: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """Go through parts, smaller ones first and of equal ones the last first, with their groups."""
+    """Yield each part with its groups: smaller parts choose first, and of equal parts the last one."""
     n_parts = len(sizes) - 1
     turns = sorted((part for part, size in enumerate(sizes) if size), key=lambda part: (sizes[part], -part))
     for turn, part in enumerate(turns[:-1]):
@@ -52,9 +52,9 @@ def _choose_in_turn(left: list[int], counts: list[int], sizes: Sequence[int]) ->
 
 
 def _choose(left: list[int], counts: list[int], size: int, most: int, may_be_empty: bool) -> list[int]:
-    """Choose up to `most` groups, early ones first, that together come as near to a size as may be.
+    """Choose at most `most` groups that have, together, as nearly as possible `size` samples.
 
-    Early groups are taken if they fit, the last ones so that what they add up to is the best.
+    Early groups are taken while they fit. Of the last ones, those with the best sum are taken.
     """
     ahead = min(LOOK_AHEAD, LOOK_AHEAD_BITS // sum(counts) + 1)
     early, late = left[:-ahead], left[-ahead:]
@@ -72,7 +72,7 @@ def _choose(left: list[int], counts: list[int], size: int, most: int, may_be_emp
 
 
 def _best(groups: list[int], counts: list[int], need: int, allow_none: bool, allow_all: bool) -> list[int]:
-    """Choose the groups whose sum is the nearest to `need`; of such choices, the first in order."""
+    """Choose the groups whose number of samples is nearest to `need`; of equal choices, the first in order."""
     # Bit s of sums[k] says whether some of the groups from k on have s samples together.
     sums = [1]
     for group in reversed(groups):
@@ -93,7 +93,7 @@ def _best(groups: list[int], counts: list[int], need: int, allow_none: bool, all
 
 
 def _nearest_bit(bits: int, position: int) -> int:
-    """Return the position of the set bit that is the nearest to a position; the lower of two."""
+    """Return the number of the set bit that is nearest to bit `position`; the lower of two."""
     below = (bits & ((1 << (position + 1)) - 1)).bit_length() - 1
     above = bits >> (position + 1)
     next_above = position + 1 + (above & -above).bit_length() - 1

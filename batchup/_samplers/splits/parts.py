@@ -26,7 +26,7 @@ def split(
     stratify: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> tuple[IndexArray, ...]:
-    """Split samples into any number of parts that have none in common.
+    """Split samples into any number of parts that share no samples.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def split(
         The number of samples.
     sizes : sequence of float, int or None
         The size of each part: a fraction of all samples, or an integer for a number of
-        them; `None`, for one part, is the rest. Samples beyond the sum are in no part.
+        them; one may be `None`, for the rest. Samples beyond the sum are in no part.
         Fractions are rounded by the largest remainders.
     shuffle : int, RandomState, Generator, bool or None
         An integer is a seed: the same parts on every machine. A generator is drawn from,
@@ -55,7 +55,7 @@ def split(
     Raises
     ------
     ValueError
-        If sizes come to more than there is, a part would be empty, a label has fewer
+        If sizes come to more than `n` samples, a part would be empty, a label has fewer
         samples than there are parts, or there are fewer groups than parts.
     TypeError
         If an argument is of the wrong type.
@@ -139,7 +139,7 @@ def train_test_split(
 def _parts(
     n: int, sizes: list[int], shuffle: Any, stratify: ArrayLike | None, groups: ArrayLike | None
 ) -> tuple[IndexArray, ...]:
-    """Make parts of the given sizes, of which the last one is for samples in no part."""
+    """Make parts of the given sizes; the last of `sizes` is for samples in no part."""
     rng = generator(shuffle)
     if stratify is not None and groups is not None:
         raise ValueError('give either stratify or groups: no split is both')

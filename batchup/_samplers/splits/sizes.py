@@ -12,7 +12,7 @@ import six
 
 from ..._ground.arguments import is_integer
 
-# How far above 1 rounding may bring a sum of fractions, as in 5/6 + 1/6. Smaller than one
+# How far above 1 rounding may bring a sum of fractions, as in 5/6 + 1/6. Less than one
 # sample of any data.
 ROUNDING = Fraction(1, 2**40)
 
@@ -74,7 +74,7 @@ def _check_size(part: int, size: Any) -> int | float | None:
 
 
 def _quotas(n: int, given: list[int | float | None]) -> list[Fraction]:
-    """Return the exact share of every part, and that of no part; together they are `n`."""
+    """Return the exact share of every part, and last the share in no part; they sum to `n`."""
     fractions = Fraction(sum(Fraction(size) for size in given if isinstance(size, float)))
     if fractions > 1 + ROUNDING:
         raise ValueError(f'the fractions in sizes sum to {float(fractions):g}, above 1: {given}')

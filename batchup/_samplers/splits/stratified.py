@@ -32,7 +32,7 @@ def stratified_parts(labels: Labels, sizes: Sequence[int], rng: SequentialRng | 
 
 
 def check_counts(name: str, labels: Labels, number: int, what: str) -> None:
-    """Raise an error, with the first label that is too rare, unless every part can have all."""
+    """Raise an error if a label has fewer samples than there are parts; it names the first such label."""
     rare = np.flatnonzero(labels.counts < number)
     if rare.size:
         label, count = labels.values[rare[0]], labels.counts[rare[0]]
@@ -80,7 +80,7 @@ def _apportion(counts: IndexArray, size: int, rng: SequentialRng | None) -> tupl
 
 
 def _within(shares: IndexArray, highest: IndexArray, quotas: NDArray[np.float64]) -> IndexArray:
-    """Bring shares between 1 and what leaves 1 for each later part, with the same sum."""
+    """Bound shares by 1 and by `highest`, which leaves 1 for each later part; keep their sum."""
     bounded = np.clip(shares, 1, highest)
     excess = int(bounded.sum() - shares.sum())
     step = 1 if excess < 0 else -1

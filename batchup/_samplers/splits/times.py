@@ -112,7 +112,7 @@ def _check_gap(gap: Any, times: NDArray[Any]) -> Any:
 
 
 def _move_boundaries(moments: NDArray[Any], stops: list[int]) -> list[int]:
-    """Move the end of each part to the nearest change of time, one of its own for each part."""
+    """Move the end of each part to the nearest change of time; no two parts end at the same one."""
     changes = np.append(np.flatnonzero(moments[1:] != moments[:-1]) + 1, len(moments))
     if len(changes) < len(stops):
         raise ValueError(
@@ -133,6 +133,6 @@ def _count_before(earlier: NDArray[Any], moment: Any, gap: Any) -> int:
     """Count the times that lie at least a gap before a moment."""
     distances = moment - earlier
     if distances.dtype.kind == 'i':
-        # The distance of far apart integers fits no signed one.
+        # The distance between integers that are far apart does not fit into a signed one.
         distances = distances.view(np.uint64)
     return int(np.count_nonzero(distances >= gap))
