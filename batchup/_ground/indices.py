@@ -166,7 +166,7 @@ def check_batch_indices(name: str, indices: Any, length: int) -> IndexArray:
     return array
 
 
-def check_positions(indices: Any, length: int) -> IndexArray:
+def check_places(indices: Any, length: int) -> IndexArray:
     """Check places among `length` samples, and return them as a new array, with -1 as `length - 1`."""
     array = check_batch_indices('indices', indices, length)
     return np.where(array < 0, array + length, array)

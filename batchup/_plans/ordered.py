@@ -17,7 +17,7 @@ from .plan import Plan, count_batches
 COMPUTED_AT_ONCE = 65_536
 # A batch of more repetitions than this is taken for a mistake. Larger: such a batch can take minutes,
 # 20 microseconds for each repetition. Smaller: large batches of tiny data are refused.
-MOST_ROUNDS = 2**20
+MOST_REPETITIONS = 2**20
 
 
 class OrderPlan(Plan):
@@ -57,10 +57,10 @@ class OrderPlan(Plan):
         self._order_length = length
         self._samples = min(samples, total_samples(length, repeats))
         rounds = -(-min(batch_size, self._samples) // max(1, length))
-        if rounds > MOST_ROUNDS:
+        if rounds > MOST_REPETITIONS:
             raise ValueError(
                 f'batch_size is {batch_size}, so that one batch would repeat the {length} samples {int(rounds)} times; '
-                f'choose a smaller one: a batch has at most {MOST_ROUNDS * length} of these samples'
+                f'choose a smaller one: a batch has at most {MOST_REPETITIONS * length} of these samples'
             )
         self._batch_size = batch_size
         self._most = max(1, COMPUTED_AT_ONCE // batch_size) if isinstance(orders, ComputedOrders) else math.inf

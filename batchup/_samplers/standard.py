@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from .._ground.arguments import check_non_negative, check_repeats
-from .._ground.indices import bounds, check_indices, check_positions, check_range
+from .._ground.indices import bounds, check_indices, check_places, check_range
 from .._ground.randomness import Path, Shuffle
 from .._plans.ordered import OrderPlan, total_samples
 from .._plans.orders import sample_orders
@@ -42,7 +42,7 @@ class StandardSampler(PlannedSampler):
         return total_samples(self.length, self.repeats)
 
     def subset(self, indices: ArrayLike) -> SubsetSampler:
-        return SubsetSampler(check_positions(indices, self.length), self.repeats)
+        return SubsetSampler(check_places(indices, self.length), self.repeats)
 
     def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         samples = range(self.length)
@@ -85,7 +85,7 @@ class SubsetSampler(PlannedSampler):
         return self.indices[indices]
 
     def subset(self, indices: ArrayLike) -> SubsetSampler:
-        return SubsetSampler(self.indices[check_positions(indices, len(self.indices))], self.repeats)
+        return SubsetSampler(self.indices[check_places(indices, len(self.indices))], self.repeats)
 
     def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         orders = sample_orders(self.indices, shuffle, path)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._ground.arguments import check_flag, check_non_negative
-from .._ground.indices import IndexArray, bounds, check_indices, check_positions, check_range
+from .._ground.indices import IndexArray, bounds, check_indices, check_places, check_range
 from .._ground.labels import Labels, number_labels
 from .._ground.randomness import Path, Purpose, SequentialRng, Shuffle
 from .._plans.ordered import OrderPlan
@@ -153,7 +153,7 @@ class WeightedSampler(_DrawingSampler):
         self._use(WeightTable(normalised))
 
     def subset(self, indices: ArrayLike) -> WeightedSubsetSampler:
-        chosen = check_positions(indices, len(self.weights))
+        chosen = check_places(indices, len(self.weights))
         return WeightedSubsetSampler(self.weights[chosen], chosen, n_samples=self.n_samples, replace=self.replace)
 
     def _check_length(self, length: int) -> None:
@@ -256,7 +256,7 @@ class WeightedSubsetSampler(_DrawingSampler):
         return self.indices[indices]
 
     def subset(self, indices: ArrayLike) -> WeightedSubsetSampler:
-        chosen = check_positions(indices, len(self.indices))
+        chosen = check_places(indices, len(self.indices))
         sub_weights, indices = self.sub_weights[chosen], self.indices[chosen]
         return WeightedSubsetSampler(sub_weights, indices, n_samples=self.n_samples, replace=self.replace)
 

@@ -92,6 +92,7 @@ def test_same_numbers_again(default_run):
     assert lines(run()) == lines(default_run)
 
 
+@pytest.mark.slow
 def test_same_numbers_with_other_thread_limits(default_run, monkeypatch):
     monkeypatch.setenv('OPENBLAS_NUM_THREADS', '2')
     assert lines(run()) == lines(default_run)
@@ -177,6 +178,7 @@ def batches_in_epoch(checkpoint):
     return load_checkpoint(str(checkpoint))[1]['progress']['stream']['position'] if checkpoint.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != 'posix', reason='needs signals')
 def test_a_run_that_was_killed_or_interrupted_continues(tmp_path):
     x, y = points(4000)

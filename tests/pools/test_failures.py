@@ -14,7 +14,6 @@ from batchup.errors import WorkerLostError
 from ..cases import BATCH_SIZE, assert_same_batches
 from ..harness.pools import (
     MAY_FORK,
-    every_method,
     parallel,
     pids_of,
     serial,
@@ -41,7 +40,6 @@ def some_batches(seed, n_batches, count):
 # Workers that die.
 
 
-@every_method
 @pytest.mark.parametrize('seed', SEEDS)
 def test_batches_whose_workers_are_killed_are_made_again(method, seed, tmp_path):
     ds = whole_batches(24).map(Fails(some_batches(seed, 24, 4), 'kill', tmp_path))
@@ -193,6 +191,7 @@ def test_max_restarts_counts_the_workers_that_one_batch_may_lose(max_restarts):
         stream.close()
 
 
+@pytest.mark.slow
 def test_batches_that_kill_once_each_never_add_up(forked, tmp_path):
     ds = whole_batches(40).map(Fails(range(1, 40), 'exit', tmp_path, seconds=5e-4))
     with warned('exit code 3'):
@@ -223,13 +222,16 @@ FAILS_IN_WORKERS = """
 
 
 @pytest.mark.parametrize('start_method', ['forkserver', pytest.param('spawn', marks=pytest.mark.slow)])
-@pytest.mark.parametrize('fault', ["raise RuntimeError('no licence')", 'import os; os._exit(9)'])
+@pytest.mark.parametrize(
+    'fault', ["raise RuntimeError('no licence')", pytest.param('import os; os._exit(9)', marks=pytest.mark.slow)]
+)
 def test_workers_that_end_before_they_are_ready_give_an_error(start_method, fault, tmp_path):
     code, out, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method=start_method, fault=fault))
     assert (code, out) == (1, '')
     assert 'PoolError' in err or 'WorkerLostError' in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method', ['forkserver', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_workers_killed_while_they_start_give_an_error(start_method, tmp_path):
     fault = 'import os; os.kill(os.getpid(), 9)'
@@ -289,6 +291,7 @@ def _no_other_workers_of_the_server():
     shared_pools.close(['forkserver', 'process_executor'])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('_no_other_workers_of_the_server')
 def test_workers_whose_server_is_killed_are_replaced():
     ds = whole_batches(40).map(Fails([], seconds=0.01))

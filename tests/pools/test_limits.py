@@ -212,6 +212,7 @@ def test_a_source_that_a_worker_cannot_map_is_read_by_the_caller(monkeypatch):
 # Threads, random numbers and mapped files of workers.
 
 
+@pytest.mark.slow
 @interpreters_first
 @pytest.mark.parametrize('threads', [1, 2])
 def test_numerical_libraries_have_few_threads(method, threads):

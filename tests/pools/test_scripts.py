@@ -23,6 +23,7 @@ POOLS = {
     **{method: lambda method=method: WorkerProcessPool(2, start_method=method) for method in METHODS},
 }
 IMPORTING = ['forkserver', 'spawn']
+SLOW_THREADS = pytest.param('threads', marks=pytest.mark.slow)
 
 
 # Scripts without a guard.
@@ -116,6 +117,7 @@ def test_a_script_with_a_guard_works(method, tmp_path):
     assert run_script(tmp_path, GUARDED, method) == (0, '15 False\n', '')
 
 
+@pytest.mark.slow
 @interpreters_first
 def test_a_module_that_is_run_works(method, tmp_path):
     (tmp_path / 'training.py').write_text(textwrap.dedent(GUARDED))
@@ -136,11 +138,13 @@ ONE_LINER = """
 """
 
 
+@pytest.mark.slow
 @interpreters_first
 def test_python_dash_c_works(method):
     assert run_script(None, ONE_LINER, method) == (0, '3\nTrue\n', '')
 
 
+@pytest.mark.slow
 @interpreters_first
 def test_a_script_from_stdin_works(method):
     text = textwrap.dedent(ONE_LINER)
@@ -290,7 +294,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_in_the_main_process_only(kind, tmp_path)
         script.kill_all()
 
 
-@pytest.mark.parametrize('kind', ['threads', *SOME_METHODS])
+@pytest.mark.parametrize('kind', [SLOW_THREADS, *SOME_METHODS])
 def test_ctrl_c_that_nobody_catches_ends_a_script_cleanly(kind, tmp_path):
     script = Script(tmp_path, ending('for _ in stream: pass'), kind, '0.01', '0', '3')
     try:
@@ -304,7 +308,7 @@ def test_ctrl_c_that_nobody_catches_ends_a_script_cleanly(kind, tmp_path):
         script.kill_all()
 
 
-@pytest.mark.parametrize('kind', ['threads', *SOME_METHODS])
+@pytest.mark.parametrize('kind', [SLOW_THREADS, *SOME_METHODS])
 def test_a_stream_goes_on_after_ctrl_c(kind, tmp_path):
     body = """
         received = 3
@@ -339,6 +343,7 @@ STARTING = """
 """
 
 
+@pytest.mark.slow
 # Workers of Python's forkserver are reached by a Ctrl-C that comes before they can ignore it.
 @pytest.mark.parametrize(
     'after', [0.0, pytest.param(0.05, marks=pytest.mark.slow), 0.1, pytest.param(0.2, marks=pytest.mark.slow)]

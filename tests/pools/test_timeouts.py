@@ -30,7 +30,7 @@ pytestmark = [MAY_FORK, pytest.mark.usefixtures('all_by_workers')]
 # Workers that hang.
 
 
-@pytest.mark.parametrize('hang', [sleep_for_ever, sleep_in_native_code])
+@pytest.mark.parametrize('hang', [sleep_for_ever, pytest.param(sleep_in_native_code, marks=pytest.mark.slow)])
 def test_a_process_that_hangs_gives_an_error_with_its_stack(method, hang):
     with started(2, method, timeout=1) as pool:
         stream = parallel(pool, whole_batches(8).map(Fails([5], hang)))
@@ -67,6 +67,7 @@ def test_a_pool_with_hanging_workers_closes_soon(method):
         stream.retrieve()
 
 
+@pytest.mark.slow
 def test_other_streams_keep_their_batches_when_a_hanging_worker_is_ended(forked):
     forked.timeout = 1
     ds = whole_batches(60).map(Fails([], seconds=0.02))
@@ -76,6 +77,7 @@ def test_other_streams_keep_their_batches_when_a_hanging_worker_is_ended(forked)
     assert_same_batches(other, serial(ds))
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_a_timeout_that_says_so(forked):
     forked.timeout = 0.5
     stream = forked.work_stream([(slow, (1, 0.3))] * 2)
@@ -166,6 +168,7 @@ def test_an_executor_that_breaks_gives_an_error(fault):
     assert isinstance(error.__cause__, BrokenProcessPool)
 
 
+@pytest.mark.slow
 def test_an_executor_that_takes_too_long_gives_an_error():
     with ProcessPoolExecutor(1) as executor, WorkerExecutorPool(executor, timeout=0.5) as pool:
         stream = pool.work_stream([(time.sleep, (2,))])
@@ -209,6 +212,7 @@ def dask_epoch_with_kills(client, pids):
     assert_same_batches(received, serial(ds, shuffle=5))
 
 
+@pytest.mark.slow
 @ignore_dask
 @pytest.mark.filterwarnings('ignore:the executor lost a job')
 @pytest.mark.parametrize('count', [pytest.param(1, marks=pytest.mark.slow), 2])
