@@ -164,7 +164,7 @@ class WorkersMapper(Mapper):
             self._channel.batch_seconds = min(result.seconds / count, slowed)
 
     def _fill(self, groups: Iterator[tuple[Request, ...]], position: int) -> None:
-        """Hand over jobs, one for each group, until as many batches are under way as may be.
+        """Hand over jobs, one for each group, until as many batches are under way as are allowed.
 
         The batches from `position` on are under way.
         """

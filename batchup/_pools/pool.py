@@ -124,7 +124,7 @@ class WorkerPool(abc.ABC):
         """Warn of what has happened in the background."""
 
     def _check_process(self) -> None:
-        """Raise an error in a process that was forked from that of the pool."""
+        """Raise an error in a process that was forked from the one that made the pool."""
         if os.getpid() != self._pid:
             raise WorkerPoolError(
                 f'this pool, with all that came from it, belongs to process {self._pid}, from which this one '

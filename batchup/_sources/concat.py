@@ -208,7 +208,7 @@ class ConcatDataSource(RandomAccessDataSource):
         return iter(self.datasets[member]._fetch(request._replace(indices=indices), (*path, member)))
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
-        """Return what a member gave for `size` samples; raise an error unless its kinds are those of other members."""
+        """Check the arrays that a member gave for `size` samples: their kinds must be those of other members."""
         parts = tuple(_check_part(member, number, part, size) for number, part in enumerate(batch))
         kinds = list(map(kind_of, parts))
         if self._kinds is None:

@@ -50,7 +50,7 @@ class JoinedDataSource(DerivedDataSource):
 
 
 def _repeat_stream(member: AbstractDataSource, first: Stream, asked: Asked, path: Path) -> Stream:
-    """Return a stream that starts again whenever that of a member has ended."""
+    """Return a stream over a member that starts again whenever its epoch has ended."""
     if first.length == math.inf:
         return first
     if member._has_plan() or (member._follows_plan() and not first.feed.sequential):

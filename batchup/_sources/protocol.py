@@ -78,7 +78,7 @@ class Reachable:
             batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
             return batches
 
-        # With several batch sizes, the number of samples does not tell that of batches.
+        # With several batch sizes, the number of batches does not follow from that of samples.
         samples = None if isinstance(options.batch_size, tuple) else self._told_samples({})
         name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
         return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)

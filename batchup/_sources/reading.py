@@ -29,7 +29,7 @@ def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) ->
 
 
 def read_batches(source: Reachable, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
-    """Read the batches of a request; those of a request with padding also say which of their rows are samples."""
+    """Read the batches of a request; with padding, each gets an array that says which rows are samples."""
     batches = source._fetch(request, path, to)
     if request.padding is None:
         return batches

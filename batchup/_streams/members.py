@@ -143,7 +143,7 @@ class MemberFeed(Feed):
         """Return the members that give the parts of batch `number`; none if there is no such batch."""
 
     def _check_end(self, member: int, number: int) -> None:
-        """Raise an error if a member may not end; it has ended when its part of batch `number` was asked for."""
+        """Called when a member has ended in place of batch `number`: raise an error if it may not."""
 
     @abc.abstractmethod
     def _make(self, number: int, parts: list[Batch]) -> Batch:

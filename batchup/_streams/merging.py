@@ -208,7 +208,7 @@ def _rows_of(parts: Sequence[Part], samples: int) -> list[IndexArray]:
 
 
 def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
-    """Make arrays for the rows of all parts, of the dtypes that concatenation gives."""
+    """Make arrays for the rows of all parts, with the dtypes that concatenation gives."""
     shapes = [[array.shape[1:] for array in part] for part in parts]
     for part, own in zip(parts, shapes):
         if own != shapes[0]:

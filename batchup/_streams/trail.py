@@ -87,7 +87,7 @@ class Trail:
         return None if self._places is None else self._places.total
 
     def follow(self, batch: Batch) -> Batch:
-        """Note down that the next batch was read, and return it."""
+        """Note the rows of the next batch that was read, and return the batch."""
         request = self._feed.whole_batch(self._number)
         self._hash.update(digest(request.indices).encode())
         self._rows.append(self._rows_of(request))

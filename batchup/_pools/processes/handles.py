@@ -220,7 +220,7 @@ def start_worker(context: Any, threads: int | None, inherited: Sequence[Any]) ->
 
 
 def _server_exit_code() -> int | None:
-    """Return how the server that forks workers has ended; `None` if it has not, as far as is known."""
+    """Return the exit code of the server that forks workers; `None` if it is not known to have ended."""
     server: Any = getattr(forkserver, '_forkserver', None)
     pid: Any = getattr(server, '_forkserver_pid', None)
     with contextlib.suppress(OSError, AttributeError, TypeError):
