@@ -43,7 +43,7 @@ __all__ = [
 
 
 def coerce_data_source(x: Any) -> AbstractDataSource:
-    """Make a source of what a user has.
+    """Make a source of arrays, of an iterator, or of a function.
 
     A source stays as it is. A list or tuple of array-likes becomes an `ArrayDataSource`, an
     iterator over batches an `IteratorDataSource`, a function that returns one a

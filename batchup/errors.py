@@ -51,11 +51,11 @@ class WorkerTimeoutError(WorkerPoolError, TimeoutError):
 
 
 class DatasetError(RuntimeError):
-    """A data set, or a file for it, cannot be had; the message says why, where, and what to do."""
+    """A data set, or a file for it, is not available; the message says why, where, and what to do."""
 
 
 class DownloadError(DatasetError, OSError):
-    """No address gave a file."""
+    """A file could not be downloaded from any of its addresses."""
 
 
 class ChecksumError(DatasetError, ValueError):

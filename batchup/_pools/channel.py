@@ -20,26 +20,26 @@ class Task(abc.ABC):
     Attributes
     ----------
     job : Job, optional
-        What is to be run; `None` if that was done.
+        What is to be run; `None` if it has been run.
     """
 
     job: Job | None
 
     @abc.abstractmethod
     def result(self, timeout: float | None) -> Result:
-        """Wait for what comes of the job, so many seconds; what was raised is in it. May be called again.
+        """Wait for the result, for `timeout` seconds at most; it may be an error of the job. May be called again.
 
         Raises
         ------
         WorkerPoolError
-            If nothing comes of it: workers were lost, or did not answer in time.
+            If there is no result: workers were lost, or did not answer in time.
         StreamClosed
             If the stream is closed meanwhile.
         """
 
     @abc.abstractmethod
     def withdraw(self) -> bool:
-        """Take the job back, unless a worker has it; return whether that was so. Never waits."""
+        """Take the job back, unless a worker has begun with it; return whether it is now back. Never waits."""
 
 
 class DoneTask(Task):
@@ -52,7 +52,7 @@ class DoneTask(Task):
 
     @classmethod
     def failed(cls, error: Exception) -> DoneTask:
-        """Make a task of which there is only an error."""
+        """Make a task whose result is an error."""
         return cls(Result([], Failure(error)))
 
     def result(self, timeout: float | None) -> Result:
@@ -65,7 +65,7 @@ class DoneTask(Task):
 class QueuedTask(Task):
     """A task that waits in this process for a worker.
 
-    Neither it nor its channel refers to the pool, which ends once it is forgotten, whatever is under way.
+    Neither it nor its channel refers to the pool: when that is forgotten, it ends, with tasks under way or not.
 
     Attributes
     ----------
@@ -85,14 +85,14 @@ class QueuedTask(Task):
         self._open = threading.Lock()
 
     def claim(self) -> bool:
-        """Say whether the job is now the caller's, and nobody else's: to run it, to hand it on, or to drop it."""
+        """Take the job, to run it, hand it on, or drop it; return whether nobody else had taken it."""
         return self._open.acquire(blocking=False)
 
     def withdraw(self) -> bool:
         return self.claim()
 
     def settle(self, outcome: Any) -> None:
-        """Keep the outcome, and tell who waits for it."""
+        """Keep the outcome, and wake the thread that waits for it."""
         self.outcome = outcome
         self.done.raise_()
 
@@ -103,7 +103,7 @@ class QueuedTask(Task):
 
     @abc.abstractmethod
     def _is_over(self, seconds: float) -> bool:
-        """Wait, but not longer than this, until nothing more will come of the job; return whether that is so."""
+        """Wait for so many seconds at most; return whether there is an outcome, or there will never be one."""
 
     @abc.abstractmethod
     def _arrived(self) -> Result:
@@ -115,7 +115,7 @@ class QueuedTask(Task):
 
 
 class UnderWay(deque[Any]):
-    """The tasks of a stream, in order, or what else has a method `withdraw`: called when the stream has gone."""
+    """The tasks of a stream, in order, which are withdrawn when the stream has gone; any with a method `withdraw`."""
 
     def withdraw(self) -> None:
         """Let go of all tasks, and take back those that no worker has begun with."""
@@ -133,7 +133,7 @@ class Channel(abc.ABC):
     batch_seconds : float, optional
         How long it takes to make a batch, as last measured.
     abandoned : bool
-        Whether the stream was closed: who waits for a result gets `StreamClosed` soon.
+        Whether the stream was closed: a thread that waits for a result gets `StreamClosed` soon.
     """
 
     batch_seconds: float | None = None
@@ -150,7 +150,7 @@ class Channel(abc.ABC):
 
     @property
     def measured(self) -> bool:
-        """Whether it is known how much memory a result needs. If not, `measure` wants to be shown one first."""
+        """Whether it is known how much memory a result needs. If not, `measure` is to be called with the first one."""
         return True
 
     def measure(self, job: Fetch, result: Result) -> None:  # noqa: B027 - most results need no memory of the channel

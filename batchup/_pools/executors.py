@@ -37,7 +37,7 @@ from .waiting import Flag, wait_in_slices
 # used in turns may be sent again.
 KEPT_VALUES = 8
 
-# These come from what was submitted, or is not fit to be: another try would not help.
+# These errors are about the job itself, which may not pickle: another try would not help.
 _FOR_GOOD = (TypeError, AttributeError, pickle.PicklingError)
 
 
@@ -106,7 +106,7 @@ class _Parcel:
         self._blob: Any = None
 
     def fits(self, value: Any) -> bool:
-        """Say whether a value is what is on its way."""
+        """Say whether a value is as it was when it was pickled, or was not pickled yet."""
         return self._shipment is None or self._shipment.fits(value)
 
     def shipment(self, value: Any) -> Shipment:
@@ -145,7 +145,7 @@ class _Carried(NamedTuple):
 
 
 class ArrivedConstant(SharedConstant):
-    """A constant in a worker, which may have the value, find it, or lack it."""
+    """A constant in a worker, which may have the value, find it in shared memory, or lack it."""
 
     def __init__(self, key: str, place: tuple[Any, ...] | None, spans: list[Span]) -> None:
         self.key = key
@@ -198,7 +198,7 @@ def _from_place(place: tuple[Any, ...] | None, spans: list[Span]) -> Any:
 
 
 class _Lacking(NamedTuple):
-    """What a worker answers that lacks a value."""
+    """The answer of a worker that lacks a value."""
 
     key: str
 
@@ -215,7 +215,7 @@ def _draw_apart() -> None:
 
 
 def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: Any = None) -> Sealed | _Lacking:
-    """Run a job in a worker; its name tells it from equal ones."""
+    """Run a job in a worker; the name is for the executor, to tell equal jobs apart."""
     job: Job = sealed.value
     _draw_apart()
     if carried is not None:
@@ -233,7 +233,7 @@ class _ExecutorChannel(Channel):
         self.pool = pool
         self.executor = executor
         self.max_restarts = max_restarts
-        # Equal jobs are different jobs: some executors would take them for one.
+        # A part of the names of jobs: some executors would take equal jobs without names for one.
         self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
         # Futures of tasks that were withdrawn.
@@ -269,7 +269,7 @@ class _ExecutorTask(Task):
         self._future = channel.future_of(job)
 
     def withdraw(self) -> bool:
-        # Only notes it: this may run anywhere, also where the executor holds a lock.
+        # Only notes it: this may run at any moment, also while the executor holds a lock.
         self._channel.unwanted.append(self._future)
         return False
 
@@ -292,7 +292,7 @@ class _ExecutorTask(Task):
         announce = getattr(self._future, 'add_done_callback', None)
         if announce is None:
             return self._wait_inside(timeout)
-        # Waiting inside a future, an interrupted thread may keep the lock that its executor needs.
+        # Not by `result` of the future: a thread interrupted there may keep a lock that the executor needs.
         done = Flag()
         announce(lambda _: done.raise_())
         if not wait_in_slices(done.wait, timeout, self._channel):
@@ -308,7 +308,7 @@ class _ExecutorTask(Task):
             raise _too_late(timeout) from error
 
     def _submit_again(self, error: Exception) -> None:
-        """Hand over the job once more, whose worker was lost."""
+        """Hand over the job once more, since its worker was lost."""
         self._losses += 1
         what = f'{type(error).__name__}: {error}'
         if self._losses > self._channel.max_restarts:
@@ -328,7 +328,7 @@ def _too_late(timeout: float | None) -> WorkerTimeoutError:
 
 
 def _explained(job: Job, error: Exception) -> Exception:
-    """Return the error that says what of a job does not pickle, if that is what is wrong."""
+    """Return the error that names what in a job does not pickle; if there is none, the error that is given."""
     for constant in job.constants():
         if isinstance(constant, CarriedConstant):
             try:
@@ -346,7 +346,7 @@ def _carry(job: Job, key: str, executor: Any) -> tuple[_Carried, Any]:
 
 
 def _sharing(executor: Any) -> Callable[[Any], Any] | None:
-    """Return how an executor sends a value to its workers so that each gets it once."""
+    """Return the function by which an executor sends a value to each of its workers once; `None` if it has none."""
     share: Callable[[Any], Any] | None = getattr(executor, 'share', None)
     client: Any = getattr(executor, '_client', None)  # Dask
     if share is None and hasattr(client, 'scatter'):
@@ -355,7 +355,7 @@ def _sharing(executor: Any) -> Callable[[Any], Any] | None:
 
 
 class RayExecutor:
-    """An executor over Ray, for `WorkerExecutorPool`; `ray.init()` comes before.
+    """An executor over Ray, for `WorkerExecutorPool`; call `ray.init()` before.
 
     Parameters
     ----------
@@ -389,7 +389,7 @@ def _call(fn: Callable[..., Any], *args: Any) -> Any:
 class _RayFuture:
     """The result of a Ray task.
 
-    It cannot be cancelled: Ray 2.60 may end the user's process if that comes as a task completes.
+    It has no `cancel`: Ray 2.60 may end the user's process if a task is cancelled as it completes.
     """
 
     def __init__(self, ray: Any, ref: Any) -> None:

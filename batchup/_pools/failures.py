@@ -25,7 +25,7 @@ class Failure:
     """An exception that a worker has caught, to be raised where its result is asked for.
 
     It keeps its type on the way between processes. One that does not pickle is made anew
-    from what does: its type, or the nearest base of it, its arguments and its attributes.
+    from the parts that do: its type, or the nearest base of it, its arguments and attributes.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -40,12 +40,12 @@ class Failure:
         try:
             raise error
         finally:
-            # A frame that an error refers to, and that refers to the error, is freed late.
+            # An error and a frame that refer to each other are freed late.
             del self, error
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    """Pickle an exception, if that gives one like it back."""
+    """Pickle an exception; `None` if no exception of its type comes back."""
     try:
         data = pickle.dumps(error)
         return data if type(pickle.loads(data)) is type(error) else None
@@ -67,7 +67,7 @@ class _Remains(NamedTuple):
     attributes : dict
         Its attributes, those in slots too.
     members : list
-        The exceptions of a group.
+        The exceptions of a group; `None` for any other exception.
     """
 
     base: type[BaseException]
@@ -81,7 +81,7 @@ class _Remains(NamedTuple):
         error = self._made()
         for name, value in self.attributes.items():
             with contextlib.suppress(Exception):
-                # Past a method of the type that may refuse it, as that of a frozen dataclass does.
+                # Not by `setattr`: the type may refuse it, as a frozen dataclass does.
                 object.__setattr__(error, name, value)
         return error
 
@@ -149,7 +149,7 @@ def _traceback_of(error: BaseException) -> str:
 
 
 def _revived(data: bytes | None, remains: _Remains) -> BaseException:
-    """Bring an exception back to life."""
+    """Unpickle an exception, or make it anew from its parts."""
     try:
         return pickle.loads(data) if data is not None else remains.made_anew()
     except Exception:
@@ -157,9 +157,9 @@ def _revived(data: bytes | None, remains: _Remains) -> BaseException:
 
 
 def _arrive(data: bytes | None, remains: _Remains, text: str) -> Failure:
-    """Bring an exception back to life, with the worker's traceback as its cause."""
+    """Unpickle a failure; its exception gets the worker's traceback as its cause."""
     error = _revived(data, remains)
     with contextlib.suppress(Exception):
-        # Past a method of the type that may refuse it.
+        # Not by `setattr`: the type may refuse it.
         BaseException.__setattr__(error, '__cause__', WorkerTraceback(text))
     return Failure(error)

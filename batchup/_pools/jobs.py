@@ -25,8 +25,8 @@ Parts = list[Columns | list[Batch]]
 class SharedConstant:
     """A value that is sent to each worker once.
 
-    Made by `pool.shared_constant(value)`. A function that is given one, as an argument, gets
-    the value.
+    Made by `pool.shared_constant(value)`. A function that has one as an
+    argument gets the value.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Result(NamedTuple):
     Attributes
     ----------
     value : object
-        What a function returned; of a fetch, the batches before a failure, in several parts.
+        What a function returned; for a fetch, the batches up to a failure, in several parts.
     failure : Failure or None
         What went wrong.
     seconds : float
@@ -71,14 +71,14 @@ class Job(abc.ABC):
 
     @abc.abstractmethod
     def run(self, memory: Memory | None = None) -> Result:
-        """Do what is to be done, if possible in the given memory; nothing is raised."""
+        """Run the job, and write its result into the given memory if possible. Errors are returned, and not raised."""
 
     @abc.abstractmethod
     def constants(self) -> list[SharedConstant]:
         """Return the constants that it needs."""
 
     def run_here(self) -> Result:
-        """Do it in the user's own thread: an interrupt is raised at once, and not with the result."""
+        """Run the job in the user's own thread: an interrupt is raised, and not returned."""
         result = self.run()
         if result.failure is not None and isinstance(result.failure.error, KeyboardInterrupt):
             result.failure.throw()
@@ -134,7 +134,7 @@ def _no_memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 
 def _fetch(source: AbstractDataSource, request: Request, path: Path, to: Destination, parts: Parts) -> None:
-    """Append the batches of a request, as far as there are any."""
+    """Append the batches of a request to `parts`, up to the first that fails."""
     fetched = read_batches(source, request, path, to)
     if isinstance(fetched, Columns) and len(fetched) > 1:
         parts.append(fetched)

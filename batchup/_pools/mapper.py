@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 TURNS = 2
 
 # How many bytes of small batches may wait, if they are copies of memory. Larger: they leave the
-# processor's caches. Smaller: less work for workers at a time, which takes them less than to get it.
+# processor's caches. Smaller: jobs that take workers less time to run than to receive.
 COPIED_BYTES = 2**23
 
 
 class Makers:
-    """Who makes a batch: a worker, ahead of the user, but for these, which the caller makes.
+    """Decides who makes a batch: a worker, ahead of the user, except for these, which the caller makes.
 
-    1. All batches of a stream, if they are small copies of memory: to take them over would cost it more.
-    2. The first batch, where that tells how much memory the others need.
-    3. Those that the user asks for before there is a worker: the first ones never wait for that.
+    1. All batches of a stream, if they are small copies of memory: to receive them from workers would take longer.
+    2. The first batch, where its size tells how much memory the others need.
+    3. Those that the user asks for before there is a worker: nobody waits for workers to start.
     4. Those that a worker has no room for.
     """
 
@@ -84,9 +84,10 @@ class WorkersMapper(Mapper):
     idle : list of channels
         Where the channel goes when nothing refers to the mapper any more.
     path : tuple of int
-        The place of the source in the tree.
+        The path of the source in the tree of sources.
     copied : float
-        How many bytes of memory a batch copies; infinite if more is done than that, or if users see when.
+        How many bytes are copied to make a batch; infinite if it takes more than that, or if the user can see
+        how far ahead batches are made, by a generator that they draw from.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class WorkersMapper(Mapper):
         self._group_size = 1
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # an interrupt has come when it was made
+        with suppress(AttributeError):  # an interrupt came while it was made
             self._idle.append(self._channel)
 
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
@@ -128,11 +129,11 @@ class WorkersMapper(Mapper):
     def _deliver(
         self, feed: PlannedFeed, position: int, groups: Iterator[tuple[Request, ...]]
     ) -> Iterator[Iterator[Batch]]:
-        """Give groups of batches as they arrive, in order, and hand over others for them."""
+        """Give groups of batches as they arrive, in order, and hand over new jobs in their place."""
         while self._under_way:
             result = self._makers.result(self._under_way.popleft())
             self._note_time(result)
-            # The others of the group wait until the user has asked for them.
+            # The user has asked for one batch of the group; the others still count as waiting.
             self._fill(groups, position + 1)
             position += count_of(result.value)
             batches, failure = take_batches(result.value), result.failure
@@ -145,13 +146,13 @@ class WorkersMapper(Mapper):
                 try:
                     failure.throw()
                 finally:
-                    # A frame that an error refers to, and that refers to the error, is freed late.
+                    # An error and a frame that refer to each other are freed late.
                     del failure
             feed.forget_before(position)
             self._fill(groups, position)
 
     def _own(self, batch: Batch) -> Batch:
-        """Return a batch, unless this process was forked when the others of its group were at hand."""
+        """Return a batch; raise an error if this process was forked while the batch waited with others of its group."""
         self._pool._check_process()
         return batch
 
@@ -163,9 +164,9 @@ class WorkersMapper(Mapper):
             self._channel.batch_seconds = min(result.seconds / count, slowed)
 
     def _fill(self, groups: Iterator[tuple[Request, ...]], position: int) -> None:
-        """Hand over jobs, of a whole group each, until as many batches are under way as may wait.
+        """Hand over jobs, one for each group, until as many batches are under way as are allowed.
 
-        Batches are under way from `position` on.
+        The batches from `position` on are under way.
         """
         most = self._plan_groups()
         while self._end + self._group_size - position <= min(most, self._group_size * self._channel.most_jobs()):
@@ -182,7 +183,7 @@ class WorkersMapper(Mapper):
     def _plan_groups(self) -> int:
         """Decide how many batches the next jobs fetch; return how many may be under way."""
         self._group_size = size = self._best_group_size()
-        # Few where they take no time, to stay in the caches.
+        # Few of those that take no time, so that they stay in the caches.
         return self._most if size == 1 else min(self._most_grouped, TURNS * self._pool.processes * size)
 
     def _best_group_size(self) -> int:
@@ -207,7 +208,7 @@ class WorkersMapper(Mapper):
             except EndOfPlanError:
                 if not group:
                     return
-            except Exception:  # which comes again with the next group
+            except Exception:  # it comes again with the next group
                 if not group:
                     raise
             yield tuple(group)

@@ -33,7 +33,7 @@ LARGEST_PART = 0.5
 # Where files without a name are made if the system has no memory files, the fastest first.
 FOLDERS = ('/dev/shm', tempfile.gettempdir())
 
-# What tells the system to map memory at a given address; Python has no name for it.
+# The flag that tells the system to map memory at a given address; Python has no name for it.
 MAP_FIXED = 0x10
 
 Span = tuple[int, int]
@@ -65,7 +65,7 @@ class Segment:
         self.view = memoryview(map_file(self.fd, self.size))
 
     def keep_apart(self) -> None:
-        """Have nobody see what is written to `view` from now on."""
+        """From now on, show nobody else what is written to `view`."""
         self.view = memoryview(map_file(self.fd, self.size, mmap.ACCESS_COPY))
 
 
@@ -103,7 +103,7 @@ def _open_file(size: int) -> int:
 
 
 def _reserve(fd: int, size: int) -> None:
-    """Give a file its size; all of it now: a file system that is full later ends the process by a bus error."""
+    """Give a file its size, and reserve all of it: were the disk full later, a bus error would end the process."""
     if hasattr(os, 'posix_fallocate'):
         os.posix_fallocate(fd, 0, size)
     else:
@@ -120,7 +120,7 @@ def warn_once(reason: str, message: str) -> None:
 
 
 def machine() -> str | None:
-    """Return what tells this machine, as it runs now, from all others, where its files in /proc say so."""
+    """Return a text that only this machine has, since it was started; `None` where the system has none."""
     try:
         with open('/proc/sys/kernel/random/boot_id') as file:
             return file.read()
@@ -216,15 +216,15 @@ class Ring:
         _rings.add(self)
 
     def _renew(self, slots: int, least: int) -> None:
-        """Make new slots, so many or as many as there is room for; those there were are not used again."""
+        """Make new slots, as many as are wanted or have room; the old ones are not used again."""
         self.segment = self._largest(slots, least)
         self.slots = self.segment.size // self.slot_bytes
         self._made(self.segment)
-        # What is in use of each slot. That is all there is to know: wherever an interrupt comes, no slot
-        # is lost, nor used twice.
+        # For each slot, a weak reference to its memory in use. Nothing else says whether a slot is free, so
+        # wherever an interrupt comes, no slot is lost, nor used twice.
         self._uses: list[_Use | None] = [None] * self.slots
-        # The slots that were in use, the last one last: its pages exist, and may be in the processor's
-        # cache. Where to look first, and no more.
+        # The slots that were given back, the latest last: its pages exist, and may be in the processor's
+        # cache. It only says where to look first.
         self._left: list[_Use] = []
         self.retired = False
 
@@ -274,9 +274,9 @@ class Ring:
 
 
 class _Use(weakref.ref[pickle.PickleBuffer]):
-    """Refers to the memory of a slot for as long as anything else does."""
+    """A weak reference to the memory of a slot: the slot is in use for as long as anything refers to that."""
 
-    # Any will do for one that an interrupt has kept from being set up: it only says where to look first.
+    # If an interrupt comes before it is set, any number will do: it only says where to look first.
     number: int = 0
 
 
@@ -294,15 +294,15 @@ _places: weakref.WeakKeyDictionary[pickle.PickleBuffer, _Place] = weakref.WeakKe
 
 
 def give(memory: pickle.PickleBuffer) -> None:
-    """Note that the user is given what is in a slot."""
+    """Note that the user gets what is in a slot."""
     _places[memory].in_hands = True
 
 
 def _part() -> None:
-    """Have batches that the user holds not be shared with a process that is about to be forked.
+    """Before a fork, make the batches that the user holds private to each process.
 
-    Their memory becomes private to each process, without a copy: a page is copied once it is
-    written to. So that no worker writes there either, all slots there are are used up.
+    Nothing is copied now: the system copies a page once it is written to. All rings are retired,
+    so that no worker writes there either.
     """
     for ring in list(_rings):
         ring.retired = True
@@ -310,7 +310,7 @@ def _part() -> None:
         memory = reference()
         place = None if memory is None else _places.get(memory)
         if memory is not None and place is not None and place.in_hands:
-            # Once only: what was written since then would be lost.
+            # Once only: a second time, what was written since the first would be lost.
             del _places[memory]
             _make_private(memory, place)
 

@@ -29,7 +29,7 @@ class Packed(NamedTuple):
     spans : list of (int, int)
         Begin and end of each array.
     missing : int
-        How many more bytes of memory would have been of use.
+        How many more bytes of memory would have had room for all arrays.
     """
 
     data: bytes
@@ -111,7 +111,7 @@ def store_whole(parts: Sequence[Any]) -> tuple[Segment, list[Span]]:
     segment = Segment(sum(memoryview(part).nbytes + ALIGNMENT for part in parts))
     packer = Packer(segment.view)
     spans = [packer.put(memoryview(part)) or (0, 0) for part in parts]
-    del packer  # it refers to memory that can be let go
+    del packer  # it refers to the memory, which is about to be mapped anew
     segment.keep_apart()
     return segment, spans
 

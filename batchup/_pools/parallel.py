@@ -44,8 +44,8 @@ class ParallelDataSource(AbstractDataSource):
         self.source = ds
         self.pool = pool
         self._constant = pool._share(ds)
-        # Channels of streams that have ended, with the memory that they have. For batches of
-        # another size, others are made.
+        # Channels of streams that have ended, with their memory, by batch size: batches of another
+        # size need other memory.
         self._idle: dict[BatchSize, list[Channel]] = {}
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
@@ -99,7 +99,7 @@ class ParallelDataSource(AbstractDataSource):
         return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard))
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
-        """Return a feed whose batches no worker makes."""
+        """Return a feed whose batches the caller makes."""
         feed = planned_feed(self.source, plan, options, path)
         if feed.sequential:
             with suppress(Exception):  # which arrives at the first batch

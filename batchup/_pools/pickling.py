@@ -1,4 +1,4 @@
-"""Pickles of values with arrays: dtypes stay exactly what they are, and memory is handed over."""
+"""Pickling values with arrays: dtypes stay exactly what they are, and memory is handed over, not copied."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any] | None) -> bytes
 
 
 class Sealed:
-    """A value for picklers of others, which pickles itself as values do here.
+    """A value that is pickled as in this module, whatever pickler is used.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which memory is shipped for arrays: what several of them share once, and no more than they need."""
+"""Which memory is shipped for arrays: what they share is shipped once, and nothing that they do not need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class _Run(NamedTuple):
-    """Bytes from one address to another, and how many of them a copy of the array in them takes."""
+    """The bytes from one address to another, and the size of a copy of the array that lies there."""
 
     begin: int
     end: int
@@ -56,7 +56,7 @@ class Pieces:
         return self._pieces[k] if k >= 0 and run.end <= self._pieces[k].end else None
 
     def reduce(self, array: NDArray[Any]) -> tuple[Any, ...] | None:
-        """Return what a pickler makes of an array in a piece; `None` if it is no part of one."""
+        """Return how to pickle an array as a view of a piece; `None` if it is in none, or alone in one."""
         piece = self._piece(_Run(*byte_bounds(array)))
         if piece is None or (piece.n_arrays == 1 and is_whole(array)):
             return None
@@ -105,7 +105,7 @@ def make_view(
 
 
 def is_whole(array: NDArray[Any]) -> bool:
-    """Say whether all bytes of an array are side by side, and in its order."""
+    """Say whether all bytes of a plain array are side by side, in C or Fortran order."""
     return type(array) is np.ndarray and array.flags.forc
 
 
@@ -121,9 +121,9 @@ def byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
 
 
 def _chosen(runs: Iterable[_Run]) -> Iterator[_Run]:
-    """Choose what to ship of the memory that arrays lie in; of any others, there will be copies."""
+    """Choose the memory that is shipped as it is; arrays elsewhere are copied."""
     for group in _overlapping(runs):
-        # In a loop over very many arrays, most of which are alone.
+        # A short way: there may be very many arrays, and most are alone.
         if len(group) == 1:
             yield from (run for run in group if run.size <= run.copied)
             continue

@@ -24,7 +24,7 @@ Timeout = float | None
 
 
 def check_timeout(timeout: Any) -> Timeout:
-    """Return a time in seconds, a positive number but no boolean, as a `float`, or `None` for ever."""
+    """Check a time in seconds, a positive number and no boolean, and return it as a `float`; `None` is no limit."""
     if timeout is None:
         return None
     if not is_integer(timeout) and not isinstance(timeout, (float, np.floating)):
@@ -37,7 +37,7 @@ def check_timeout(timeout: Any) -> Timeout:
 class WorkerPool(abc.ABC):
     """Base class of pools.
 
-    A pool serves any number of streams, one after the other or at a time. It ends by
+    A pool serves any number of streams, one after the other or at the same time. It ends by
     `close()`, at the end of a `with` block, or when nothing refers to it any more.
 
     Attributes
@@ -61,9 +61,9 @@ class WorkerPool(abc.ABC):
         self._closed = False
 
     def _close_with(self, end: Callable[[], None]) -> None:
-        """Have the pool end, at the latest, when it is forgotten or the interpreter ends.
+        """Set the function that ends the pool: at the latest, when it is forgotten or the interpreter ends.
 
-        It may be ended several times: an interrupt may come between.
+        It may be called several times, since an interrupt may cut a call short.
         """
         self._end = end
         self._finalizer = weakref.finalize(self, end)
@@ -111,7 +111,7 @@ class WorkerPool(abc.ABC):
 
     @abc.abstractmethod
     def _open_channel(self, slots: int) -> Channel:
-        """Open a way for jobs to the workers; so many results may wait at a time."""
+        """Open a channel to the workers; up to `slots` results may wait at a time."""
 
     def _least_bytes(self) -> int:
         """Return how large batches must be for workers to make them, if they are plain copies of memory.
@@ -124,7 +124,7 @@ class WorkerPool(abc.ABC):
         """Warn of what has happened in the background."""
 
     def _check_process(self) -> None:
-        """Raise an error in a process that was forked from that of the pool."""
+        """Raise an error in a process that was forked from the one that made the pool."""
         if os.getpid() != self._pid:
             raise WorkerPoolError(
                 f'this pool, with all that came from it, belongs to process {self._pid}, from which this one '

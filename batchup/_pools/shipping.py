@@ -48,7 +48,7 @@ class Shipment:
         self._signature = parcel.signature()
 
     def fits(self, value: Any) -> bool:
-        """Say whether this is what would be made of a value: the same arrays, and all else equal."""
+        """Say whether a value is as it was when it was shipped: the same arrays, and all else equal."""
         pickled, arrays = _Parcel(value).signature()
         own_pickle, own_arrays = self._signature
         return (
@@ -98,7 +98,7 @@ class _Parcel:
         return not raw.nbytes  # True: it stays in the pickle
 
     def signature(self) -> tuple[bytes, list[weakref.ref[NDArray[Any]]]]:
-        """Return what tells whether a value has changed, but for the contents of its arrays."""
+        """Return what differs if a value has changed, except for the contents of its arrays."""
         return hashlib.blake2b(self.pickle).digest(), [weakref.ref(array) for array in self._arrays]
 
 
@@ -117,7 +117,7 @@ class _ConstantPickler(ArrayPickler):
     keep : callable
         Takes the memory of arrays.
     pieces : Pieces or None
-        Which memory is shipped; without them, arrays are looked at only.
+        Which memory is shipped; with `None`, arrays are only listed.
 
     Attributes
     ----------
@@ -149,13 +149,13 @@ class _ConstantPickler(ArrayPickler):
 
 
 def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
-    """Return what it takes to map an array's file again, if it lies in a file that can be."""
+    """Return the arguments of `_map_again` for an array in a mapped file; `None` if it cannot be mapped again."""
     owner: Any = array
     # `as_strided` puts an object between a view and what it is a view of.
     while getattr(owner, '_mmap', None) is None and getattr(owner, 'base', None) is not None:
         owner = owner.base
     mapping = getattr(owner, '_mmap', None)
-    # Mode "c" has changes that the file has not.
+    # An array in mode "c" may have changes that the file does not have.
     if mapping is None or owner.filename is None or owner.mode == 'c' or not array.size:
         return None
     address = np.frombuffer(mapping, np.uint8).ctypes.data
@@ -178,7 +178,7 @@ def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:
 
 
 def _inode_at(address: int) -> int | None:
-    """Return the inode of the file that is mapped at an address, where that can be told."""
+    """Return the inode of the file that is mapped at an address; `None` if the system does not tell."""
     with contextlib.suppress(OSError), open('/proc/self/maps') as maps:
         for line in maps:
             fields = line.split(maxsplit=5)
@@ -188,7 +188,7 @@ def _inode_at(address: int) -> int | None:
 
 
 def _inode(path: Any) -> int | None:
-    """Return the inode of a file, where that can be told of mapped ones too."""
+    """Return the inode of a file, -1 if there is none; `None` if the system does not tell those of mapped files."""
     with contextlib.suppress(OSError):
         return os.stat(path).st_ino if machine() is not None else None
     return -1
@@ -223,7 +223,7 @@ def _path_of(filename: str, where: str | None, pid: int, inode: int | None) -> s
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
-    """Follow attributes and items down to the first that does not pickle."""
+    """Follow attributes and items that do not pickle down to the innermost; return its path in text, and itself."""
     for name, part in _parts(value) if depth else ():
         if not _pickles(part):
             return _culprit(part, f'{path}{name}', depth - 1)

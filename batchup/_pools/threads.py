@@ -22,8 +22,9 @@ from .waiting import Flag, start_thread, wait_in_slices
 GRACE_SECONDS = 5.0
 
 
-# How large batches that are plain copies of memory must be for threads to make them. Smaller: they
-# take the caller less time to make than to wait for. One thread makes none faster than the caller.
+# Threads make batches that are plain copies of memory from this size on, the caller smaller ones. Larger:
+# threads help less often. Smaller: the caller waits for a batch longer than it takes to make it. A single
+# thread is no faster than the caller, so it has a size of its own.
 LEAST_BYTES = 2**16
 LEAST_BYTES_OF_ONE = 2**20
 
@@ -45,7 +46,7 @@ class _ThreadTask(QueuedTask):
         self.thread: int | None = None
 
     def _is_over(self, seconds: float) -> bool:
-        # What no thread had begun with when the pool was closed, none will.
+        # Once the pool is closed, no thread begins with a task.
         return self.done.up or (self.crew.closed and self.thread is None) or self.done.wait(seconds)
 
     def _arrived(self) -> Result:
@@ -90,7 +91,7 @@ class WorkerThreadPool(WorkerPool):
     def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
         super().__init__(processes, timeout)
         crew = self._crew = _Crew(self.processes)
-        # First what ends them: an interrupt may come at any time.
+        # Before they start, what ends them is set: an interrupt may come at any time.
         self._close_with(crew.end)
         crew.start()
 
@@ -141,7 +142,7 @@ class _Crew:
         ended.raise_()
 
     def end(self) -> None:
-        """Have threads end after what they run; tasks that wait fail. May be called again."""
+        """Let threads finish what they run, and end; tasks that wait fail. May be called again."""
         self.closed = True
         if os.getpid() != self._pid:
             return  # a process that was forked from the user's has no such threads
@@ -157,7 +158,7 @@ class _Crew:
             warn_user(f'threads of a closed pool are still at work, and cannot be ended: {", ".join(left)}')
 
     def _has_ended(self, thread: threading.Thread) -> bool:
-        """Wait for a thread, once and not for long; return whether it has ended, or is this one, which will."""
+        """Wait a few seconds for a thread; return whether it has ended. The calling one counts as ended."""
         ended = thread is threading.current_thread() or wait_in_slices(self._ends[thread].wait, GRACE_SECONDS)
         del self._ends[thread]
         return ended

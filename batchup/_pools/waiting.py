@@ -1,4 +1,4 @@
-"""Waiting that stays whole wherever an interrupt comes."""
+"""Waiting that no interrupt can break, wherever it comes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SLICE_SECONDS = 0.5
 class Flag:
     """Something that happens once, and that others wait for.
 
-    Whole wherever an interrupt comes. Events, conditions and futures have a lock that an
-    interrupted thread may keep, so that nobody can say any more that it has happened.
+    No interrupt can break it, wherever it comes. Events, conditions and futures have a lock that
+    an interrupted thread may keep for ever, so that they can no longer be set.
 
     Attributes
     ----------
@@ -35,18 +35,18 @@ class Flag:
 
     def __init__(self) -> None:
         self.up = False
-        # To acquire it is to sleep; that it was acquired says nothing.
+        # Threads sleep until they acquire it; whether it has happened, `up` alone says.
         self._sleep = threading.Lock()
         self._sleep.acquire()
 
     def raise_(self) -> None:
-        """Say that it has happened; for one thread only, which is not interrupted."""
+        """Note that it has happened. Only one thread may call this, one that no interrupt reaches."""
         if not self.up:
             self.up = True
             self._sleep.release()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it has happened, but not longer than this, and maybe less; return whether it has."""
+        """Wait until it has happened, for so many seconds at most, or fewer; return whether it has."""
         if not self.up and self._sleep.acquire(timeout=seconds):
             self._sleep.release()  # for the next one who waits
         return self.up
@@ -76,7 +76,7 @@ def start_thread(run: Callable[[], None], name: str) -> threading.Thread:
 
 
 def wait_in_slices(finished: Callable[[float], bool], timeout: float | None, channel: Channel | None = None) -> bool:
-    """Wait for a while at a time: Python may lose a Ctrl-C that comes as a long wait begins.
+    """Wait in short slices: Python may lose a Ctrl-C that comes as a long wait begins.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Entry(list[Any]):
-    """What a user asks for, and its number, and, once it was handed over, its task."""
+    """A list: what a user asked for, its number, and, once it was handed over, its `Task`."""
 
     def withdraw(self) -> None:
         """Take it back, unless a worker has begun with it."""
@@ -44,7 +44,7 @@ class WorkStream:
         if not isinstance(task_generator, Iterable):
             raise TypeError(f'task_generator must be iterable, got {type(task_generator).__name__}')
         self._numbers = count()
-        # In C, so that no interrupt comes between what is asked for and what keeps it.
+        # All in C, so that no interrupt comes before what was taken from the generator is kept.
         self._asked = map(_Entry, zip(task_generator, self._numbers))
         self._pool = pool
         self._lock = ProcessLock()
@@ -78,7 +78,7 @@ class WorkStream:
                 # Threads may share a stream: each result goes to one of them.
                 with self._lock:
                     self._pool._check_process()
-                    self._hand_over()  # unless an interrupt has come between
+                    self._hand_over()  # what an interrupt has kept from it
                     if not self._taken:
                         return
                     value, failure, _ = self._receive(*self._taken[0][1:])
@@ -95,7 +95,7 @@ class WorkStream:
                 try:
                     raise failure.error
                 finally:
-                    # A frame that an error refers to, and that refers to the error, is freed late.
+                    # An error and a frame that refer to each other are freed late.
                     del failure
             yield value
 
@@ -103,7 +103,7 @@ class WorkStream:
         raise TypeError('a stream of results cannot be copied or pickled: its tasks are under way; make another one')
 
     def _receive(self, number: int, task: Task) -> Result:
-        """Wait for the result of a task; after an interrupt, it is there to be asked for again."""
+        """Wait for the result of a task; after an interrupt, it can be asked for again."""
         try:
             result = task.result(self._pool.timeout)
         except Exception as error:
@@ -115,7 +115,7 @@ class WorkStream:
         return result
 
     def _fill(self, most: int) -> None:
-        """Take tasks and hand them over, until so many are there; after an interrupt, go on where it was."""
+        """Take tasks and hand them over, until there are `most`; after an interrupt, go on where that came."""
         self._hand_over()
         while len(self._taken) < most:
             try:
@@ -137,7 +137,7 @@ class WorkStream:
         self._taken.append(_Entry([None, next(self._numbers), DoneTask.failed(error)]))
 
     def _hand_over(self) -> bool:
-        """Hand over the last task that was taken, unless that was done; return whether there was one."""
+        """Hand over the last task that was taken, unless that was done before; return whether it was done now."""
         if not self._taken or len(self._taken[-1]) == 3:
             return False
         asked, number = self._taken[-1]
@@ -151,7 +151,7 @@ class WorkStream:
 
 
 def _call(number: int, task: Any) -> Call:
-    """Return what a task says to call."""
+    """Make a job of the tuple that a user has given as a task."""
     if not isinstance(task, (tuple, list)) or not 1 <= len(task) <= 3:
         raise TypeError(f'task {number} must be (fn,), (fn, args) or (fn, args, kwargs), got {task!r}')
     fn: Any = task[0]

@@ -1,4 +1,4 @@
-"""Reading array-likes by arrays of indices, and putting them together, as each kind wants it.
+"""Array-likes: reading them by arrays of indices, and concatenating them, each kind in its own way.
 
 Other libraries are recognised once the user has imported them; batchup imports none.
 """
@@ -51,7 +51,7 @@ def _advice(data: Any) -> str:
 
 
 class ArrayLikeRows:
-    """The samples of an array-like that is no plain NumPy array, each batch read at once.
+    """The samples of an array-like that is no plain NumPy array; each batch is read by one call.
 
     pandas objects are read by position (`iloc`). An h5py data set, which takes increasing
     indices only, is read in its own order, and the rows are put in order afterwards.
@@ -71,7 +71,7 @@ class ArrayLikeRows:
         self._rows = array.iloc if hasattr(array, 'iloc') else array
 
     def read(self, indices: Leaf) -> Any:
-        """Read the rows that indices choose, with one `__getitem__` with an index array."""
+        """Read the rows that indices choose, by one call of `__getitem__` with an index array."""
         if not self._h5py:
             return owned([self._rows[own_array(indices)]])
         _check_open(self._number, self.array)
@@ -98,7 +98,7 @@ def _check_open(number: int, data: Any) -> None:
 
 
 def kind_of(array: Any) -> str:
-    """Return the name of the kind of arrays that a part of a batch is.
+    """Name the kind of array that a part of a batch is.
 
     >>> kind_of(np.arange(3)), kind_of(np.ma.arange(3)), kind_of([1, 2])
     ('numpy.ndarray', 'numpy.ma.MaskedArray', 'numpy.ndarray')
@@ -114,12 +114,12 @@ def kind_of(array: Any) -> str:
 
 
 def as_kind(array: Any) -> Any:
-    """Return a part of a batch as it is, or as a NumPy array if its kind cannot be put together."""
+    """Return a part of a batch as it is, or as a NumPy array if arrays of its kind cannot be concatenated."""
     return array if _keeps_its_kind(array) and not is_plain(array) else np.asarray(array)
 
 
 def join_rows(parts: Sequence[Any], places: IndexArray | None = None) -> Any:
-    """Put rows of one kind one after the other, as that kind does, and then in the order of `places`.
+    """Concatenate arrays of one kind, in its own way, and then choose the rows that `places` name, in that order.
 
     >>> join_rows([np.ma.masked_equal([1, 2], 2), np.ma.masked_equal([3], 2)], np.array([2, 1, 0]))
     masked_array(data=[3, --, 1],
@@ -147,9 +147,9 @@ def join_rows(parts: Sequence[Any], places: IndexArray | None = None) -> Any:
 
 
 def _in_byte_order(joined: Any, dtype: np.dtype[Any]) -> Any:
-    """Return joined arrays in the byte order of one of them: NumPy joins in that of the machine."""
+    """Give concatenated arrays their byte order back: NumPy has given them that of the machine."""
     same_size = dtype.newbyteorder('=') == joined.dtype.newbyteorder('=')
-    # Strings are as long as the longest of all.
+    # Strings have become as long as the longest of all.
     return joined.astype(dtype if same_size else joined.dtype.newbyteorder(dtype.byteorder), copy=False)
 
 
@@ -174,7 +174,7 @@ def known_kind(data: Any) -> str | None:
 
 
 def _keeps_its_kind(array: Any) -> bool:
-    """Say whether parts of this kind can be put together without becoming NumPy arrays."""
+    """Say whether arrays of this kind can be concatenated without becoming NumPy arrays."""
     torch = sys.modules.get('torch')
     if isinstance(array, np.ndarray) or _is_pandas(array) or (torch is not None and isinstance(array, torch.Tensor)):
         return True

@@ -1,4 +1,4 @@
-"""Sources that read samples by index: the base of users' own, and arrays."""
+"""Sources that read samples by index: the base class, also for users' own, and the source over arrays."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class RandomAccessDataSource(IndexedDataSource):
         raise NotImplementedError(f'{type(self).__name__} does not implement samples_by_indices_nomapping')
 
     def samples_by_indices(self, indices: Any) -> Batch:
-        """Read samples by indices that go through the sampler: for a subset, places in it."""
+        """Read samples by indices that the sampler maps to those of the data: for a subset, places in it."""
         return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
 
     def subset(self: Source, indices: ArrayLike) -> Source:
@@ -107,9 +107,9 @@ class RandomAccessDataSource(IndexedDataSource):
         Parameters
         ----------
         indices : 1-D array-like of integers
-            Positions among the samples of this source, as for `samples_by_indices`; those of
-            a part that `batchup.splits.train_test_split` returns, for example. Repetitions
-            and weights stay what they are.
+            Places among the samples of this source, as for `samples_by_indices`; for example,
+            a part that `batchup.splits.train_test_split` returns. Repetitions and weights stay
+            as they are.
 
         Raises
         ------
@@ -249,12 +249,12 @@ class ArrayDataSource(RandomAccessDataSource):
                 self._move(number, array)
 
     def _move(self, number: int, array: NDArray[Any]) -> None:
-        """Put an array in the place of an equal one, unless somebody else refers to that one."""
+        """Put an array in place of an equal one, unless something else refers to the old one."""
         watched = weakref.ref(self.data[number])
         self._put(number, array)
         before = watched()
         if before is not None:
-            # They may change it, and expect to see that here.
+            # Whoever has it may change it, and expects to see that here.
             self._put(number, before)
 
     def _put(self, number: int, array: NDArray[Any]) -> None:
@@ -265,7 +265,7 @@ class ArrayDataSource(RandomAccessDataSource):
         self._readers[number] = _reader(number, array)
 
     def _check_data(self) -> None:
-        """Read from arrays that were put in place of others in `data`."""
+        """Look for other arrays that the user has put into `data`, to read from these."""
         if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
             if _common_length(self.data) != self._length:
                 raise ValueError(f'the arrays in data now have length {len(self.data[0])}, not {self._length}')
@@ -277,7 +277,7 @@ class ArrayDataSource(RandomAccessDataSource):
 
 
 def _in_memory(array: Any) -> bool:
-    """Say whether data is a plain array in memory, and in no file that is mapped."""
+    """Say whether data is a plain array in memory, and not in a mapped file."""
     while type(array) is np.ndarray and array.base is not None:
         array = array.base
     return type(array) in (np.ndarray, mmap.mmap)

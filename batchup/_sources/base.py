@@ -28,8 +28,8 @@ from .._streams.trail import Trail
 from .protocol import Reachable
 from .reading import planned_feed
 
-# Stands in a path before the number of a function that is mapped over other random ones. It is
-# the number of no member, nor the mark of a round.
+# In a path, comes before the number of a function that is mapped over other random ones. No member
+# has this number, and it is not the mark of a round.
 FUNCTION = 2**32 - 2
 
 
@@ -139,10 +139,11 @@ def _in_parts(stream: Stream, kwargs: Mapping[str, Any]) -> bool:
 
 
 class IndexedDataSource(AbstractDataSource):
-    """Base of the package's sources that have a plan, if they are random access.
+    """Base of the package's sources, which have a plan if they are random access.
 
-    What users override is called. The package's own ways have `own` in their names: public
-    methods go them directly, so that an override may call `super()`.
+    A public method that a user overrides is called wherever it matters. What it does in the
+    package is in a method with `own` in its name, which the public one calls: an override may
+    call `super()`.
     """
 
     def plan(
@@ -190,7 +191,7 @@ class IndexedDataSource(AbstractDataSource):
             self._check_keywords('num_samples', kwargs, KEYWORDS[1:])
 
     def _check_random_access(self, method: str) -> None:
-        """Raise `TypeError` if a method needs random access that there is not."""
+        """Raise `TypeError` if the source lacks the random access that a method needs."""
 
     def _open(self, asked: Asked, path: Path) -> Stream:
         own = not overridden(self, 'batch_iterator')
@@ -264,7 +265,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         return self._open_own(Asked(check_batch_sizes(batch_size), kwargs), ())
 
     def samples_by_indices(self, indices: Any) -> Batch:
-        """Read samples by indices that go through the members' samplers.
+        """Read samples by indices that the members' samplers map to those of the data.
 
         The indices are as `batch_indices_iterator` gives them. Raises `TypeError` if a member
         is not random access.
@@ -312,7 +313,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
 
 
 def samples_of(member: AbstractDataSource, method: str, indices: Any, path: Path) -> Batch:
-    """Read samples of a member with the given method, by what users override, if they do."""
+    """Read samples of a member with the given method: the user's, if that overrides ours."""
     if isinstance(member, DerivedDataSource) and not overridden(member, method):
         member._check_random_access(method)
         return member._samples(method, indices, path)
@@ -363,24 +364,24 @@ class MapDataSource(DerivedDataSource):
         return made
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
-        # The source is where it would be without the function: which samples are in a batch stays the same.
+        # The path is the same as without the function, and so are the samples in a batch.
         return self.source._make_plan(options, path)
 
     def _random_functions(self) -> int:
         return self.source._random_functions() + self._rng
 
     def _own_path(self, path: Path) -> Path:
-        """Return the path for the draws of the function, which shares its place with those below."""
+        """Return the path for the draws of the function: random functions over one source are numbered."""
         below = self.source._random_functions()
         return (*path, FUNCTION, below) if below else path
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
-        # What the function returns is handed on, not what it is given.
+        # No `memory`: the user gets what the function returns, and not what it is given.
         batches = self.source._fetch(request, path, Destination(apart=True))
         requests = request.split() if self._rng else repeat(request)
         for batch in batches:
             box = [self._apply(next(requests), batch, path)]
-            del batch  # what the function was given, it may have returned
+            del batch  # the function may have returned an array of it: now nothing else refers to that
             yield owned(box)
 
     def _follows_plan(self) -> bool:

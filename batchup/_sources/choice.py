@@ -37,7 +37,7 @@ class ChoiceDataSource(JoinedDataSource):
         new random order every round. Members that are all endless take turns in any case.
     weights : 1-D array-like of numbers, optional
         How often each member is chosen, in place of turns; they need not sum to 1. Shuffled,
-        the member of each batch is drawn by weight, whatever was drawn before. In order,
+        the member of each batch is drawn by weight, independently of the others. In order,
         members are spread evenly by weight.
     stop : 'first', 'all' or int
         When the epoch ends: in place of a batch of a member that has ended; when every member
@@ -57,9 +57,9 @@ class ChoiceDataSource(JoinedDataSource):
     -----
     A member of weight 0 is never chosen, and `stop` does not wait for it.
 
-    With weights and a seed, to come to batch k the members of all batches before it are drawn,
-    about 15 nanoseconds each, and once for a stream; so they are to count the batches of an
-    epoch with `'first'` or `'all'`. A `RandomState` or a `Generator` draws
+    With weights and a seed, the members of all batches before batch k are drawn to find its own:
+    once for a stream, in about 15 nanoseconds each. To count the batches of an epoch with
+    `'first'` or `'all'`, those of the whole epoch are drawn. A `RandomState` or a `Generator` draws
     `rng.choice(len(datasets), p=weights)` for each batch, before what the member draws.
 
     >>> import numpy as np
@@ -119,7 +119,7 @@ class ChoiceDataSource(JoinedDataSource):
         return Mixture(choices, lengths, self.stop)
 
     def _until_stop(self, members: list[Ended], again: Callable[[int], Ended]) -> list[Ended]:
-        """Have members start again when they have ended, unless that ends the choice."""
+        """Make members start again when they have ended, unless that ends the choice."""
         if self.stop == 'first':
             return members
         repeated = [again(number) for number in range(len(members))]

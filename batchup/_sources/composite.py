@@ -48,15 +48,15 @@ class CompositeDataSource(JoinedDataSource):
     Notes
     -----
     A member over one sampler starts again as with `repeats=-1`: a batch is filled across the
-    end. Any other member, such as a composite, or draws by weight with replacement from a
-    sequential generator, starts again with a new batch and in a new order. A function or a
+    end. Any other member starts again with a new batch and in a new order: a composite, for
+    instance, or a weighted sampler with replacement that draws from a sequential generator. A function or a
     user's source is called once more, with the same arguments. The source of a pool starts
     again as its own source does, unless a sequential generator shuffles.
 
     Without random access, a member with batch sizes for members of its own is not cut.
 
-    With `'longest'`, every member must know its number of batches; the largest number of
-    samples for its batch size tells equal ones apart.
+    With `'longest'`, every member must know its number of batches. Of members with equally
+    many batches, the longest has the most samples for its batch size.
 
     >>> import numpy as np
     >>> from batchup.data_source import ArrayDataSource
@@ -106,7 +106,7 @@ class CompositeDataSource(JoinedDataSource):
         return max((n for n in samples if n is not None), default=None) if None not in samples else None
 
     def _last(self, lengths: Sequence[int | float | None], asked: Asked) -> int | None:
-        """Return the number of the member that ends the epoch, if others start again until then."""
+        """Return the number of the member that ends the epoch; `None` for the shortest: no other starts again."""
         if self.stop == 'shortest':
             return None
         numbered = dict(enumerate(lengths))
@@ -120,11 +120,11 @@ class CompositeDataSource(JoinedDataSource):
         return last
 
     def _until_last(self, members: list[Ended], again: Callable[[int], Ended], asked: Asked) -> list[Ended]:
-        """Have the members start again that end before the one that ends the epoch."""
+        """Make the members start again that end before the one that ends the epoch."""
         last = self._last([member.length for member in members], asked)
         if last is None or members[last].empty:
             return members
-        # In another epoch, another one may be the longest: then, this one starts again.
+        # In another epoch, another member may be the longest, and then this one has to start again.
         fixed = self.stop != 'longest' or len(members) == 1
         repeated = [member if number == last else again(number) for number, member in enumerate(members)]
         check_endless({number: member for number, member in enumerate(repeated) if number != last or not fixed})
@@ -139,7 +139,7 @@ class CompositeDataSource(JoinedDataSource):
         return self._flatten(nested.trim_parts(parts, sizes) if self.trim else parts)
 
     def _joiner(self, indices: IndexTree, n_batches: int = 1) -> Callable[[Batch], Batch]:
-        """Return what makes a batch of those that members read by indices, which the plan has cut already."""
+        """Return a function that joins what members read by `indices`, which the plan has already cut."""
         if isinstance(indices, SizedParts):
             return partial(self._join_sized, _sizes_read(indices, n_batches))
         return self._join
@@ -185,7 +185,7 @@ def _is_sized(part: IndexTree) -> bool:
 
 
 def _filled_batches(member: AbstractDataSource, asked: Asked) -> float:
-    """Return how many whole batches a member fills, and which part of one more; 0 if that is not known."""
+    """Return the number of samples of a member divided by its batch size; 0 if one is not known."""
     try:
         samples = member.num_samples(**asked.keywords)
     except (NotImplementedError, TypeError):  # not told, or not for these keywords

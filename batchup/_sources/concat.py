@@ -22,13 +22,13 @@ from .arrays import ArrayDataSource, RandomAccessDataSource
 from .base import AbstractDataSource, MapDataSource
 from .rows import Rows, block_size
 
-# Samples of so many bytes are copied one by one to their places. Larger: more samples are copied
+# Samples of at least so many bytes are copied one by one to their places. Larger: more samples are copied
 # twice, to be put in order. Smaller: more steps of Python, a quarter of a microsecond each.
 SINGLE_BYTES = 4096
 
 
 class _MemberPart(NamedTuple):
-    """What is read of one member.
+    """What is read from one member.
 
     Attributes
     ----------
@@ -46,14 +46,14 @@ class _MemberPart(NamedTuple):
 
 
 class _Split(NamedTuple):
-    """Samples, by the members that they are read from.
+    """Samples, sorted by the members that they are read from.
 
     Attributes
     ----------
     parts : list of _MemberPart
         What is read; at least one part, which may be empty.
     order : array of m integers, or None
-        Which of m samples is read at each place; `None` if they are read in order.
+        The places of m samples in the request, as they are read; `None` if they are read in order.
     """
 
     parts: list[_MemberPart]
@@ -61,7 +61,7 @@ class _Split(NamedTuple):
 
     @property
     def places(self) -> IndexArray:
-        """At which place each of the samples is read."""
+        """For each sample of the request, where it comes among all that are read."""
         assert self.order is not None
         places = np.empty_like(self.order)
         places[self.order] = np.arange(len(places))
@@ -79,9 +79,9 @@ class ConcatDataSource(RandomAccessDataSource):
     ----------
     datasets : list or tuple of data sources
         The members, each a `RandomAccessDataSource`, or a function mapped over one. All give
-        batches of as many arrays, of the same kinds, dtypes and shapes of a sample: masked
-        arrays, tensors and pandas objects stay what they are, in every batch. What no library
-        puts together, such as lists, becomes NumPy arrays. Of a member with `indices`, only
+        batches of equally many arrays, of the same kinds, dtypes and shapes of a sample: masked
+        arrays, tensors and pandas objects stay what they are, in every batch. What cannot be
+        concatenated, such as lists, becomes NumPy arrays. Of a member with `indices`, only
         these samples are used, in this order.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`, for samples that are counted through all members.
@@ -137,7 +137,7 @@ class ConcatDataSource(RandomAccessDataSource):
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         split = self._split(request.indices) if isinstance(request.indices, range) else None
         if split is not None and len(split.parts) == 1 and not self.include_indices:
-            # Much of a run in order lies within one member.
+            # Samples in order are often all of one member.
             k, indices, _ = split.parts[0]
             batches: Iterable[Batch] = self.datasets[k]._fetch(request._replace(indices=indices), (*path, k), to)
             if self._plain and _plain_readers(self.datasets[k]) is not None:
@@ -168,7 +168,7 @@ class ConcatDataSource(RandomAccessDataSource):
     def _readers(self) -> list[list[Rows]] | None:
         """Return the readers of each array, one for every member; `None` if not all are plain arrays.
 
-        They are not kept: other arrays may be put in the place of those of a member.
+        They are not kept, as a user may put other arrays into the `data` of a member.
         """
         rows: list[list[Rows]] = []
         for number, member in enumerate(self.datasets):
@@ -204,11 +204,11 @@ class ConcatDataSource(RandomAccessDataSource):
         return (own_array(request.indices), *batch) if self.include_indices else batch
 
     def _fetch_part(self, request: Request, member: int, indices: Leaf, path: Path) -> Iterator[Batch]:
-        """Read what a batch takes of one member."""
+        """Read the samples of a batch that are of one member."""
         return iter(self.datasets[member]._fetch(request._replace(indices=indices), (*path, member)))
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
-        """Return what a member gave for `size` samples; raise an error unless it is what members gave before."""
+        """Check the arrays that a member gave for `size` samples: their kinds must be those of other members."""
         parts = tuple(_check_part(member, number, part, size) for number, part in enumerate(batch))
         kinds = list(map(kind_of, parts))
         if self._kinds is None:
@@ -235,7 +235,7 @@ class ConcatDataSource(RandomAccessDataSource):
         return _Split(parts, order)
 
     def _split_range(self, run: range) -> Iterator[_MemberPart]:
-        """Cut a run of samples at the ends of members."""
+        """Cut a range of samples at the ends of members."""
         k = int(self._starts.searchsorted(run.start, side='right')) - 1
         start = run.start
         while start < run.stop:
@@ -254,7 +254,7 @@ class ConcatDataSource(RandomAccessDataSource):
 
 
 def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler | SubsetSampler:
-    """Return the sampler that says which are the samples of a member, through functions mapped over it."""
+    """Return the sampler of a member, or of the source below the functions that are mapped over it."""
     inner = member
     while isinstance(inner, MapDataSource):
         inner = inner.source
@@ -314,7 +314,7 @@ def _join_parts(split: _Split, parts: Sequence[Batch]) -> Batch:
 
 
 def _known_arrays(member: AbstractDataSource) -> list[Any] | None:
-    """Return arrays like those of the batches of a member, which are not read; `None` if they are not known."""
+    """Return arrays with the dtypes and shapes of a member's, without reading; `None` if these are not known."""
     if overridden(member, 'samples_by_indices_nomapping'):
         return None
     if isinstance(member, ArrayDataSource):
@@ -329,7 +329,7 @@ def _known_arrays(member: AbstractDataSource) -> list[Any] | None:
 
 
 def _check_part(member: int, number: int, part: Any, size: int) -> Any:
-    """Return an array that a member gave for `size` samples as an array that can be put together with others."""
+    """Check an array that a member gave for `size` samples; return it as one that can be concatenated."""
     if parts_of(part) is not None:
         raise TypeError(
             f'array {number} of data source {member} is a {type(part).__name__}; in a ConcatDataSource, members give '

@@ -55,7 +55,7 @@ class CallableDataSource(AbstractDataSource):
 
 
 def _call(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a user's function; if it cannot be called so, the error says how it is called.
+    """Call a user's function; if it does not take the arguments, the error says how it is called.
 
     An error that is raised inside the function stays what it is.
     """

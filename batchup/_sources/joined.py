@@ -15,7 +15,7 @@ from .._streams.members import RepeatedFeed
 from .._streams.stream import Stream
 from .base import AbstractDataSource, DerivedDataSource
 
-# What has an end, and may be empty: a plan of a member, or its stream.
+# The plan of a member, or its stream: both have a length, and may be empty.
 Ended = TypeVar('Ended', bound=Plan | Stream)
 
 
@@ -37,20 +37,20 @@ class JoinedDataSource(DerivedDataSource):
         return sum(member._copied_bytes(size) for member, size in zip(self._members, sizes))
 
     def _member_plans(self, options: Options, path: Path) -> tuple[list[Plan], Callable[[int], Plan]]:
-        """Return the plans of the members, and what makes the one that starts again of that of a member."""
+        """Return the plans of the members, and a function that makes the plan of member k that starts again."""
         parts = options.of_members(len(self._members))
         plans = [member._make_plan(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
         return plans, lambda k: self._members[k]._make_endless_plan(parts[k], (*path, k), plans[k])
 
     def _member_streams(self, asked: Asked, path: Path) -> tuple[list[Stream], Callable[[int], Stream]]:
-        """Return the streams of the members, and what makes the one that starts again of that of a member."""
+        """Return the streams of the members, and a function that makes the stream of member k that starts again."""
         parts = asked.of_members(len(self._members))
         streams = [member._open(part, (*path, k)) for k, (member, part) in enumerate(zip(self._members, parts))]
         return streams, lambda k: _repeat_stream(self._members[k], streams[k], parts[k], (*path, k))
 
 
 def _repeat_stream(member: AbstractDataSource, first: Stream, asked: Asked, path: Path) -> Stream:
-    """Return a stream that starts again whenever that of a member has ended."""
+    """Return a stream over a member that starts again whenever its epoch has ended."""
     if first.length == math.inf:
         return first
     if member._has_plan() or (member._follows_plan() and not first.feed.sequential):
@@ -61,7 +61,7 @@ def _repeat_stream(member: AbstractDataSource, first: Stream, asked: Asked, path
 
 
 def check_endless(members: Mapping[int, Plan | Stream]) -> None:
-    """Raise `ValueError` if a member that starts again has nothing to start with, or may have nothing."""
+    """Raise `ValueError` if a member that is to start again has no batches, or may have none."""
     for number, member in members.items():
         if member.empty:
             raise ValueError(f'data source {number} has no batches, and so cannot start again; leave it out')

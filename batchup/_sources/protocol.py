@@ -1,4 +1,4 @@
-"""How composed sources, and pools, reach any source, also one that users have written.
+"""How composed sources and pools reach any source, also those that users write.
 
 A composed source reaches its members in one of two ways. If every member has a plan (it is
 random access, and iterates as the package does), it makes one plan of their plans and
@@ -29,10 +29,10 @@ class Reachable:
     """The methods by which a source is reached, on top of the public ones that users write.
 
     They come in two groups: `_open` and `_open_endless` give streams, as any source can;
-    `_make_plan`, `_make_endless_plan` and `_fetch` are for sources of which `_has_plan` says
-    that their batches are those of a plan. The others tell what a source is like.
+    `_make_plan`, `_make_endless_plan` and `_fetch` are for sources with a plan, as `_has_plan`
+    tells. The others tell what a source is like.
 
-    `path` is the place of the source in the tree of sources, from which its keyed draws are made.
+    `path` leads to the source in the tree of sources; its keyed draws are made from it.
     """
 
     if TYPE_CHECKING:  # what users write
@@ -51,12 +51,12 @@ class Reachable:
         return self._as_stream(self.batch_iterator(asked.batch_size, **asked.keywords), asked)
 
     def _open_endless(self, asked: Asked, path: Path) -> Stream:
-        """Open a stream that starts again whenever an epoch has ended, if batches follow a plan."""
+        """Open a stream that starts again whenever an epoch has ended; only where `_follows_plan` is true."""
         options = asked.options(f'{type(self).__name__}.batch_iterator')
         return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
 
     def _as_stream(self, batches: Any, asked: Asked) -> Stream:
-        """Return what `batch_iterator` gave as a stream, with the length that `num_samples` implies."""
+        """Make a stream of what `batch_iterator` returned, with the length that `num_samples` implies."""
         if isinstance(batches, Stream):
             return batches
         try:
@@ -78,18 +78,18 @@ class Reachable:
             batches: Iterator[Any] = self.batch_indices_iterator(options.batch_size, shuffle=rng)  # type: ignore[attr-defined]
             return batches
 
-        # With several batch sizes, the number of samples does not tell that of batches.
+        # With several batch sizes, the number of batches does not follow from that of samples.
         samples = None if isinstance(options.batch_size, tuple) else self._told_samples({})
         name, size = f'{type(self).__name__} of {samples} samples', first_size(options.batch_size)
         return ReplayPlan(name, make_iterator, samples, size, shuffle, options.drop_last, self._check_indices)
 
     def _make_endless_plan(self, options: Options, path: Path, first: Plan | None = None) -> Plan:
-        """Make the plan that starts again whenever an epoch has ended; the `first` one may be there already."""
+        """Make the plan that starts again whenever an epoch has ended; `first`, if given, is that of an epoch."""
         first = self._make_plan(options, path) if first is None else first
         return repeat_plan(first, lambda r: self._make_plan(options, round_path(path, r)))
 
     def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
-        """Read the batches of a request; all at once, as `Columns`, only where memory for them is given."""
+        """Read the batches of a request; they may come at once, as `Columns`, only where `to` gives memory."""
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
         for single in request.split():
             batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
@@ -104,7 +104,7 @@ class Reachable:
     # What a source is like.
 
     def _has_plan(self) -> bool:
-        """Whether the batches are those of `_make_plan` and `_fetch`."""
+        """Whether batches are made by `_make_plan` and `_fetch`."""
         return self.is_random_access and not overridden(self, 'batch_iterator')
 
     def _follows_plan(self) -> bool:
@@ -112,16 +112,16 @@ class Reachable:
         return self._has_plan()
 
     def _told_samples(self, kwargs: Mapping[str, Any]) -> int | float | None:
-        """Return the number of samples that `num_samples` tells, checked: it may be a user's."""
+        """Return what `num_samples` returns, checked: a user may have written it."""
         return check_told(self, 'num_samples', self.num_samples(**kwargs))
 
     def _random_functions(self) -> int:
-        """Return how many functions that draw at random are at the place of this source."""
+        """Count the functions mapped with `rng=True` that have the path of this source."""
         return 0
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
-        """Return how many bytes of memory a batch copies; infinite if more is done than that."""
+        """Return how many bytes are copied to make a batch; infinite if it takes more than copying memory."""
         return math.inf
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
-        """Have arrays replaced, where nobody else refers to them, by what `moved` makes of them."""
+        """Replace each array by `moved(array)`, unless that is `None`, or something else refers to the array."""

@@ -1,4 +1,4 @@
-"""Batches of a source as its plan requests them, read by the caller or by a worker."""
+"""Reading the batches that a plan requests from a source, by the caller or by a worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) ->
 
 
 def read_batches(source: Reachable, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
-    """Read the batches of a request, and tell which of their samples are padding."""
+    """Read the batches of a request; with padding, each gets an array that says which rows are samples."""
     batches = source._fetch(request, path, to)
     if request.padding is None:
         return batches
@@ -38,7 +38,7 @@ def read_batches(source: Reachable, request: Request, path: Path, to: Destinatio
 
 
 def _with_padding(batch: Batch, real: NDArray[np.bool_]) -> Batch:
-    """Append to a batch which of its rows are samples; `ValueError` if it has another number of rows."""
+    """Append an array to a batch that says which rows are samples; `ValueError` if the number of rows differs."""
     count = next(iter(row_counts(batch)), len(real))
     if count != len(real):
         raise ValueError(

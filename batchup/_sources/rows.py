@@ -46,8 +46,8 @@ class Buffers:
     """Memory for large batches of rows, each piece used again once nothing refers to it.
 
     An array is made over each piece. Its views, and whatever else shares memory with it, keep the
-    memory in use; when that ends, the piece is put among the idle ones, the latest last: it may be
-    in the processor's cache. No code of Python runs then, in which an interrupt would be lost.
+    piece in use. After that, it is put among the idle ones, and the latest is used first: it may
+    still be in the processor's cache. Only C code runs then: an interrupt in Python code would be lost.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ class Buffers:
 
 
 class _Use(weakref.ref[PickleBuffer]):
-    """Refers to memory in use, which keeps it, and says when that is over."""
+    """A weak reference to memory in use: its callback is called when nothing uses the memory any more."""
 
-    # That of one which an interrupt has kept from being set up: it fits nothing.
+    # If an interrupt comes before it is set, this one is there, which fits nothing.
     piece: NDArray[np.uint8] = np.empty(0, np.uint8)
 
 
@@ -117,7 +117,7 @@ def row_bytes(array: NDArray[Any]) -> int:
 
 
 def block_size(batch_bytes: int, apart: bool) -> int:
-    """Return how many batches are read at once; those that matter one by one, if they are to be apart."""
+    """Return how many batches are read at once: one, if they are large, and are to be apart."""
     return 1 if apart and batch_bytes >= APART_BYTES else max(1, BLOCK_BYTES // max(1, batch_bytes))
 
 
@@ -165,7 +165,7 @@ class Rows:
         Returns
         -------
         array of shape (n_batches, batch size, ...)
-            New, as far as the user can see.
+            Over memory that nothing else uses.
         """
         rows = None if memory is None else self._room(len(indices), memory)
         rows = self.read(indices) if rows is None else self.read_into(rows, indices)
@@ -192,7 +192,7 @@ class Rows:
         return output
 
     def scatter(self, output: NDArray[Any], places: IndexArray, indices: Leaf) -> None:
-        """Copy rows one by one to places in an array; they may be anywhere."""
+        """Copy rows one by one to any places in an array."""
         plain = self._plain
         for place, index in zip(places.tolist(), as_array(indices).tolist()):
             output[place] = plain[index]
@@ -220,7 +220,7 @@ class Rows:
         return map(self._take, parts, repeat(0), outputs, repeat('wrap'))
 
     def _blocks(self, indices: Leaf, size: int, n_batches: int, block: int) -> Iterator[NDArray[Any]]:
-        """Read batches in blocks of so many, of shape (block, size, ...)."""
+        """Read batches in blocks of shape (block, size, ...); the last one may have fewer batches."""
         for first in range(0, n_batches, block):
             count = min(block, n_batches - first)
             rows = self.read(indices[first * size : (first + count) * size])
@@ -229,7 +229,7 @@ class Rows:
             del rows
 
     def _outputs(self, size: int) -> Iterator[Any]:
-        """Give memory for so many rows, without end; `None` where NumPy's own does as well."""
+        """Give memory for `size` rows, again and again; `None` where NumPy's own is as fast."""
         return map(self._buffers.array, repeat(size)) if size >= self._recycled_rows else repeat(None)
 
     def _copy(self, rows: slice, output: NDArray[Any] | None) -> NDArray[Any]:

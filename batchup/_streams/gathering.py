@@ -53,7 +53,7 @@ def batch_map_concat(
         that `Part.indices` describes, whatever the shuffle and the shard; so there is a row
         for each sample of the epoch. Rows of batches without a plan go one after the other.
     part : bool
-        Return a `Part`, for `merge`, from the stream of a source with random access.
+        Return a `Part`, which `merge` takes; needs the stream of a source with random access.
 
     Returns
     -------
@@ -66,12 +66,12 @@ def batch_map_concat(
     ------
     ValueError
         If the batches are endless and `n_batches` is not given, or the shape of a row differs
-        between batches, or results do not fit into `out`, or there are not as many rows as
-        samples where that matters.
+        between batches, or results do not fit into `out`, or the number of rows is not that
+        of the samples, where `out` or `part` needs it.
     TypeError
         If `func` returns anything else, or values of another kind than for earlier batches,
-        or `out` cannot hold them. Errors that come of a batch, also those of `func`, have a
-        note that says which batch it was.
+        or `out` cannot hold them. Errors at a batch, also those of `func`, have a note that
+        names it.
 
     >>> import numpy as np
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
@@ -109,7 +109,7 @@ def batch_map_mean(
     batch_iter, progress_iter_func, n_batches, prepend_args, progress
         As for `batch_map_concat`.
     part : bool
-        Return `Sums`, for `merge`, from the stream of a source with random access.
+        Return `Sums`, which `merge` takes; needs the stream of a source with random access.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def _check_batches(batches: Any) -> None:
 
 
 def _trail(batches: Iterable[Any], part: bool, out: Any = None) -> Trail | None:
-    """Return what says where the rows of batches belong, if that is wanted and known."""
+    """Return the trail of a stream if `part` or `out` needs one; `None` if not, or if no plan can be followed."""
     if part and out is not None:
         raise ValueError('out takes all rows: part=True leaves nothing to return')
     if not part and out is None:
@@ -181,7 +181,7 @@ def _go_through(
     progress: bool,
     gathered: Gathered,
 ) -> None:
-    """Apply a function to every batch; an error says at which batch it was."""
+    """Apply a function to every batch, and hand on what it returns; an error gets a note that names the batch."""
     first = batches.position if isinstance(batches, Stream) else 0
     limited = _limited(batches, progress_iter_func, n_batches, progress, gathered.trail)
     for number, batch in enumerate(limited, first):
@@ -193,7 +193,7 @@ def _go_through(
 
 
 def _describe(batches: Iterable[Any], number: int) -> str:
-    """Say which batch it was, for a note on an error."""
+    """Name a batch, for a note on an error."""
     return batches.feed.describe_batch(number) if isinstance(batches, Stream) else f'in batch {number}'
 
 
@@ -219,7 +219,7 @@ def _limited(
 
 
 def _total(batches: Iterable[Any], length: float | None, n_batches: int | None) -> int | None:
-    """Return how many batches will be taken, as far as is known."""
+    """Return how many batches will be taken; `None` if that is not known."""
     left = math.inf
     if isinstance(batches, Stream):
         left = math.inf if length is None else length - batches.position

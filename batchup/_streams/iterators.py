@@ -1,4 +1,4 @@
-"""Feeds of plain iterators, which users' code gives."""
+"""Feeds over iterators that users' code gives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class IteratorFeed(Feed):
     Parameters
     ----------
     iterator : iterator of tuples, or UserIterator over one
-        Gives the batches. Several streams may share the second.
+        Gives the batches. Several streams may share a `UserIterator`.
     origin : str
         Who made the iterator, for errors.
     length : int, math.inf or None
@@ -114,19 +114,19 @@ class IteratorFeed(Feed):
         return self._iterator.iterator
 
     def close(self) -> None:
-        # A generator ends by itself once nobody holds it any more: others may do so.
+        # A generator ends by itself when nothing refers to it any more; somebody else may go on with it.
         if self._owned and hasattr(self._users, 'close') and not isinstance(self._users, GeneratorType):
             self._users.close()
         self._iterator = user_batches(iter(()), self._origin)
 
 
 def user_batches(iterator: Iterator[Any], origin: str) -> UserIterator:
-    """Return an iterator over batches that a user's one gives, which are checked."""
+    """Wrap an iterator of a user's, so that each of its batches is checked."""
     return UserIterator(iterator, origin, partial(check_batch, origin=origin))
 
 
 def as_stream(batches: Any, origin: str, asked: Asked, length: int | float | None = None) -> Stream:
-    """Return what a user's code gave, when it was asked for batches, as a stream."""
+    """Make a stream of what a user's code returned when it was asked for batches."""
     if isinstance(batches, Stream):
         return batches
     try:

@@ -1,4 +1,4 @@
-"""Feeds over the streams of members, where these have no plan: put together, mapped, or started again."""
+"""Feeds over the streams of members that have no plan: put together, mapped, or started again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BatchFunction = Callable[[int, Batch], Batch]
 
 
 class RepeatedFeed(Feed):
-    """Rounds of streams, one after the other, without end.
+    """Goes through a new stream in every round, without end.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class RepeatedFeed(Feed):
     exact = True
 
     def __init__(self, first: Stream, open_round: Callable[[int], Stream]) -> None:
-        # Without batches, it cannot start.
+        # A round without batches cannot start again.
         self.length = 0 if first.length == 0 else math.inf
         self._stream = first
         self._open_round = open_round
@@ -49,7 +49,7 @@ class RepeatedFeed(Feed):
 
     @property
     def empty(self) -> bool | None:
-        """Whether a round has no batch: if one may be so, it cannot start again."""
+        """Whether a round has no batch; `None` if a round may have none. Then it cannot start again."""
         return self._empty
 
     def batches(self, position: int) -> Iterator[Batch]:
@@ -86,7 +86,7 @@ class RepeatedFeed(Feed):
         return {'round': self._round, 'in_round': {key: value for key, value in state.items() if own.get(key) != value}}
 
     def _round_facts(self) -> dict[str, Any]:
-        """Return what is mostly equal in the states of rounds, and then left out of them."""
+        """Return facts that the states of most rounds share; states leave these out, to be short."""
         return {'version': STATE_VERSION, **self._facts}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
@@ -124,10 +124,9 @@ class RepeatedFeed(Feed):
 
 
 class MemberFeed(Feed):
-    """Batches that are made of those of several members.
+    """Batches that are made of the batches of several members.
 
-    What a class over this one adds is which members give a part of a batch, and how the parts
-    become the batch.
+    Subclasses say which members give a part of a batch, and how the parts become the batch.
     """
 
     def __init__(self, members: Sequence[Stream], facts: Mapping[str, Any]) -> None:
@@ -135,8 +134,8 @@ class MemberFeed(Feed):
         self._facts = facts
         self.exact = all(member.feed.exact for member in members)
         self.sequential = any(member.feed.sequential for member in members)
-        # The parts of the batch that is being made, kept if a later one, or what is made of
-        # them, fails; `None` for a part that was skipped.
+        # The parts of the batch that is being made. They are kept if there is an error, for the next
+        # try. `None` stands for a part that was skipped.
         self._parts: list[Any] = []
 
     @abc.abstractmethod
@@ -144,11 +143,11 @@ class MemberFeed(Feed):
         """Return the members that give the parts of batch `number`; none if there is no such batch."""
 
     def _check_end(self, member: int, number: int) -> None:
-        """Raise an error if a member may not end in place of batch `number`."""
+        """Called when a member has ended in place of batch `number`: raise an error if it may not."""
 
     @abc.abstractmethod
     def _make(self, number: int, parts: list[Batch]) -> Batch:
-        """Make batch `number` of its parts, and take these out of the list once it is made."""
+        """Make batch `number` of its parts, and empty the list once it is made."""
 
     @property
     def empty(self) -> bool | None:
@@ -175,7 +174,7 @@ class MemberFeed(Feed):
         return int(count > 0 and self._skip_one(position, self._members))
 
     def _skip_one(self, number: int, members: Sequence[Stream]) -> bool:
-        """Let the members go over their parts of batch `number`; return whether there was one."""
+        """Skip the parts of batch `number` in their members; return whether there was such a batch."""
         givers = self._givers(number)
         for giver in givers[len(self._parts) :]:
             if not members[giver].skip(1):
@@ -195,11 +194,11 @@ class MemberFeed(Feed):
         return {'states': [{key: value for key, value in state.items() if own.get(key) != value} for state in states]}
 
     def _member_facts(self) -> dict[str, Any]:
-        """Return what is mostly equal in the states of members, and then left out of them."""
+        """Return facts that the states of most members share; states leave these out, to be short."""
         return {'version': STATE_VERSION, 'drop_last': False, **self._facts}
 
     def _steps_back(self, position: int, here: int) -> Counter[int]:
-        """Count for each member the parts that it is to give again, to come from `here` back to `position`."""
+        """Count, for each member, the batches that it has given since `position`; the feed now stands at `here`."""
         steps = Counter(giver for number in range(position, here) for giver in self._givers(number))
         if self._parts:
             steps.update(self._givers(here)[: len(self._parts)])
@@ -224,7 +223,7 @@ class MemberFeed(Feed):
             member.restore_state({**self._member_facts(), **member_state})
 
     def _walk(self, here: int, position: int) -> None:
-        """Let the members that share a generator draw, each in its turn."""
+        """Skip batches from `here` to `position` in sequential members, which draw in the order of the batches."""
         # The other members load their states: they stay where they are.
         self.announce(here, position)
         walking = [member if member.feed.sequential else _Standing() for member in self._members]
@@ -246,7 +245,7 @@ class MemberFeed(Feed):
 
 
 class _Standing:
-    """A member that need not walk."""
+    """Stands for a member that is not skipped, since it loads its state."""
 
     def skip(self, n: int) -> int:
         return n
@@ -312,7 +311,7 @@ class MappedFeed(MemberFeed):
 
     def _make(self, number: int, parts: list[Batch]) -> Batch:
         box = [self._fn(number, parts[0])]
-        parts.clear()  # what the function was given, it may have returned
+        parts.clear()  # the function may have returned an array of these: now nothing else refers to it
         batch: Batch = owned(box)
         return batch
 

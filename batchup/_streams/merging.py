@@ -16,12 +16,12 @@ from .outputs import Outputs
 
 @dataclass(frozen=True)
 class Run:
-    """Which rank of which run results are of.
+    """The run that results come from, and the rank that made them.
 
     Attributes
     ----------
     shard : (rank, count)
-        The rank, and the number of all.
+        The rank, and the number of ranks.
     samples : int
         The number of samples of all ranks together.
     facts : dict
@@ -45,7 +45,7 @@ class Part(tuple[Any, ...]):
         sample in the source, as `samples_by_indices` takes it; repetitions follow each other.
         Where samples have no such place, it is the place of the row in the epoch.
     run : Run
-        Which rank of which run they are of.
+        The run that they come from, and the rank that made them.
 
     >>> from batchup.data_source import ArrayDataSource
     >>> source = ArrayDataSource([np.arange(5) * 10])
@@ -79,7 +79,7 @@ class Sums:
     count : int
         The number of samples of this rank.
     run : Run
-        Which rank of which run they are of.
+        The run that they come from, and the rank that made them.
 
     >>> from batchup.data_source import ArrayDataSource
     >>> sums = ArrayDataSource([np.arange(5)]).batch_map_mean(np.sum, 4, shard=(0, 2))
@@ -117,9 +117,9 @@ def merge(parts: Iterable[Part | Sums | None], out: Any = None) -> tuple[Any, ..
     Returns
     -------
     tuple of arrays or None
-        Of parts, the rows of all ranks in the order of their `indices`: whatever the shuffle,
-        those that `batch_map_concat` gives in order. `None` if every rank returned `None`.
-        Of sums, the means over the samples of all ranks; `None` in the same way.
+        For parts, the rows of all ranks in the order of their `indices`. Where samples have a
+        place in the source, this is their order without a shuffle, whatever the shuffle was.
+        For sums, the means over the samples of all ranks. `None` if every rank returned `None`.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _rows_of(parts: Sequence[Part], samples: int) -> list[IndexArray]:
 
 
 def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
-    """Make arrays for the rows of all parts, of the dtypes that concatenation gives."""
+    """Make arrays for the rows of all parts, with the dtypes that concatenation gives."""
     shapes = [[array.shape[1:] for array in part] for part in parts]
     for part, own in zip(parts, shapes):
         if own != shapes[0]:
@@ -223,7 +223,7 @@ def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
 
 
 def concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Put arrays one after the other, masked ones with their masks; those without rows have no say, if others have."""
+    """Concatenate arrays; masked ones keep their masks. Arrays without rows count only if no array has rows."""
     filled = [array for array in arrays if len(array)] or arrays
     masked = any(isinstance(array, np.ma.MaskedArray) for array in filled)
     joined: NDArray[Any] = np.ma.concatenate(filled) if masked else np.concatenate(filled)  # type: ignore[no-untyped-call]
@@ -231,9 +231,9 @@ def concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def check_kinds(what: str, one: tuple[str, np.dtype[Any]], other: tuple[str, np.dtype[Any]]) -> None:
-    """Raise `TypeError` if values of two origins, each given with its dtype, cannot be in one array as they are.
+    """Raise `TypeError` unless values of two dtypes can go into one array; each comes with the name of its origin.
 
-    Numbers can be put together with numbers, and anything with objects.
+    Numbers go together with numbers, and anything with objects.
     """
     (first, dtype), (second, other_dtype) = one, other
     kinds = {dtype.kind, other_dtype.kind}
@@ -251,7 +251,7 @@ def check_kinds(what: str, one: tuple[str, np.dtype[Any]], other: tuple[str, np.
 
 
 def check_runs(runs: Sequence[Run]) -> None:
-    """Raise `ValueError` unless there is one of every rank, and all are of the same run."""
+    """Raise `ValueError` unless every rank is there once, and all belong to the same run."""
     if not runs:
         raise ValueError('there are no parts to merge')
     first = runs[0]
@@ -283,6 +283,6 @@ def _check_facts(first: Run, other: Run) -> None:
 
 
 def _listing(ranks: Sequence[int]) -> str:
-    """Name some ranks, as many as a line has place for."""
+    """List ranks for an error: the first eight, and how many there are."""
     shown = ', '.join(str(rank) for rank in ranks[:8])
     return shown if len(ranks) <= 8 else f'{shown}, ... ({len(ranks)} in all)'

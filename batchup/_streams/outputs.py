@@ -1,4 +1,4 @@
-"""Arrays of the user's, which results are written into row by row."""
+"""The arrays that a user gives for results: rows are written into them as they come."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Outputs:
                 raise ValueError(f'{name} must have a row for each of {n_rows} samples, got shape {array.shape}')
 
     def fitted(self, values: Sequence[Any], origin: str) -> list[NDArray[Any]]:
-        """Return values in the dtypes of the arrays; `origin` is where they come from.
+        """Convert values to the dtypes of the arrays; `origin` says where they come from, for errors.
 
         Raises
         ------
         ValueError
-            If the number of arrays, or the shape of a row, is another; or if an array cannot
-            hold a value as it is. Only floating point numbers may lose digits.
+            If the number of arrays or the shape of a row differs, or an array cannot hold a
+            value exactly. Only floating point numbers may lose digits.
         TypeError
             If an array is for another kind of values.
         """
@@ -62,7 +62,7 @@ class Outputs:
         ]
 
     def write(self, rows: Leaf, values: Sequence[Any]) -> None:
-        """Write values that fit into some rows of the arrays."""
+        """Write values, as `fitted` returned them, into some rows of the arrays."""
         if not len(rows):
             return
         last = rows[-1] if isinstance(rows, range) else rows.max()
@@ -75,7 +75,7 @@ class Outputs:
 
 
 def _fitted(values: NDArray[Any], array: NDArray[Any], origin: str, name: str) -> NDArray[Any]:
-    """Return values in the dtype of an array, or raise an error."""
+    """Convert values to the dtype of an array, or raise an error."""
     if values.shape[1:] != array.shape[1:]:
         raise ValueError(f'{origin} has rows of shape {values.shape[1:]} for {name} of shape {array.shape}')
     if np.ma.is_masked(values) and not isinstance(array, np.ma.MaskedArray):
@@ -84,7 +84,7 @@ def _fitted(values: NDArray[Any], array: NDArray[Any], origin: str, name: str) -
         return values
     if not _same_kind(values.dtype, array.dtype):
         raise TypeError(f'{origin} has results of dtype {values.dtype} for {name} of dtype {array.dtype}')
-    with np.errstate(all='ignore'):  # what is lost is looked for
+    with np.errstate(all='ignore'):  # lost values are found below
         converted = values.astype(array.dtype)
         lost = _lost(values, converted)
     if lost.any():
@@ -94,7 +94,7 @@ def _fitted(values: NDArray[Any], array: NDArray[Any], origin: str, name: str) -
 
 
 def _same_kind(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
-    """Say whether values of a dtype can go into an array of another one, as far as it has room for them."""
+    """Say whether values of one dtype may be converted to the other; some values may still not fit."""
     kinds = {dtype.kind, other.kind}
     if kinds <= set('iu'):
         return True
@@ -102,7 +102,7 @@ def _same_kind(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
 
 
 def _lost(values: NDArray[Any], converted: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which values are others in another dtype. Rounding of floating point numbers does not count."""
+    """Return a mask of the values that conversion has changed. Rounding of floating point numbers does not count."""
     lost: NDArray[np.bool_]
     if values.dtype.kind in 'fc' and converted.dtype.kind in 'fc':
         lost = np.isfinite(values) & ~np.isfinite(converted)
@@ -110,7 +110,7 @@ def _lost(values: NDArray[Any], converted: NDArray[Any]) -> NDArray[np.bool_]:
         # Missing times differ from themselves.
         lost = (converted.astype(values.dtype) != values) & (values == values)  # noqa: PLR0124
         if {values.dtype.kind, converted.dtype.kind} == {'i', 'u'}:
-            lost |= (values < 0) | (converted < 0)  # wrapped, these come back as they were
+            lost |= (values < 0) | (converted < 0)  # wrapped around, these would come back as they were
     return lost
 
 

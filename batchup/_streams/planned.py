@@ -1,4 +1,4 @@
-"""The feed of a plan: the plan, and the mapper that carries what it requests to batches."""
+"""The feed of a stream over a plan: the plan, and a mapper that carries its requests to batches."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ class Mapper(abc.ABC):
 
     @abc.abstractmethod
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
-        """Go through the batches from `position` on; what was begun before is dropped."""
+        """Go through the batches from `position` on; batches that were begun before are dropped."""
 
     def interrupt(self) -> None:  # noqa: B027 - the caller never waits
-        """Have a thread that waits for a batch get the error `StreamClosed` soon."""
+        """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
 
     def close(self) -> None:  # noqa: B027 - the caller begins nothing ahead
-        """Drop what was begun."""
+        """Drop the batches that were begun."""
 
 
 class InlineMapper(Mapper):
-    """Has the caller make every batch, when it is asked for.
+    """Makes every batch in the caller's thread, when it is asked for.
 
     Parameters
     ----------
     fetch : callable
         Gives the batches of a request, in order.
     quick : bool
-        As of every `Mapper`.
+        As for every `Mapper`.
     """
 
     def __init__(self, fetch: Callable[[Request], Iterable[Batch]], quick: bool) -> None:
@@ -61,7 +61,7 @@ class InlineMapper(Mapper):
         self.quick = quick
 
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
-        # All C between a window and the user: most of the time of a small batch is Python's.
+        # Only C runs between a window and the user: Python would take most of the time of a small batch.
         return chain.from_iterable(map(self._fetch, feed.requests(position)))
 
 
@@ -73,7 +73,7 @@ class PlannedFeed(Feed):
     plan : Plan
         Says which samples are in which batch.
     mapper : Mapper
-        Has the batches made. It does not refer to the feed, which would be freed late.
+        Makes the batches. It does not refer to the feed: what refers to each other is freed late.
     facts : dict
         What must be equal for a state to fit, besides the plan.
     shard : Shard
@@ -99,7 +99,7 @@ class PlannedFeed(Feed):
 
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
-        """That of the plan, which may have to count."""
+        """The length of the plan, which may have to count."""
         return self.plan.length
 
     @property
@@ -132,17 +132,17 @@ class PlannedFeed(Feed):
             position = window.end
 
     def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
-        """Return the request for the batches from `position` on, at most so many, that are in one window."""
+        """Return the request for the batches from `position` on, up to `limit`, as far as one window goes."""
         return self.shard.part_of(self._window(position, limit).up_to(limit))
 
     def forget_before(self, position: int) -> None:
-        """Let go of windows that end before the last batch of a user who has come to `position`."""
+        """Forget the windows that end before the user's last batch; the user has come to `position`."""
         windows = self._windows
         while windows and windows[0].end < position - 1:
             windows.popleft()
 
     def _window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
-        """Return the window of batches from `position` on: of up to `limit`, if it is a new one."""
+        """Return the window from `position` on: the rest of one at hand, or a new one of up to `limit` batches."""
         window = self._at_hand(position)
         if window is not None:
             return window.since(position)
@@ -153,7 +153,7 @@ class PlannedFeed(Feed):
             finally:
                 self._drawing = False
             if position < self._end:
-                # Not of a sequential generator, which cannot go back.
+                # The stream has gone back, which it cannot do with a sequential generator.
                 self._windows = deque()
             self._windows.append(window)
             self._end = window.end
@@ -169,7 +169,7 @@ class PlannedFeed(Feed):
     def whole_batch(self, number: int) -> Request:
         """Return the request for a batch as it is before ranks share it.
 
-        Of a sequential generator, only the latest batch, or the next one, may be asked for.
+        With a sequential generator, only the latest batch, or the next one, may be asked for.
         """
         return self._window(number).batch(number)
 
@@ -190,16 +190,16 @@ class PlannedFeed(Feed):
         return {'plan': shorten(self.plan.describe(), DESCRIPTION_CHARACTERS), **self._facts}
 
     def state(self, position: int, back: int) -> dict[str, Any]:
-        """Add the digest of the indices of a batch: the last one, or the next one at the start.
+        """Return the digest of the indices of the last batch; at the start, of the next one.
 
-        The last one is at hand. Of a sequential generator, nothing else may be asked for.
+        The last batch is at hand; with a sequential generator, no other may be asked for.
         """
         number = max(position - 1, 0)
         at_hand = self._at_hand(number) is not None
         if self.length == 0 or (self.sequential and (position == 0 or not at_hand)):
             return {}
         if not at_hand and self._drawing:
-            return {}  # a signal handler may have come between: it must not wait
+            return {}  # this may be a signal handler, which must not wait for the lock
         try:
             indices = self.whole_batch(number).indices
         except EndOfPlanError:  # there are no batches at all, which a user's sampler need not tell
@@ -225,7 +225,7 @@ class PlannedFeed(Feed):
             self._check_digest(position, state)
 
     def _check_digest(self, position: int, state: Mapping[str, Any]) -> None:
-        """Raise `StateMismatchError` unless the plan gives the indices that the state has seen."""
+        """Raise `StateMismatchError` unless the plan gives the same indices as when the state was saved."""
         number = state.get('digest_of')
         if number is None:
             return

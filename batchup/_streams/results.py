@@ -1,4 +1,4 @@
-"""What becomes of the results of batches: they are kept, written into arrays, or added up."""
+"""Collecting the results of batches: they are kept, written into arrays, or added up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .trail import PlacedRows, Trail
 
 
 class Gathered(abc.ABC):
-    """What becomes of the results of batches.
+    """Collects what a function returns for each batch.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class Gathered(abc.ABC):
 class Kept(Gathered):
     """Results that are kept, and concatenated in the end.
 
-    What a function makes of batches that have no samples of this rank does not count: its
-    dtype or shape may be another.
+    A batch without samples of this rank does not count: what a function returns for it may
+    have another dtype or shape.
     """
 
     def __init__(self, trail: Trail | None) -> None:
@@ -143,7 +143,7 @@ class Added(Gathered):
     def add(self, number: int, batch: Any, result: Any) -> None:
         rows = None if self.trail is None else self.trail.next_rows()
         if rows is not None and not len(rows.places):
-            return  # some functions give no zero for a batch that this rank has no part of
+            return  # of no samples, not every function returns a sum of zero
         first, none = self._first = self._first or (number, result is None)
         if none != (result is None):
             raise TypeError(

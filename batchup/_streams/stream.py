@@ -1,7 +1,8 @@
 """Streams: the iterators that users hold, and the only part that has a position.
 
-A stream is a cursor over a *feed*. The feed of a random-access source is a plan with a
-function that fetches what is requested, in `planned`; other feeds are in `feeds`.
+A stream is a cursor over a *feed*. The feed of a random-access source is a plan with a mapper,
+in `planned`; feeds without a plan are in `iterators` and `members`. How several threads share
+a stream is in `turns`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from .turns import (
 
 STATE_VERSION = 1
 
-# What the facts of a state are.
+# The types that the facts of a state have.
 PLAIN = (str, int, float, np.generic, type(None))
 
 Result = TypeVar('Result')
@@ -107,21 +108,21 @@ class Feed(abc.ABC):
 
     @property
     def empty(self) -> bool | None:
-        """Whether there is no batch, as of a `Plan`."""
+        """Whether there is no batch; `None` if that depends on what is drawn."""
         return self.length == 0
 
     @abc.abstractmethod
     def batches(self, position: int) -> Iterator[Batch]:
-        """Go through the batches from `position` on, where the feed stands."""
+        """Go through the batches from `position` on, which is where the feed stands."""
 
     @abc.abstractmethod
     def skip(self, position: int, count: int) -> int:
-        """Go from `position` over the next batches, at most `count`.
+        """Skip up to `count` batches from `position` on.
 
         Returns
         -------
         int
-            How many were gone over: at least 1, unless there are none left.
+            How many were skipped: at least 1, unless none are left.
         """
 
     @abc.abstractmethod
@@ -129,11 +130,11 @@ class Feed(abc.ABC):
         """Return what must be equal for a state to fit."""
 
     def state(self, position: int, back: int) -> dict[str, Any]:
-        """Return what else is needed to come back to `position`, `back` batches before the feed's."""
+        """Return what else a state at `position` needs; the feed stands `back` batches after it."""
         return {}
 
     def check(self, here: int, position: int, state: Mapping[str, Any]) -> None:
-        """Raise `StateMismatchError`, before anything moves, if the state is seen not to fit."""
+        """Raise `StateMismatchError` if the state does not fit, as far as can be seen before anything moves."""
         if position < here:
             raise StateMismatchError(f'this stream is at position {here} and cannot go back to {position}')
 
@@ -146,18 +147,18 @@ class Feed(abc.ABC):
             here += skipped
 
     def announce(self, here: int, position: int) -> None:  # noqa: B027 - most feeds read nothing
-        """Warn if data is read again to go from `here` to `position`."""
+        """Warn if data has to be read again to go from `here` to `position`."""
 
     def describe_batch(self, position: int) -> str:
-        """Say which batch is made at `position`, for a note on an error."""
+        """Name the batch that is made at `position`, for a note on an error."""
         return f'in batch {position}'
 
     def request_of(self, number: int) -> Request | None:
-        """Return the request that batch `number`, the latest one, was made by; `None` if there was none."""
+        """Return the request of batch `number`, the latest one; `None` without a plan."""
         return None
 
     def interrupt(self) -> None:  # noqa: B027 - most feeds never wait
-        """Have a thread that waits for a batch get the error `StreamClosed` soon."""
+        """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
 
     def close(self) -> None:  # noqa: B027 - most feeds hold nothing
         """Let go of what the feed holds."""
@@ -184,7 +185,7 @@ class Stream(Iterator[Batch]):
         self._count = Count()
         self._skipped = 0
         self._made_by = threading.get_ident()
-        # Held by what moves the stream otherwise than to its next batch.
+        # Held by a thread that moves the stream other than by `next`, or starts new turns.
         self._lock = ProcessLock()
         self._turns = self._from(feed.batches(0))
 
@@ -193,7 +194,7 @@ class Stream(Iterator[Batch]):
         return take(self._count, batches, self.feed.describe_batch)
 
     def __iter__(self) -> Stream:
-        # Of several threads that share a stream, some may come when it has ended.
+        # Threads that share a stream may come when it has ended: only the one that made it is warned.
         if (self._count.ended or self._count.closed) and threading.get_ident() == self._made_by:
             warn_user(
                 f'this stream {"is closed" if self._count.closed else "has ended"}: it gives no more; {self.feed.again}'
@@ -215,7 +216,7 @@ class Stream(Iterator[Batch]):
             self._give_way()
 
     def _give_way(self) -> None:
-        """Wait for another thread, which makes a batch, moves the stream, or has failed to."""
+        """Let another thread finish that makes a batch or moves the stream, or start new turns if it has failed."""
         turns = self._turns
         if are_taken(turns):
             await_turn(turns)
@@ -225,10 +226,10 @@ class Stream(Iterator[Batch]):
         self._let_go_if_closed()
 
     def _failed(self, error: BaseException, position: int) -> None:
-        """Stand before the batch again that an error has kept from the user."""
+        """Go back to the batch that the user did not get because of an error: the next call makes it again."""
         with self._lock:
             if not is_from_turns(error) and self._count.position == position + 1 and try_to_stop(self._turns):
-                # An interrupt came when the batch was made, but not handed out yet.
+                # An interrupt came after the batch was counted, and before the user had it.
                 self._count.position = position
             self._start_again()
         self._let_go_if_closed()
@@ -236,9 +237,9 @@ class Stream(Iterator[Batch]):
             raise StopIteration from None
 
     def _start_again(self) -> None:
-        """Go on from the position, unless there are turns that go on."""
+        """Start new turns at the position, if the old ones are over."""
         if are_over(self._turns):
-            # Once the next batch is asked for: workers would begin with it at once.
+            # `feed.batches` is called when the next batch is asked for: it has workers begin at once.
             self._turns = self._from(chain.from_iterable(map(self.feed.batches, (self._count.position,))))
             if self._count.closed:
                 try_to_stop(self._turns)
@@ -294,7 +295,7 @@ class Stream(Iterator[Batch]):
         return self._count.position - start
 
     def _alone(self, work: Callable[[], Result]) -> Result:
-        """Do something while no other thread makes a batch, or moves the stream."""
+        """Call a function while no other thread makes a batch, or moves the stream."""
         try:
             with self._lock:
                 self._check_open()
@@ -314,15 +315,15 @@ class Stream(Iterator[Batch]):
     def state_dict(self) -> dict[str, Any]:
         """Return the position and what is needed to check it, as a small dict for JSON.
 
-        Where there is no plan, this waits for a thread that makes a batch. What makes the
-        batch, or a signal handler that comes between, gets the state before that batch.
+        Without a plan, this waits for a thread that makes a batch. The code that makes the
+        batch, or a signal handler meanwhile, may call it too, and gets the state before that batch.
         """
         if self.feed.steady or self._count.closed or runs_here(self._turns):
             return self.state_at(self._count.position)
         return self._alone(lambda: self.state_at(self._count.position))
 
     def state_at(self, position: int) -> dict[str, Any]:
-        """Return the state of the stream at its position, or one batch before it."""
+        """Return the state of the stream at `position`, which may be a batch or so before where it stands."""
         facts = {'version': STATE_VERSION, **self.feed.facts()}
         return {**facts, 'position': position, **self.feed.state(position, self._count.position - position)}
 
@@ -351,18 +352,18 @@ class Stream(Iterator[Batch]):
         try:
             self.feed.restore(position, state['position'], state)
         except BaseException:
-            # Parts of it may have moved: batches from here would be anything.
+            # Some members may have moved, and others not: batches from here would be wrong.
             self.close()
             raise
         self._count_skipped(state['position'] - position)
         self._turns = self._from(self.feed.batches(state['position']))
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise an error, and move nothing, if a state is seen not to fit this stream."""
+        """Raise an error if a state does not fit this stream; move nothing."""
         if not isinstance(state, Mapping):
             raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
         own = {'version': STATE_VERSION, **self.feed.facts()}
-        # What is no plain value may not even be compared.
+        # Other values, such as arrays, may not even compare.
         saved = {
             name: state[name] if isinstance(state[name], PLAIN) else repr(state[name]) for name in own if name in state
         }
@@ -391,7 +392,7 @@ class Stream(Iterator[Batch]):
             self._let_go_if_closed()
 
     def _let_go_if_closed(self) -> None:
-        """Let go of what a closed stream holds. If a thread is at work on it, that one does so when it leaves."""
+        """Let go of what a closed stream holds, unless another thread uses the stream: that one does so at its end."""
         if self._count.closed and self._lock.acquire(blocking=False):
             try:
                 if try_to_stop(self._turns):

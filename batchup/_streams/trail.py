@@ -24,9 +24,9 @@ class PlacedRows(NamedTuple):
     Attributes
     ----------
     places : range or array of indices
-        Where each row belongs, those of samples only.
+        The place of each row that is a sample; rows of padding have none.
     real : slice or array of booleans
-        Which rows are those of samples, and no padding.
+        Which rows are samples, and not padding.
     """
 
     places: Leaf
@@ -38,7 +38,7 @@ class PlacedRows(NamedTuple):
         return 0 if isinstance(self.real, slice) else len(self.real) - len(self.places)
 
     def of_results(self, values: Sequence[Any]) -> list[Any]:
-        """Return the rows of samples from what a function returned; `ValueError` if they are not as many."""
+        """Take padding out of what a function returned; `ValueError` unless there is then a row for each sample."""
         rows = [value[self.real] for value in values]
         for value in rows:
             if len(value) != len(self.places):
@@ -48,14 +48,14 @@ class PlacedRows(NamedTuple):
         return rows
 
     def without_padding(self, values: Any, axis: int | tuple[int, ...]) -> Any:
-        """Return the values of samples, of which an axis, or the first of several ones, runs over the rows."""
+        """Take the rows of padding out of values; `axis`, or the first of several axes, runs over the rows."""
         if isinstance(self.real, slice):
             return values
         return np.compress(self.real, values, axis=axis[0] if isinstance(axis, tuple) else axis)
 
 
 class Trail:
-    """Follows a stream from where it stands: which rows a batch has, and what the run was.
+    """Follows a stream from its position on, to know the places of the rows of each batch, and to describe the run.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ class Trail:
         self._start = self._count_before() if self._places is None else 0
         self._samples = 0
         self._hash = hashlib.blake2b(digest_size=8)
-        # Of batches that were read, but not asked for yet: a progress bar may read ahead.
+        # The rows of batches that have no results yet: a progress bar may read ahead.
         self._rows: deque[PlacedRows] = deque()
 
     @staticmethod
     def known(batches: Any) -> TypeGuard[Stream]:
-        """Say whether these are batches of a plan, whose rows have known places."""
+        """Say whether batches come from a stream over a plan, which a trail can follow."""
         return isinstance(batches, Stream) and isinstance(batches.feed, PlannedFeed)
 
     @property
@@ -87,7 +87,7 @@ class Trail:
         return None if self._places is None else self._places.total
 
     def follow(self, batch: Batch) -> Batch:
-        """Note down that the next batch was read, and return it."""
+        """Note the rows of the next batch that was read, and return the batch."""
         request = self._feed.whole_batch(self._number)
         self._hash.update(digest(request.indices).encode())
         self._rows.append(self._rows_of(request))
@@ -100,7 +100,7 @@ class Trail:
         return self._rows.popleft()
 
     def run(self) -> Run:
-        """Return what the run was, up to here."""
+        """Describe the run up to here, for `merge` to compare with those of other ranks."""
         facts = {
             **self._feed.facts(),
             'batches': f'{self._first} to {self._number - 1}' if self._number > self._first else 'none',
@@ -110,7 +110,7 @@ class Trail:
         return Run((shard.rank, shard.count), self._samples, facts)
 
     def _rows_of(self, request: Request) -> PlacedRows:
-        """Return the rows of a batch that belong to this rank; padding has none."""
+        """Return the places of the rows that this rank has of a batch."""
         indices = first_leaf(request.indices)
         start = self._start + self._samples
         places = range(start, start + len(indices))

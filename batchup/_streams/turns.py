@@ -1,7 +1,15 @@
 """Turns: several threads may use a stream, but only one at a time makes a batch.
 
-A lock around every batch would cost as much as a fifth of a small one. A generator is a lock
-that costs next to nothing: Python lets one thread into it at a time, and refuses others at once.
+A turn is the time in which a thread makes one batch. All batches of a stream come out of one generator, such
+as `take_turns`, which is its lock as well: Python lets one thread at a time into a generator, and refuses
+others at once, with a `ValueError`. That costs next to nothing, where a lock would cost a fifth of a small batch.
+
+- A thread that is refused waits a little (`await_turn`), and tries again.
+- `skip` and `load_state_dict` end the generator between two turns, move the stream, and start a new one there.
+- An error ends the generator. The stream starts a new one, which makes the same batch again (`Stream._failed`).
+- An interrupt does so, too. If it came when the batch was counted, but not in the user's hands, it is uncounted.
+- `close()` waits for nobody. It sets a mark, and has a wait for a worker end with `StreamClosed`. If no thread has
+  a turn, it ends the generator; otherwise, the thread that has it finds the mark.
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ Turns = Generator[Batch, None, None]
 # Smaller: those that wait take more of the processor.
 PAUSE_SECONDS = 2e-4
 
-# After how many pauses without a sign of life a thread is taken for one that is not there. Larger:
+# In a forked process: a thread that was not seen for so many pauses was left behind in the parent. Larger:
 # the error comes later. Smaller: threads that make batches quickly may be missed.
 CERTAIN_PAUSES = 100
 
@@ -34,9 +42,9 @@ _ORIGINAL = os.getpid()
 
 
 class ProcessLock:
-    """A lock, which one thread may hold several times, and which a forked process has anew.
+    """A lock that one thread may take several times, and that is free in a forked process.
 
-    Who held it there before is a thread that has not come along.
+    A thread that held it when the process was forked is not there to release it.
     """
 
     def __init__(self) -> None:
@@ -93,7 +101,7 @@ class Count:
 
 
 def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
-    """Go through batches, and count them; nothing here refers to a batch that was handed out.
+    """Go through batches, and count each as it is handed out; keep no reference to it.
 
     Parameters
     ----------
@@ -102,7 +110,7 @@ def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str
     batches : iterator of batches
         Those from the position on.
     what : callable
-        Says which batch is made at a position, for a note on an error.
+        Names the batch at a position, for a note on an error.
     """
     try:
         yield from map(count.note, batches)
@@ -113,7 +121,7 @@ def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str
 
 
 def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
-    """Go through batches as `take_turns` does, but faster; the latest one is kept until the next one."""
+    """Do as `take_turns`, but faster: a reference to the latest batch is kept until the next one is made."""
     try:
         for batch in batches:
             count.position += 1
@@ -125,19 +133,19 @@ def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int
 
 
 def describe(error: Exception, what: Callable[[int], str], position: int) -> None:
-    """Add a note on the batch at a position to an error, where that is possible."""
+    """Add a note that names the batch at a position to an error, if that takes notes."""
     if not isinstance(error, StreamClosed):
         with contextlib.suppress(Exception):
             add_note(error, what(position))
 
 
 def is_refused(error: BaseException) -> bool:
-    """Say whether an error from a generator means that it is running: no line of it was reached."""
+    """Say whether an error only means that the generator was running already: no line of it is in the traceback."""
     return type(error) is ValueError and error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def is_from_turns(error: BaseException) -> bool:
-    """Say whether an error that reached `next` came from turns, which it has ended, and not from an interrupt."""
+    """Say whether an error in `Stream.__next__` came out of the generator, and not from an interrupt outside of it."""
     traceback = error.__traceback__ and error.__traceback__.tb_next
     return traceback is not None and traceback.tb_frame.f_code in (take_turns.__code__, take_quick_turns.__code__)
 
@@ -148,7 +156,7 @@ def await_turn(turns: Turns) -> None:
     Raises
     ------
     RuntimeError
-        If that is this thread, which would wait for itself, or one that was left behind by a fork.
+        If it is this thread, which would wait for itself, or one that was left behind in a fork.
     """
     if os.getpid() != _ORIGINAL and _is_left_behind(turns):
         raise RuntimeError(
@@ -164,24 +172,24 @@ def await_turn(turns: Turns) -> None:
 
 
 def are_over(turns: Any) -> bool:
-    """Say whether turns have ended, by themselves or otherwise."""
+    """Say whether turns have ended: by themselves, by an error, or by `stop_turns`."""
     return turns.gi_frame is None
 
 
 def are_taken(turns: Any) -> bool:
-    """Say whether a thread makes a batch."""
+    """Say whether a thread is making a batch."""
     return bool(turns.gi_running)
 
 
 def runs_here(turns: Any) -> bool:
-    """Say whether this thread makes a batch."""
+    """Say whether this thread is making a batch."""
     return bool(turns.gi_running) and _is_below(turns.gi_frame, sys._getframe())
 
 
 def _is_left_behind(turns: Any) -> bool:
-    """Say whether a generator is running in a thread of the process from which this one was forked."""
+    """Say whether the thread that was running a generator is in the process from which this one was forked."""
     for _ in range(CERTAIN_PAUSES):
-        # Threads go on while they are looked at: that one is not seen means nothing by itself.
+        # Threads go on while they are looked at: one that is missed once may still be there.
         if not turns.gi_running or any(_is_below(turns.gi_frame, frame) for frame in sys._current_frames().values()):
             return False
         time.sleep(PAUSE_SECONDS)
@@ -189,7 +197,7 @@ def _is_left_behind(turns: Any) -> bool:
 
 
 def _is_below(searched: FrameType | None, frame: FrameType | None) -> bool:
-    """Say whether a frame is among those that have led to another one."""
+    """Say whether a frame is another one, or among those that called it."""
     while frame is not None and frame is not searched:
         frame = frame.f_back
     return frame is not None

@@ -41,11 +41,11 @@ class WorkerHandle:
     mute : bool
         Whether nothing more can be read from it.
     served : bool
-        Whether a server has started it, and says how it ends.
+        Whether it was started by a server, which is told how it ends.
     orphaned : bool
         Whether that server has gone.
     given_up : ProcessTask, optional
-        The job that the pool itself has ended it for.
+        The job because of which the pool itself has ended it.
     known : set of int
         The segments that it maps.
     tasks : deque
@@ -66,7 +66,7 @@ class WorkerHandle:
     tasks: deque[ProcessTask] = field(default_factory=deque)
 
     def has_room(self, depth: int) -> bool:
-        """Say whether it takes another job, if it may have so many."""
+        """Say whether it takes another job, when it may have `depth` of them."""
         return self.ready and not self.gone and len(self.tasks) < depth
 
     def give(self, task: ProcessTask) -> None:
@@ -105,7 +105,7 @@ class WorkerHandle:
         return not self.gone
 
     def ask_to_end(self) -> None:
-        """Send the message after the last, unless the worker does not read."""
+        """Tell the worker to end, unless it does not read what it is sent."""
         with contextlib.suppress(OSError):
             os.set_blocking(self.conn.fileno(), False)
             self.conn.send(None)
@@ -116,7 +116,7 @@ class WorkerHandle:
             os.kill(self.pid, signal.SIGKILL)
 
     def give_up(self, task: ProcessTask) -> str:
-        """End the process if this is the job that it runs; return what it was doing. For users' threads."""
+        """End the process if this is the job that it runs; return what it was doing. Users' threads call this."""
         stacks = self._stack_dump()
         doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
         with contextlib.suppress(IndexError, ValueError):  # its tasks are done; it has ended
@@ -125,7 +125,7 @@ class WorkerHandle:
         return f'worker process {self.pid} {doing}'
 
     def end_for(self, task: ProcessTask) -> None:
-        """End the process because of a job that it runs; this is no loss."""
+        """End the process because of a job that it runs; this does not count as a loss."""
         self.given_up = task
         self.process.kill()
 
@@ -141,7 +141,7 @@ class WorkerHandle:
         return text.decode(errors='replace')
 
     def orphan(self) -> bool:
-        """Say whether a process that seems to have ended is there: what has ended is the server that started it."""
+        """Note, and return, whether it only seems to have ended, since the server that started it has ended."""
         self.orphaned = self.served and not self.mute
         return self.orphaned
 
@@ -152,7 +152,7 @@ class WorkerHandle:
     def discard(self) -> None:
         """Let go of a process that has ended."""
         self.conn.close()
-        # Not `stacks`, of which a user's thread may be reading.
+        # Not `stacks`: a user's thread may be reading from it.
         self.process.close()
 
 
@@ -220,11 +220,11 @@ def start_worker(context: Any, threads: int | None, inherited: Sequence[Any]) ->
 
 
 def _server_exit_code() -> int | None:
-    """Return how the server that forks workers has ended; `None` if it has not, as far as is known."""
+    """Return the exit code of the server that forks workers; `None` if it is not known to have ended."""
     server: Any = getattr(forkserver, '_forkserver', None)
     pid: Any = getattr(server, '_forkserver_pid', None)
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        # Left to be waited for by whoever starts another one. It may be about to end.
+        # WNOWAIT: whoever starts another server waits for this one, too. It may be about to end.
         for _ in range(20):
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is not None:
@@ -234,7 +234,7 @@ def _server_exit_code() -> int | None:
 
 
 def _start_helpers(method: str) -> None:
-    """Start multiprocessing's own processes, which must not begin, or end, what holds Ctrl-C back."""
+    """Start multiprocessing's own processes now: while Ctrl-C is held back, they would inherit that, and undo it."""
     if method != 'fork':
         resource_tracker.ensure_running()
     if method == 'forkserver':
@@ -243,7 +243,7 @@ def _start_helpers(method: str) -> None:
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[None]:
-    """Have processes that are started not be reached by Ctrl-C before they can ignore it."""
+    """Hold Ctrl-C back while processes are started, until they ignore it themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
         # It raises an interrupt that came just before.
@@ -255,7 +255,7 @@ def held_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_false_script() -> Iterator[None]:
-    """Have processes that are started not look for a script that was read from standard input."""
+    """Keep processes that are started from looking for a script that was read from standard input."""
     script = sys.modules['__main__']
     path = getattr(script, '__file__', None)
     if path != '<stdin>':

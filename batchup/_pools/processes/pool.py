@@ -35,8 +35,8 @@ KEPT_SLOTS = 4
 # grow a little go through a pipe, which takes longer, until there are larger slots.
 SLACK = 1.125
 
-# How large batches that are plain copies of memory must be for processes to make them. Smaller:
-# they take the caller less time to make than to take over.
+# Processes make batches that are plain copies of memory from this size on, the caller smaller ones.
+# Larger: processes help less often. Smaller: to receive a batch takes the caller longer than to make it.
 LEAST_BYTES = 2**20
 
 # The size of a slot for small batches, several of which are fetched at once.
@@ -81,7 +81,7 @@ class WorkerProcessPool(WorkerPool):
     ) -> None:
         super().__init__(processes, timeout)
         if getattr(multiprocessing.current_process(), '_inheriting', False):
-            # A worker that imports a script without a guard. The pool that it is for explains.
+            # This is a worker that imports a script without a guard: the pool that started it raises an error.
             os._exit(MISSING_GUARD)
         if threads_per_worker is not None and check_non_negative('threads_per_worker', threads_per_worker) == 0:
             raise ValueError('threads_per_worker must be at least 1, or None for no limit, got 0')
@@ -90,7 +90,7 @@ class WorkerProcessPool(WorkerPool):
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
         _pools.add(self)
-        # First what ends it: an interrupt may come at any time.
+        # Before it starts, what ends it is set: an interrupt may come at any time.
         self._close_with(partial(_end, self._supervisor))
         self._supervisor.start()
 
@@ -103,7 +103,7 @@ class WorkerProcessPool(WorkerPool):
         return constant
 
     def _ship(self, value: Any) -> Shipment:
-        """Put a value into shared memory; a source that is there, and is as it was, stays there."""
+        """Put a value into shared memory, unless it is a source that is there already, and unchanged."""
         is_source = isinstance(value, AbstractDataSource)
         shipment = self._shipments.get(value) if is_source else None
         if shipment is None or not shipment.fits(value):
@@ -124,7 +124,7 @@ _pools: weakref.WeakSet[WorkerProcessPool] = weakref.WeakSet()
 
 
 def _disown() -> None:
-    """Have a forked process, which would end all workers that it takes for its own, not know of those of its parent."""
+    """In a forked process, forget the workers of its parent: multiprocessing would end them as its own."""
     for pool in list(_pools):
         for worker in pool._supervisor._workers:
             multiprocessing.process._children.discard(worker.process)  # type: ignore[attr-defined]
@@ -170,7 +170,7 @@ class ProcessChannel(Channel):
     def __init__(self, supervisor: Supervisor, slots: int) -> None:
         self.supervisor = supervisor
         self._slots = slots
-        # No ring: there is no room for one, or no batch was made yet.
+        # `None` if there is no room for a ring, or no batch was made yet.
         self._ring: Ring | None = None
         self._batch_bytes: int | None = None
 
@@ -226,7 +226,7 @@ class ProcessChannel(Channel):
         return packed.unpack_copy(slot.memory)  # type: ignore[no-any-return]
 
     def _learn(self, packed: Packed, slot: Slot) -> None:
-        """Have larger slots made if this one was too small."""
+        """Make larger slots if this one was too small."""
         nbytes = memoryview(slot.memory).nbytes
         if packed.missing and self._ring is not None and self._ring.segment is slot.segment:
             self._make_ring(nbytes + packed.missing + ALIGNMENT * (len(packed.spans) + 1))

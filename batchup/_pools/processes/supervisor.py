@@ -21,7 +21,7 @@ from ..waiting import Flag, start_thread, wait_in_slices
 from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, start_worker
 from .tasks import ProcessTask
 
-# How many jobs a worker has at a time: one that runs, and one so that it need not wait. Larger:
+# How many jobs a worker has at a time: one that runs, and one to go on with at once. Larger:
 # jobs wait for a slow worker while another is idle.
 DEPTH = 2
 
@@ -36,9 +36,9 @@ class Supervisor:
     """A number of worker processes, and a thread that looks after them.
 
     The thread alone starts workers, sends and receives, and knows who has which job. Users'
-    threads append jobs, wait for flags, and set `_closing`. So it does no harm wherever an
-    interrupt comes, which only reaches the main thread: at worst a bell has not been rung, and
-    whoever waits rings it again.
+    threads append jobs, wait for flags, and set `_closing`. An interrupt only reaches the main
+    thread, so it does no harm, wherever it comes: at worst a bell has not been rung, and the
+    thread that waits for a result rings it again.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Supervisor:
 
     @property
     def starting(self) -> bool:
-        """Whether no worker has been ready yet. Later, jobs may have ended the workers."""
+        """Whether no worker has been ready yet; stays false when there was one, even if all have ended since."""
         return not (self._was_ready or self.is_down)
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class Supervisor:
 
     def _hand_out(self) -> None:
         """Give jobs that wait to workers that have room, in order."""
-        # Before the last look at what there is: whoever comes later rings.
+        # Set before the last look at the jobs: a thread that appends one later rings the bell.
         self._hungry = True
         while self._pending:
             large = len(self._pending[0].packed.data) > SMALL_BYTES
@@ -214,7 +214,7 @@ class Supervisor:
             worker.tasks.popleft().settle(message)
 
     def _bury(self, worker: WorkerHandle) -> None:
-        """See to the jobs of a worker that has ended."""
+        """Remove a worker that has ended, and see to its jobs."""
         worker.process.join()
         self._receive_all(worker)  # results that it has sent before count
         if worker.orphan():
@@ -232,7 +232,7 @@ class Supervisor:
         worker.discard()
 
     def _receive_all(self, worker: WorkerHandle, seconds: float = 0.0) -> None:
-        """Take the messages from a worker that has ended; the next one may take some seconds."""
+        """Take the messages of a worker that has ended; wait for each as long as `seconds`."""
         while not worker.mute and worker.conn.poll(seconds):
             self._receive(worker)
 
@@ -280,7 +280,7 @@ class Supervisor:
                 self._workers.append(worker)
 
     def _finish(self) -> None:
-        """Have nobody wait for anything, and leave nothing behind."""
+        """Give an error to all tasks that wait, and leave nothing behind."""
         try:
             for tasks in (self._pending, *(worker.tasks for worker in self._workers)):
                 while tasks:

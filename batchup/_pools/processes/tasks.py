@@ -24,10 +24,10 @@ class ProcessTask(QueuedTask):
     Attributes
     ----------
     outcome : Packed or callable
-        The result, or what makes the error that says why there is none: one that was kept would keep what its
-        traceback refers to.
+        The result, or a function that makes the error which says why there is none. An error that was made
+        already would keep alive what its traceback refers to.
     packed, used
-        The job, and how much of the slot it takes.
+        The pickled job, and how much of the slot it takes.
     slot : Slot, optional
         Where its result will be.
     shipments : list
@@ -54,7 +54,7 @@ class ProcessTask(QueuedTask):
     def withdraw(self) -> bool:
         if not self.claim():
             return False
-        self.slot = None  # for another one
+        self.slot = None  # another task can have it
         return True
 
     def settle(self, outcome: Packed | Callable[[], Exception]) -> None:
@@ -72,7 +72,7 @@ class ProcessTask(QueuedTask):
         supervisor = self.channel.supervisor
         if self.done.up or supervisor.is_down or self.done.wait(seconds):
             return True
-        supervisor.ring()  # who was to ring may have been interrupted
+        supervisor.ring()  # the thread that should have rung may have been interrupted
         return False
 
     def _arrived(self) -> Result:
@@ -108,7 +108,7 @@ class _TaskPickler(ArrayPickler):
 
 
 def _pack(job: Job, slot: Slot | None) -> tuple[Packed, int, list[Shipment]]:
-    """Pickle a job, with its arrays in the slot as far as there is room; return also how much of that it takes."""
+    """Pickle a job, its arrays into the slot as far as there is room; return also the bytes used, and shipments."""
     packer = Packer(slot.memory if slot is not None else bytearray())
     file = io.BytesIO()
     pickler = _TaskPickler(file, ARRAY_PROTOCOL, buffer_callback=packer.place)

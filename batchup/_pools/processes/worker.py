@@ -31,7 +31,7 @@ from ..pickling import dump
 # The signal that asks a worker for the stacks of its threads, where there are signals.
 STACKS_SIGNAL = getattr(signal, 'SIGUSR1', None)
 
-# The libraries that would start threads of their own, by variables and by functions.
+# Numerical libraries start threads of their own. These variables and functions set how many.
 THREAD_VARIABLES = (
     'OMP_NUM_THREADS',
     'OPENBLAS_NUM_THREADS',
@@ -72,7 +72,7 @@ def main(conn: Connection, stacks: Connection, inherited: Sequence[Any], threads
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that uses it has ended, however it did."""
+    """End this process when the one that uses it has ended, in whatever way."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
