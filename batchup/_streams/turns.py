@@ -124,6 +124,8 @@ def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int
     """Do as `take_turns`, but faster: a reference to the latest batch is kept until the next one is made."""
     try:
         for batch in batches:
+            if count.closed:
+                raise StreamClosed
             count.position += 1
             yield batch
     except Exception as error:

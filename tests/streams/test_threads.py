@@ -173,6 +173,24 @@ class Blocked:
         return (x,)
 
 
+def test_closing_ends_a_loop_over_large_arrays_in_another_thread():
+    """The thread has a turn nearly all the time: it finds out when the batch is made."""
+    stream = ArrayDataSource([np.zeros((4, 2**20))], repeats=-1).batch_iterator(4)
+    begun, received = threading.Event(), []
+
+    def loop():
+        for _ in itertools.islice(stream, 1000):
+            received.append(stream.position)
+            begun.set()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    begun.wait()
+    stream.close()
+    thread.join()
+    assert len(received) < 1000
+
+
 def test_closing_ends_the_wait_for_a_worker():
     blocked = Blocked()
     with WorkerThreadPool(1) as pool:
