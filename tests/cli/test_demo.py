@@ -331,7 +331,7 @@ def test_labels_may_be_any_integers(tmp_path):
     assert lines(run('--data', path, '--epochs', 3))[-1] == 'test accuracy 100.00 % (12 of 12)'
 
 
-@pytest.mark.parametrize('shape', [(60,), (60, 2, 4), (60, 3, 2, 4), (60, 1, 1, 1, 2)])
+@pytest.mark.parametrize('shape', [(60,), (60, 3, 2, 4)])
 def test_samples_may_have_any_shape(tmp_path, shape):
     y = np.arange(60) % 2
     x = np.broadcast_to(y.reshape(60, *[1] * (len(shape) - 1)), shape)

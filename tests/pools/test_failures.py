@@ -343,6 +343,7 @@ def test_a_source_whose_module_fails_in_workers_gives_its_error(custom):
         assert pool.work_stream([(abs, (-1,))]).retrieve() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('custom', ['os._exit(9)'], indirect=True)
 def test_a_source_whose_module_ends_workers_gives_an_error(custom):
     with started(2, 'spawn') as pool, warned('exit code 9'):

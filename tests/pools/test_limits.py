@@ -161,7 +161,10 @@ LIMITED = """
 """
 
 
-@pytest.mark.parametrize(('spare', 'says'), [(80_000_000, 'memory is short: '), (25_000_000, 'through pipes')])
+@pytest.mark.parametrize(
+    ('spare', 'says'),
+    [pytest.param(80_000_000, 'memory is short: ', marks=pytest.mark.slow), (25_000_000, 'through pipes')],
+)
 @pytest.mark.parametrize('start_method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_a_process_with_little_memory_has_fewer_batches_wait(start_method, spare, says, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(sys.path))

@@ -22,7 +22,7 @@ POOLS = {
     'threads': lambda: WorkerThreadPool(2),
     **{method: lambda method=method: WorkerProcessPool(2, start_method=method) for method in METHODS},
 }
-IMPORTING = ['forkserver', 'spawn']
+IMPORTING = [pytest.param('forkserver', marks=pytest.mark.slow), 'spawn']
 SLOW_THREADS = pytest.param('threads', marks=pytest.mark.slow)
 
 
@@ -48,7 +48,7 @@ UNGUARDED = """
 """
 
 
-@pytest.mark.parametrize('arguments', ['', ", start_method='forkserver'", ", start_method='spawn'"])
+@pytest.mark.parametrize('arguments', ['', pytest.param(", start_method='forkserver'", marks=pytest.mark.slow)])
 def test_a_script_without_a_guard_is_told_so(arguments, tmp_path):
     start = time.monotonic()
     log = tmp_path / 'imports'

@@ -93,9 +93,9 @@ def test_functions_are_called_by_workers(pool):
         list(pool.parallel_data_source(numbers(20).map(keep)).batch_iterator(4))
 
 
-def test_a_closed_pool_opens_no_streams(pool):
-    parallel = pool.parallel_data_source(numbers(20))
-    pool.close()
+def test_a_closed_pool_opens_no_streams(forked_as_for_users):
+    parallel = forked_as_for_users.parallel_data_source(numbers(20))
+    forked_as_for_users.close()
     with pytest.raises(RuntimeError, match='closed'):
         parallel.batch_iterator(4)
 
