@@ -187,7 +187,8 @@ def test_states_and_statistics_equal_the_serial_ones_at_every_position(pool, nam
 def rests(name, shuffle):
     """Give, for some positions of a serial stream, the position and the batches from there on."""
     batches = list(itertools.islice(serial_stream(name, shuffle), 6))
-    return [(position, batches[position:]) for position in sorted({0, 1, len(batches) // 2, len(batches)})]
+    n = len(batches)
+    return [(position, batches[position:]) for position in sorted({0, n // 4, n // 2, n})]
 
 
 @on(LOCAL, slow=[*MOST, 'threads'])
