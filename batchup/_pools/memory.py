@@ -222,10 +222,10 @@ class Ring:
         self._made(self.segment)
         # For each slot, a weak reference to its memory in use. Nothing else says whether a slot is free, so
         # wherever an interrupt comes, no slot is lost, nor used twice.
-        self._uses: list[_Use | None] = [None] * self.slots
+        self._uses: list[_SlotUse | None] = [None] * self.slots
         # The slots that were given back, the latest last: its pages exist, and may be in the processor's
         # cache. It only says where to look first.
-        self._left: list[_Use] = []
+        self._left: list[_SlotUse] = []
         self.retired = False
 
     def _largest(self, slots: int, least: int) -> Segment:
@@ -249,7 +249,7 @@ class Ring:
         # Over an array: Python's garbage collection crashes on one over a memoryview.
         part: Any = np.frombuffer(self.segment.view[start : start + self.slot_bytes], np.uint8)
         memory = pickle.PickleBuffer(part)
-        use = _Use(memory, self._left.append)
+        use = _SlotUse(memory, self._left.append)
         use.number = number
         self._uses[number] = use
         _places[memory] = _Place(self.segment, start)
@@ -273,7 +273,7 @@ class Ring:
         return use is None or use() is None
 
 
-class _Use(weakref.ref[pickle.PickleBuffer]):
+class _SlotUse(weakref.ref[pickle.PickleBuffer]):
     """A weak reference to the memory of a slot: the slot is in use for as long as anything refers to that."""
 
     # If an interrupt comes before it is set, any number will do: it only says where to look first.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class _Run(NamedTuple):
+class _Extent(NamedTuple):
     """The bytes from one address to another, and the size of a copy of the array that lies there."""
 
     begin: int
@@ -21,6 +21,10 @@ class _Run(NamedTuple):
     @property
     def size(self) -> int:
         return self.end - self.begin
+
+    def is_within(self, other: _Extent) -> bool:
+        """Say whether these bytes are all among those of another one."""
+        return other.begin <= self.begin and self.end <= other.end
 
 
 class Pieces:
@@ -41,23 +45,23 @@ class Pieces:
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
-        runs = [_Run(*byte_bounds(array), array.nbytes) for array in arrays]
-        self._pieces = [_Piece(run.begin, run.end) for run in _chosen(runs)]
+        extents = [_Extent(*byte_bounds(array), array.nbytes) for array in arrays]
+        self._pieces = [_Piece(extent.begin, extent.end) for extent in _chosen(extents)]
         self._begins = [piece.begin for piece in self._pieces]
         self.plain = len(self._pieces) == len(arrays) and all(map(is_whole, arrays))
-        for run in [] if self.plain else runs:
-            piece = self._piece(run)
+        for extent in [] if self.plain else extents:
+            piece = self._piece(extent)
             if piece is not None:
                 piece.n_arrays += 1
 
-    def _piece(self, run: _Run) -> _Piece | None:
+    def _piece(self, extent: _Extent) -> _Piece | None:
         """Return the piece that bytes are in, if there is one."""
-        k = bisect.bisect_right(self._begins, run.begin) - 1
-        return self._pieces[k] if k >= 0 and run.end <= self._pieces[k].end else None
+        k = bisect.bisect_right(self._begins, extent.begin) - 1
+        return self._pieces[k] if k >= 0 and extent.end <= self._pieces[k].end else None
 
     def reduce(self, array: NDArray[Any]) -> tuple[Any, ...] | None:
         """Return how to pickle an array as a view of a piece; `None` if it is in none, or alone in one."""
-        piece = self._piece(_Run(*byte_bounds(array)))
+        piece = self._piece(_Extent(*byte_bounds(array)))
         if piece is None or (piece.n_arrays == 1 and is_whole(array)):
             return None
         offset = array.ctypes.data - piece.begin
@@ -120,35 +124,37 @@ def byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
     return low, high + array.itemsize
 
 
-def _chosen(runs: Iterable[_Run]) -> Iterator[_Run]:
+def _chosen(extents: Iterable[_Extent]) -> Iterator[_Extent]:
     """Choose the memory that is shipped as it is; arrays elsewhere are copied."""
-    for group in _overlapping(runs):
+    for group in _overlapping(extents):
         # A short way: there may be very many arrays, and most are alone.
         if len(group) == 1:
-            yield from (run for run in group if run.size <= run.copied)
+            yield from (extent for extent in group if extent.size <= extent.copied)
             continue
         whole = _hull(group)
         # These are shipped in any case, and some of the others may lie in them.
-        dense = [_hull(some) for some in _overlapping(run for run in group if run.size <= run.copied)]
-        others = [run for run in group if not any(one.begin <= run.begin and run.end <= one.end for one in dense)]
-        apart = sum(one.size for one in dense) + sum(run.copied for run in others)
+        dense = [_hull(some) for some in _overlapping(extent for extent in group if extent.size <= extent.copied)]
+        others = [
+            extent for extent in group if not any(one.begin <= extent.begin and extent.end <= one.end for one in dense)
+        ]
+        apart = sum(one.size for one in dense) + sum(extent.copied for extent in others)
         yield from [whole] if whole.size <= apart else dense
 
 
-def _overlapping(runs: Iterable[_Run]) -> Iterator[list[_Run]]:
-    """Put runs of bytes in groups, so that those of different groups do not overlap."""
-    group: list[_Run] = []
+def _overlapping(extents: Iterable[_Extent]) -> Iterator[list[_Extent]]:
+    """Put extents of bytes in groups, so that those of different groups do not overlap."""
+    group: list[_Extent] = []
     end = 0
-    for run in sorted(runs):
-        if group and run.begin >= end:
+    for extent in sorted(extents):
+        if group and extent.begin >= end:
             yield group
             group = []
-        group.append(run)
-        end = max(end, run.end)
+        group.append(extent)
+        end = max(end, extent.end)
     if group:
         yield group
 
 
-def _hull(group: Sequence[_Run]) -> _Run:
+def _hull(group: Sequence[_Extent]) -> _Extent:
     """Return the bytes from the first of a group to the last."""
-    return _Run(min(run.begin for run in group), max(run.end for run in group))
+    return _Extent(min(extent.begin for extent in group), max(extent.end for extent in group))

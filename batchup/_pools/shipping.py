@@ -37,19 +37,19 @@ class Shipment:
     """
 
     def __init__(self, value: Any) -> None:
-        parcel = _Parcel(value)
-        self.segment, self.spans = store_whole([parcel.pickle, *parcel.buffers])
-        self._places = {_address(buffer): span for buffer, span in zip(parcel.buffers, self.spans[1:])}
+        pickled_value = _Pickled(value)
+        self.segment, self.spans = store_whole([pickled_value.pickle, *pickled_value.buffers])
+        self._places = {_address(buffer): span for buffer, span in zip(pickled_value.buffers, self.spans[1:])}
         if isinstance(value, AbstractDataSource):
-            del parcel  # it refers to the arrays
+            del pickled_value  # it refers to the arrays
             value._move_arrays(self._shared)
-            parcel = _Parcel(value)
+            pickled_value = _Pickled(value)
         self._places.clear()
-        self._signature = parcel.signature()
+        self._signature = pickled_value.signature()
 
     def fits(self, value: Any) -> bool:
         """Say whether a value is as it was when it was shipped: the same arrays, and all else equal."""
-        pickled, arrays = _Parcel(value).signature()
+        pickled, arrays = _Pickled(value).signature()
         own_pickle, own_arrays = self._signature
         return (
             pickled == own_pickle
@@ -65,7 +65,7 @@ class Shipment:
         return np.ndarray(array.shape, array.dtype, self.segment.view, span[0], array.strides)
 
 
-class _Parcel:
+class _Pickled:
     """A pickled value, and the buffers of its arrays, not copied.
 
     Raises `TypeError` if the value cannot be pickled, and names the attribute that is at fault.

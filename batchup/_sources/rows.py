@@ -60,7 +60,7 @@ class Buffers:
         self._dtype = array.dtype
         self._row_bytes = row_bytes(array)
         self._address = array.ctypes.data
-        self._idle: deque[_Use] = deque(maxlen=IDLE_PIECES)
+        self._idle: deque[_PieceUse] = deque(maxlen=IDLE_PIECES)
 
     def __del__(self) -> None:
         # Memory in use refers to it.
@@ -71,7 +71,7 @@ class Buffers:
         piece = self._piece(count * self._row_bytes)
         held = piece.view(_Held)
         memory = PickleBuffer(held)  # type: ignore[arg-type]
-        held.use = use = _Use(memory, self._idle.append)
+        held.use = use = _PieceUse(memory, self._idle.append)
         use.piece = piece
         # Arrays over a buffer that is no array are themselves the base of their views: NumPy
         # passes over bases that are arrays without memory of their own.
@@ -92,7 +92,7 @@ class Buffers:
         return fresh[start : start + nbytes]
 
 
-class _Use(weakref.ref[PickleBuffer]):
+class _PieceUse(weakref.ref[PickleBuffer]):
     """A weak reference to memory in use: its callback is called when nothing uses the memory any more."""
 
     # If an interrupt comes before it is set, this one is there, which fits nothing.
@@ -103,7 +103,7 @@ class _Held(np.ndarray):
     """A piece of memory in use."""
 
     __slots__ = ('use',)
-    use: _Use
+    use: _PieceUse
 
 
 def is_plain(array: Any) -> bool:
