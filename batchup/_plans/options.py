@@ -84,9 +84,9 @@ class Asked:
     batch_size: BatchSize
     keywords: Mapping[str, Any]
 
-    def options(self, method: str) -> Options:
-        """Check the arguments; an error for an unknown keyword names the method."""
-        check_keywords(method, self.keywords, KEYWORDS)
+    def options(self, source: str) -> Options:
+        """Check the arguments; an error for an unknown keyword names the source's class, which is given."""
+        check_keywords(f'{source}.batch_iterator', self.keywords, KEYWORDS)
         return Options.check(self.batch_size, **self.keywords)
 
     def of_members(self, count: int) -> list[Asked]:

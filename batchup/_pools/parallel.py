@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .._ground.arguments import BatchSize, check_integer, check_keywords
+from .._ground.arguments import BatchSize, check_keywords, check_positive
 from .._ground.randomness import Path
 from .._plans.options import KEYWORDS, Asked, Options
 from .._plans.plan import Plan
@@ -38,9 +38,7 @@ class ParallelDataSource(AbstractDataSource):
             raise TypeError(
                 f'ds must be random access: workers read batches by their indices, which {type(ds).__name__} cannot'
             )
-        self._buffer_size = check_integer('batch_buffer_size', batch_buffer_size)
-        if self._buffer_size < 1:
-            raise ValueError(f'batch_buffer_size must be at least 1, got {batch_buffer_size}')
+        self._buffer_size = check_positive('batch_buffer_size', batch_buffer_size)
         self.source = ds
         self.pool = pool
         self._constant = pool._share(ds)
@@ -77,13 +75,13 @@ class ParallelDataSource(AbstractDataSource):
         return self.source._random_functions()
 
     def _open(self, asked: Asked, path: Path) -> Stream:
-        return self._open_plan(self.source._make_plan, asked.options(f'{type(self).__name__}.batch_iterator'), path)
+        return self._open_plan(self.source._make_plan, asked.options(type(self).__name__), path)
 
     def _follows_plan(self) -> bool:
         return True
 
     def _open_endless(self, asked: Asked, path: Path) -> Stream:
-        options = asked.options(f'{type(self).__name__}.batch_iterator')
+        options = asked.options(type(self).__name__)
         return self._open_plan(self.source._make_endless_plan, options, path)
 
     def _open_plan(self, make_plan: Callable[[Options, Path], Plan], options: Options, path: Path) -> Stream:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._ground.arguments import check_integer, is_integer
+from .._ground.arguments import check_positive, is_integer
 from .._sources.base import AbstractDataSource
 from ..errors import WorkerPoolError
 from .channel import Channel
@@ -53,9 +53,7 @@ class WorkerPool(abc.ABC):
     _task_seconds = 1e-3
 
     def __init__(self, processes: int, timeout: float | None) -> None:
-        self.processes = check_integer('processes', processes)
-        if self.processes < 1:
-            raise ValueError(f'processes must be at least 1, got {processes}')
+        self.processes = check_positive('processes', processes)
         self.timeout = check_timeout(timeout)
         self._pid = os.getpid()
         self._closed = False

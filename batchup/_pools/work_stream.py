@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .._ground.arguments import check_integer
+from .._ground.arguments import check_positive
 from .._ground.messages import add_note
 from .._streams.turns import ProcessLock
 from .channel import DoneTask, Task, UnderWay
@@ -38,9 +38,7 @@ class WorkStream:
     """
 
     def __init__(self, task_generator: Iterable[tuple[Any, ...]], pool: WorkerPool, task_buffer_size: int = 20) -> None:
-        self._buffer_size = check_integer('task_buffer_size', task_buffer_size)
-        if self._buffer_size < 1:
-            raise ValueError(f'task_buffer_size must be at least 1, got {task_buffer_size}')
+        self._buffer_size = check_positive('task_buffer_size', task_buffer_size)
         if not isinstance(task_generator, Iterable):
             raise TypeError(f'task_generator must be iterable, got {type(task_generator).__name__}')
         self._numbers = count()

@@ -199,7 +199,7 @@ class IndexedDataSource(AbstractDataSource):
 
     def _open_own(self, asked: Asked, path: Path) -> Stream:
         """Open a stream as the package's `batch_iterator` does."""
-        return self._open_planned(asked.options(f'{type(self).__name__}.batch_iterator'), path)
+        return self._open_planned(asked.options(type(self).__name__), path)
 
     def _open_planned(self, options: Options, path: Path) -> Stream:
         return Stream(planned_feed(self, self._make_plan(options, path), options, path))

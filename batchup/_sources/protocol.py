@@ -52,7 +52,7 @@ class Reachable:
 
     def _open_endless(self, asked: Asked, path: Path) -> Stream:
         """Open a stream that starts again whenever an epoch has ended; only where `_follows_plan` is true."""
-        options = asked.options(f'{type(self).__name__}.batch_iterator')
+        options = asked.options(type(self).__name__)
         return Stream(planned_feed(self, self._make_endless_plan(options, path), options, path))
 
     def _as_stream(self, batches: Any, asked: Asked) -> Stream:

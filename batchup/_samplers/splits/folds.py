@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..._ground.arguments import check_integer, check_non_negative
+from ..._ground.arguments import check_non_negative, check_positive
 from ..._ground.indices import IndexArray
 from ..._ground.labels import Labels, number_labels
 from .common import check_folds, check_no_data, generator
@@ -200,8 +200,8 @@ def time_series_split(
     """
     check_no_data('time_series_split(len(X), 5)', others, n, n_splits)
     n, n_splits, gap = check_non_negative('n', n), check_folds(n_splits), check_non_negative('gap', gap)
-    size = n // (n_splits + 1) if test_size is None else _check_positive('test_size', test_size)
-    most = n if max_train_size is None else _check_positive('max_train_size', max_train_size)
+    size = n // (n_splits + 1) if test_size is None else check_positive('test_size', test_size)
+    most = n if max_train_size is None else check_positive('max_train_size', max_train_size)
     first = n - n_splits * size
     if size < 1 or first - gap < 1:
         raise ValueError(f'{n} samples are too few for {n_splits} tests of {max(size, 1)} after a gap of {gap}')
@@ -211,13 +211,6 @@ def time_series_split(
         (np.arange(max(0, end - most), end, dtype=np.intp), np.arange(start, start + size, dtype=np.intp))
         for start, end in zip(starts, ends)
     ]
-
-
-def _check_positive(name: str, value: Any) -> int:
-    number = check_integer(name, value)
-    if number < 1:
-        raise ValueError(f'{name} must be at least 1, got {number}')
-    return number
 
 
 def _check_any(name: str, labels: Labels) -> None:
