@@ -61,7 +61,8 @@ class Segment:
         self.id = next(_segment_ids)
         self.size = max(size, mmap.PAGESIZE)
         self.fd = _open_file(self.size)
-        weakref.finalize(self, os.close, self.fd)
+        # Not when the process ends: workers may still be sent the file, which the system closes anyway.
+        weakref.finalize(self, os.close, self.fd).atexit = False
         self.view = memoryview(map_file(self.fd, self.size))
 
     def keep_apart(self) -> None:

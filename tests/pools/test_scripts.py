@@ -230,6 +230,34 @@ def test_a_script_that_ends_while_its_workers_are_busy_ends_soon(method, tmp_pat
     assert time.monotonic() - start < 60
 
 
+LAST_WORK = """
+    import sys, weakref
+    import numpy as np
+    from batchup.data_source import ArrayDataSource
+    from batchup.work_pool import WorkerProcessPool
+
+    def double(x):
+        return (2 * x,)
+
+    class Model:
+        pass
+
+    def evaluate():
+        print(*[int(x.sum()) for (x,) in source.batch_iterator(250_000)])
+
+    if __name__ == '__main__':
+        model = Model()
+        pool = WorkerProcessPool(1, start_method=sys.argv[1])
+        list(pool.work_stream([(abs, (1,))]).retrieve_iter())
+        weakref.finalize(model, evaluate)  # these run in reverse order: before the pool is closed
+        source = pool.parallel_data_source(ArrayDataSource([np.ones(1_000_000)]).map(double), 4)
+"""
+
+
+def test_a_pool_can_be_used_until_it_is_closed_at_the_end_of_a_script(tmp_path):
+    assert run_script(tmp_path, LAST_WORK, 'spawn') == (0, '500000 500000 500000 500000\n', '')
+
+
 def test_a_script_that_ends_by_os_exit_leaves_nothing(method, tmp_path):
     before = shared_files()
     code, _, err = run_script(tmp_path, ending('os._exit(7)'), method, '0.01', '0', '3')

@@ -93,8 +93,9 @@ class WorkerHandle:
             self.known.add(segment.id)
             try:
                 send_handle(self.conn, segment.fd, self.process.pid)
-            except OSError:
+            except OSError:  # the worker waits for the file: it can be told nothing else
                 self.gone = True
+                self.kill()
 
     def send(self, message: tuple[Any, ...] | None) -> bool:
         """Send a message; return whether the worker can be reached. If not, its end is noticed soon."""
