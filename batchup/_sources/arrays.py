@@ -12,6 +12,9 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays.array_likes import check_array_like
+from .._arrays.readers import Reader, make_reader
+from .._arrays.rows import Rows, row_bytes
 from .._ground.arguments import (
     BatchSize,
     check_flag,
@@ -29,9 +32,7 @@ from .._plans.plan import Plan, Request
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
 from .._samplers.standard import StandardSampler, SubsetSampler
 from .._streams.stream import Stream
-from .array_likes import ArrayLikeRows, check_array_like
 from .base import IndexedDataSource
-from .rows import Rows, is_plain, row_bytes
 
 Source = TypeVar('Source', bound='RandomAccessDataSource')
 
@@ -262,7 +263,7 @@ class ArrayDataSource(RandomAccessDataSource):
             self.data[number] = array
         else:
             self.data = (*self.data[:number], array, *self.data[number + 1 :])
-        self._readers[number] = _reader(number, array)
+        self._readers[number] = make_reader(number, array)
 
     def _check_data(self) -> None:
         """Look for other arrays that the user has put into `data`, to read from these."""
@@ -283,12 +284,8 @@ def _in_memory(array: Any) -> bool:
     return type(array) in (np.ndarray, mmap.mmap)
 
 
-def _make_readers(data: Sequence[Any]) -> list[Rows | ArrayLikeRows]:
-    return [_reader(number, array) for number, array in enumerate(data)]
-
-
-def _reader(number: int, array: Any) -> Rows | ArrayLikeRows:
-    return Rows(array) if is_plain(array) else ArrayLikeRows(array, number)
+def _make_readers(data: Sequence[Any]) -> list[Reader]:
+    return [make_reader(number, array) for number, array in enumerate(data)]
 
 
 def _common_length(data: Any) -> int:

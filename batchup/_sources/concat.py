@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays.array_likes import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
+from .._arrays.rows import Rows, block_size
 from .._ground.arguments import BatchSize, overridden
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, check_batch_indices, own_array
@@ -17,10 +19,8 @@ from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
-from .array_likes import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
 from .arrays import ArrayDataSource, RandomAccessDataSource
 from .base import AbstractDataSource, MapDataSource
-from .rows import Rows, block_size
 
 # Samples of at least so many bytes are copied one by one to their places. Larger: more samples are copied
 # twice, to be put in order. Smaller: more steps of Python, a quarter of a microsecond each.

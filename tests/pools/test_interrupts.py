@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batchup._arrays.rows import Buffers
 from batchup._pools.memory import Ring
-from batchup._sources.rows import Buffers
 
 from ..harness import interrupted
 from ..harness.pools import MAY_FORK, METHODS

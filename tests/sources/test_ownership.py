@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from batchup._sources import rows
+from batchup._arrays import rows
 from batchup.data_source import ArrayDataSource
 
 N = 150
