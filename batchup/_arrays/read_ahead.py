@@ -24,7 +24,7 @@ from .._ground.batch import Destination, Memory
 from .._ground.indices import IndexArray, Leaf, as_array
 from .._ground.messages import add_note
 from .._plans.plan import Request
-from .rows import block_size
+from .rows import Rows, block_size
 from .storage import Storage
 
 # How many times as many rows as there is room for lie between a row that is read now and the last one that
@@ -63,20 +63,25 @@ def read_rows(storage: Storage, start: int, stop: int, output: NDArray[Any]) -> 
         raise
 
 
-def read_chunk(storage: Storage, chunk: int) -> NDArray[Any]:
-    """Decode a chunk, into new memory."""
+def empty_rows(storage: Storage, count: int) -> NDArray[Any]:
+    """Return an uninitialised array for so many rows."""
+    return np.empty((count, *storage.shape[1:]), storage.dtype)
+
+
+def read_chunk(storage: Storage, chunk: int, output: NDArray[Any]) -> NDArray[Any]:
+    """Decode a chunk into an array that has room for it; return its rows."""
     start = chunk * storage.chunk_rows
     stop = min(start + storage.chunk_rows, storage.shape[0])
-    output = np.empty((stop - start, *storage.shape[1:]), storage.dtype)
-    read_rows(storage, start, stop, output)
-    return output
+    read_rows(storage, start, stop, output[: stop - start])
+    return output[: stop - start]
 
 
 def read_at(storage: Storage, rows: IndexArray, output: NDArray[Any]) -> None:
     """Read rows of any order, each chunk once."""
     chunks = rows // storage.chunk_rows
+    memory = empty_rows(storage, storage.chunk_rows)
     for chunk, places in by_chunks(chunks):
-        output[places] = read_chunk(storage, chunk).take(rows[places] - chunk * storage.chunk_rows, 0)
+        output[places] = read_chunk(storage, chunk, memory).take(rows[places] - chunk * storage.chunk_rows, 0)
 
 
 def positive(indices: Leaf, length: int) -> IndexArray:
@@ -206,7 +211,9 @@ class ReadAhead:
     def __init__(self, storage: Storage, room: int, start: int, window: Callable[[int], Request | None]) -> None:
         self._storage = storage
         self._window = window
-        self._kept = np.empty((room, *storage.shape[1:]), storage.dtype)
+        self._kept = empty_rows(storage, room)
+        # Memory for chunks and for rows of them, used again and again: new memory would take as long as the copies.
+        self._memory: list[tuple[NDArray[Any], NDArray[Any]]] = []
         # The slots that are free; the last one is used first, as its memory may be in the cache.
         self._free = np.arange(room)[::-1].copy()
         self._n_free = room
@@ -330,13 +337,26 @@ class ReadAhead:
         with decoding.lock:
             if decoding.over:
                 return
+            memory = self._take_memory()
             try:
-                rows = read_chunk(self._storage, decoding.chunk)
+                rows = read_chunk(self._storage, decoding.chunk, memory[0])
             except Exception:
                 decoding.failed = True
                 return
-            self._kept[decoding.slots] = rows.take(decoding.later, 0)
+            for start in range(0, len(decoding.later), len(memory[1])):  # rows may be needed several times
+                later = decoding.later[start : start + len(memory[1])]
+                rows.take(later, 0, memory[1][: len(later)], 'clip')
+                self._kept[decoding.slots[start : start + len(later)]] = memory[1][: len(later)]
             decoding.read = rows.take(decoding.now, 0)
+            self._memory.append(memory)
+
+    def _take_memory(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return memory for a chunk, and for as many rows again."""
+        try:
+            return self._memory.pop()
+        except IndexError:  # other threads use what there is
+            rows = self._storage.chunk_rows
+            return empty_rows(self._storage, rows), empty_rows(self._storage, rows)
 
 
 class StorageRows:
@@ -352,6 +372,7 @@ class StorageRows:
         self.storage = storage
         self.array = storage.array
         self.row_bytes = row_bytes_of(storage)
+        self._output = Rows(empty_rows(storage, 0))
 
     def read(self, indices: Leaf) -> NDArray[Any]:
         """Read the rows that indices from -n to n - 1 choose, as a new array."""
@@ -409,9 +430,7 @@ class StorageRows:
         return (self.read(single.indices) for single in request.split())
 
     def _empty(self, count: int, memory: Memory | None) -> NDArray[Any]:
-        shape, dtype = (count, *self.storage.shape[1:]), self.storage.dtype
-        rows = None if memory is None or dtype.hasobject else memory(shape, dtype)
-        return np.empty(shape, dtype) if rows is None else rows
+        return self._output.empty(count, memory)
 
     def _reads_runs(self, indices: Leaf) -> bool:
         """Say whether rows are best read as they come: consecutive ones, of storage without chunks."""

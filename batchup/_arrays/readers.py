@@ -6,9 +6,11 @@ from typing import Any
 
 from .array_likes import ArrayLikeRows
 from .chunked import ChunkedStorage
+from .h5 import h5_storage
 from .read_ahead import StorageRows
 from .rows import Rows, is_plain
 from .storage import Storage
+from .zarrs import ZarrStorage, is_zarr
 
 Reader = Rows | ArrayLikeRows | StorageRows
 
@@ -23,6 +25,6 @@ def make_reader(number: int, array: Any) -> Reader:
 
 def find_storage(array: Any) -> Storage | None:
     """Return how an array in storage is read; `None` for any other."""
-    if ChunkedStorage.fits(array):
-        return ChunkedStorage(array)
-    return None
+    if is_zarr(array):
+        return ZarrStorage(array)
+    return h5_storage(array) or (ChunkedStorage(array) if ChunkedStorage.fits(array) else None)
