@@ -370,6 +370,9 @@ class MapDataSource(DerivedDataSource):
     def _random_functions(self) -> int:
         return self.source._random_functions() + self._rng
 
+    def _batches_at_once(self, batch_size: BatchSize) -> int:
+        return self.source._batches_at_once(batch_size)
+
     def _own_path(self, path: Path) -> Path:
         """Return the path for the draws of the function: random functions over one source are numbered."""
         below = self.source._random_functions()
