@@ -108,7 +108,7 @@ def test_options_mean_what_they_mean_to_serial_streams(pool, name):
 
 
 @on(BACKENDS, slow=[*SLOW, 'threads'])
-@pytest.mark.parametrize('name', ENDLESS)
+@pytest.mark.parametrize('name', named(ENDLESS))
 def test_endless_batches_equal_the_serial_ones(pool, name):
     for shuffle in SHUFFLES:
         serial, pooled = streams(pool, name, shuffle)
@@ -254,7 +254,7 @@ def test_batches_are_made_before_the_first_is_asked_for(pool, buffer_size, tmp_p
 @pytest.mark.parametrize('buffer_size', [1, 4])
 def test_the_workers_are_never_further_ahead_than_the_buffer(pool, buffer_size, tmp_path):
     log = Log(tmp_path / 'made')
-    source = numbers(60).map(nap).map(Logged(log))
+    source = numbers(36).map(nap).map(Logged(log))
     stream = pool.parallel_data_source(source, batch_buffer_size=buffer_size).batch_iterator(3)
     for _ in stream:
         time.sleep(0.01)
