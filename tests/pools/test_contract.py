@@ -31,7 +31,7 @@ from ..cases import (
     named,
     numbers,
 )
-from ..harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, on, open_pool
+from ..harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, THREADS, on, open_pool
 from ..harness.waiting import wait_until
 from ..harness.work import Log, Logged, by_worker, nap, this_worker
 
@@ -59,8 +59,8 @@ def serial_stream(name, shuffle, batch_size=BATCH_SIZE, **kwargs):
 
 
 def streams(pool, name, shuffle, batch_size=BATCH_SIZE, **kwargs):
-    """Open a serial stream and one of a pool over sources of a name."""
-    parallel = pool.parallel_data_source(EITHER[name]())
+    """Open a serial stream, and one of a pool that makes few batches ahead, over sources of a name."""
+    parallel = pool.parallel_data_source(EITHER[name](), 4)
     pooled = parallel.batch_iterator(batch_size, **arguments(name, shuffle, kwargs))
     return serial_stream(name, shuffle, batch_size, **kwargs), pooled
 
@@ -107,7 +107,7 @@ def test_options_mean_what_they_mean_to_serial_streams(pool, name):
         assert_same_batches(*streams(pool, name, 'seed', **kwargs))
 
 
-@on(BACKENDS, slow=[*SLOW, 'threads'])
+@on(BACKENDS, slow=[*SLOW, *THREADS])
 @pytest.mark.parametrize('name', named(ENDLESS))
 def test_endless_batches_equal_the_serial_ones(pool, name):
     for shuffle in SHUFFLES:

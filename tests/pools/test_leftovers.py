@@ -29,6 +29,7 @@ POOLS = {
     **{method: lambda method=method: WorkerProcessPool(2, start_method=method) for method in METHODS},
 }
 IMPORTING = ['forkserver', 'spawn']
+FORKSERVER = pytest.param('forkserver', marks=pytest.mark.slow)
 
 
 @pytest.fixture(params=['threads', *SOME_METHODS])
@@ -47,7 +48,7 @@ def source():
 # Pools that end.
 
 
-@pytest.mark.parametrize('make_pool', ['threads', *METHODS], indirect=True)
+@pytest.mark.parametrize('make_pool', ['threads', 'fork', FORKSERVER, 'spawn'], indirect=True)
 def test_a_closed_pool_leaves_nothing(make_pool):
     with nothing_left():
         pool = make_pool()
@@ -323,7 +324,7 @@ FORGETTING = """
     OWNER = os.getpid()
     warnings.simplefilter('ignore')
     gc.disable()
-    for _ in range(10):
+    for _ in range(5):
         with WorkerProcessPool(2, start_method='fork') as pool:
             list(pool.work_stream([(abs, (1,))] * 9).retrieve_iter())
             stream = pool.parallel_data_source(ArrayDataSource([np.arange(96)]).map(die), 6).batch_iterator(4)
