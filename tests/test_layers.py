@@ -156,18 +156,14 @@ def fresh(code):
 ALLOWED = {*sys.stdlib_module_names, 'numpy', 'batchup', 'six', '__mp_main__'}
 
 
-@pytest.mark.parametrize(
-    'code',
-    [
-        'import batchup',
-        'import batchup.data_source, batchup.sampling, batchup.image.utils',
-        'from batchup.datasets.digits import Digits; Digits()',
-        'import batchup; [getattr(batchup, name) for name in batchup.__all__]',
-        'import numpy, batchup; batchup.ArrayDataSource([numpy.arange(9)]).batch_map_concat(lambda x: x, 4, shuffle=3)',
-    ],
-)
-def test_no_other_library_is_loaded(code):
-    found = fresh(f'import sys, numpy.random; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))')
+def test_no_other_library_is_loaded():
+    code = """
+import batchup, batchup.data_source, batchup.sampling, batchup.image.utils
+from batchup.datasets.digits import Digits; Digits()
+[getattr(batchup, name) for name in batchup.__all__]
+batchup.ArrayDataSource([numpy.arange(9)]).batch_map_concat(lambda x: x, 4, shuffle=3)
+"""
+    found = fresh(f'import sys, numpy.random; before = set(sys.modules); {code}print(*(set(sys.modules) - before))')
     assert {name.split('.')[0] for name in found} <= ALLOWED
 
 

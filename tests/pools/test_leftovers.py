@@ -1,5 +1,6 @@
 """Nothing is left behind: processes, threads, open files, shared memory."""
 
+import functools
 import gc
 import os
 import signal
@@ -32,13 +33,18 @@ IMPORTING = ['forkserver', 'spawn']
 FORKSERVER = pytest.param('forkserver', marks=pytest.mark.slow)
 
 
+@functools.cache
+def start_helpers(kind):
+    """Have multiprocessing start its own helpers, which stay."""
+    with POOLS[kind]() as pool:
+        pids_of(pool)
+
+
 @pytest.fixture(params=['threads', *SOME_METHODS])
 def make_pool(request):
     """Return what makes a pool; multiprocessing's own helpers are there already."""
-    make = POOLS[request.param]
-    with make() as pool:
-        pids_of(pool)
-    return make
+    start_helpers(request.param)
+    return POOLS[request.param]
 
 
 def source():
