@@ -175,7 +175,9 @@ def group_of(test_id: str) -> str:
     found = re.search(rf'\b({"|".join(STARTED_ONCE)})( of \d)? pool\b', test_id)
     if found:
         return found[1]
-    return 'tensors' if 'tensors' in test_id else test_id.partition('[')[0]
+    if re.search('tensors|test_search', test_id):  # which import torch
+        return 'tensors'
+    return test_id.partition('[')[0]
 
 
 # What clusters are tested for by default: all else that pools promise, in the slow run.
