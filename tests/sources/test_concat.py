@@ -301,6 +301,13 @@ def test_batches_of_members_that_do_not_fit(member, error, message):
         next(ConcatDataSource([PlainRandomAccess(50), member]).batch_iterator(9, shuffle=1))
 
 
+def test_members_that_are_read_one_after_the_other_give_equally_many_arrays():
+    batches = ConcatDataSource([PlainRandomAccess(50), Own(Y, Y)]).batch_iterator(10)
+    assert len([next(batches) for _ in range(5)]) == 5
+    with pytest.raises(ValueError, match='data source 0 gives 1 arrays, but data source 1 gives 2'):
+        next(batches)
+
+
 # Kinds of arrays
 
 
