@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -388,6 +389,24 @@ def test_a_function_is_called_again_with_the_same_arguments():
     source = CompositeDataSource([numbers(3), CallableDataSource(make)], stop=0)
     assert [int(batch[1][0]) for batch in source.batch_iterator(1, shuffle=5)] == [1, 2, 3]
     assert calls == [(1, {'shuffle': 5})] * 3
+
+
+def test_the_iterator_of_a_round_is_closed_when_the_next_one_begins():
+    class Closing(Iterator):
+        def __init__(self, batch_size):
+            self.batches = iter([(np.arange(2),)] * 2)
+            opened.append(self)
+
+        def __next__(self):
+            return next(self.batches)
+
+        def close(self):
+            closed.append(self)
+
+    opened, closed = [], []
+    stream = CompositeDataSource([numbers(10), CallableDataSource(Closing)], stop=0).batch_iterator(2)
+    assert len(list(stream)) == 5
+    assert closed == opened[:2] != opened
 
 
 def test_an_iterator_that_was_gone_through_cannot_start_again():
