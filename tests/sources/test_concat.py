@@ -202,6 +202,7 @@ def test_arrays_that_are_replaced_are_read():
     source = ConcatDataSource(members)
     members[0].data[0] = members[0].data[0] + 100
     assert next(source.batch_iterator(3))[0].tolist() == [100, 101, 102]
+    assert sorted(next(source.batch_iterator(50, shuffle=1))[0].tolist()) == [*range(20, 50), *range(100, 120)]
 
 
 def noise(x, rng):
