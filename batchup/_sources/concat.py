@@ -274,7 +274,7 @@ class ConcatDataSource(RandomAccessDataSource):
         # Few bits are sorted faster.
         members = (self._starts.searchsorted(positive, side='right') - 1).astype(np.min_scalar_type(len(self.datasets)))
         order = members.argsort(kind='stable')
-        counts = np.bincount(members, minlength=1)
+        counts = np.bincount(members)
         chosen = np.flatnonzero(counts)
         local, stops = (positive - self._starts[members])[order], counts.cumsum()
         rows = [slice(stops[k] - counts[k], stops[k]) for k in chosen] or [slice(0, 0)]

@@ -70,7 +70,7 @@ def test_concat_keeps_masks():
     assert result.tolist() == [None if k % 3 == 0 else k for k in range(11)]
 
 
-def test_results_are_converted_when_they_come():
+def test_tensors_are_converted_when_they_come():
     torch, calls = pytest.importorskip('torch'), []
     with pytest.raises(RuntimeError, match='requires grad') as error:
         SOURCE.batch_map_concat(lambda x, y: calls.append(1) or torch.zeros(len(y), requires_grad=True), 4)
