@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from .._ground.arguments import check_flag, check_non_negative
 from .._ground.messages import add_note
 from .._ground.progress import make_bar
+from .outputs import Outputs
+from .planned import PlannedFeed
 from .results import Added, Gathered, Kept, Written
 from .stream import Stream
 from .trail import Trail
@@ -79,10 +82,12 @@ def batch_map_concat(
     """
     check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
     _check_batches(batch_iter)
-    trail = _trail(batch_iter, check_flag('part', part), out)
-    gathered = Kept(trail) if out is None else Written(trail, out)
-    _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
-    return gathered.finish()
+    if check_flag('part', part) and out is not None:
+        raise ValueError('out takes all rows: part=True leaves nothing to return')
+    with nullcontext() if out is None else Outputs(out) as outputs:
+        gathered = Kept(_trail(batch_iter, part)) if outputs is None else _written(batch_iter, outputs, n_batches)
+        _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
+        return gathered.finish()
 
 
 def batch_map_mean(
@@ -159,17 +164,29 @@ def _check_batches(batches: Any) -> None:
         raise TypeError(f'batch_iter must be an iterator over batches, got {type(batches).__name__}')
 
 
-def _trail(batches: Iterable[Any], part: bool, out: Any = None) -> Trail | None:
-    """Return the trail of a stream if `part` or `out` needs one; `None` if not, or if no plan can be followed."""
-    if part and out is not None:
-        raise ValueError('out takes all rows: part=True leaves nothing to return')
-    if not part and out is None:
+def _trail(batches: Iterable[Any], part: bool) -> Trail | None:
+    """Return the trail of a stream if results become a part; `TypeError` if no plan can be followed."""
+    if not part:
         return None
-    if Trail.known(batches):
-        return Trail(batches)
-    if part:
+    if not Trail.known(batches):
         raise TypeError(f'part=True needs the stream of a source with random access, got {type(batches).__name__}')
-    return None
+    return Trail(batches)
+
+
+def _written(batches: Iterable[Any], outputs: Outputs, n_batches: int | None) -> Written:
+    """Return what writes the results of batches.
+
+    New files have the rows that come: those of batches in order follow each other. Everything
+    else has a place for each row.
+    """
+    if not Trail.known(batches):
+        return Written(None, outputs)
+    assert isinstance(batches.feed, PlannedFeed)
+    outputs.check_ranks(batches.feed.shard.count)
+    places = batches.feed.plan.places
+    total = None if places is None or n_batches is not None or batches.position else places.total
+    trail = None if outputs.take_any_rows and not Trail.scatters(batches) else Trail(batches)
+    return Written(trail, outputs, None if total is None or total == math.inf else int(total))
 
 
 def _go_through(

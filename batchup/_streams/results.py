@@ -16,6 +16,9 @@ from .merging import Part, Sums, check_kinds, concatenate, divide
 from .outputs import Outputs
 from .trail import PlacedRows, Trail
 
+# Where results come from, in errors about those that do not fit.
+ORIGIN = 'what func returned'
+
 
 class Gathered(abc.ABC):
     """Collects what a function returns for each batch.
@@ -104,15 +107,31 @@ class _Form:
             )
         if dtype != kind:
             check_kinds(f'array {place}', (f'batch {first}', kind), (f'batch {number}', dtype))
+            if dtype.kind == kind.kind:  # a time without unit goes together with any, but these not with each other
+                self._rows[place] = first, shape, np.promote_types(kind, dtype)
 
 
 class Written(Gathered):
-    """Results that are written into given arrays, and not kept."""
+    """Results that are written into what a user has given, and not kept.
 
-    def __init__(self, trail: Trail | None, out: Any) -> None:
+    Parameters
+    ----------
+    trail : Trail, optional
+        Says where the rows of each batch belong; without it, they follow each other.
+    outputs : Outputs
+        What takes the rows.
+    n_samples : int, optional
+        The number of samples of all batches, if it is known.
+    """
+
+    def __init__(self, trail: Trail | None, outputs: Outputs, n_samples: int | None = None) -> None:
         super().__init__(trail)
-        self._outputs = Outputs(out, None if trail is None else trail.n_places)
+        self._outputs = outputs
+        self._n_samples = n_samples
         self._written = 0
+        self._empty: list[NDArray[Any]] | None = None
+        if trail is not None and trail.n_places is not None:
+            outputs.check_rows(trail.n_places)
 
     def add(self, number: int, batch: Any, result: Any) -> None:
         arrays = _as_arrays(result)
@@ -121,12 +140,21 @@ class Written(Gathered):
         rows = PlacedRows(following) if self.trail is None else self.trail.next_rows()
         if arrays is None and (self.trail is None or len(rows.places)):
             raise TypeError('func must return arrays to write into out, got None')
-        if arrays is not None and len(rows.places):
-            self._outputs.write(rows.places, self._outputs.fitted(rows.of_results(arrays), 'what func returned'))
-            self._written += len(rows.places)
+        if arrays is None:
+            return
+        if not len(rows.places):
+            self._empty = self._empty or arrays
+            return
+        values = rows.of_results(arrays)
+        known = n_rows == batch_length(batch)
+        self._outputs.take_form(values, self._n_samples if known else None, ORIGIN)
+        self._outputs.write(rows.places, self._outputs.fitted(values, ORIGIN))
+        self._written += len(rows.places)
 
     def finish(self) -> tuple[Any, ...]:
-        return self._outputs.arrays
+        if not self._written and self._empty is not None:
+            self._outputs.take_form(self._empty, 0, ORIGIN)
+        return self._outputs.finish()
 
 
 class Added(Gathered):
