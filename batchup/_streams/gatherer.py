@@ -86,10 +86,10 @@ class Gatherer:
     def flush(self) -> None:
         """Write all rows that wait."""
         self._write_whole_chunks()
-        places, rows = self._sorted()
-        self._count = 0
+        places, rows = self._sorted(np.arange(self._count))
         for start, stop in _stretches(places // self._storage.chunk_rows):
             self._write_in_chunk(places[start:stop], rows[start:stop])
+        self._count = 0
 
     def _make_room(self, size: int) -> None:
         rows, places = self._rows[: self._count], self._places[: self._count]
@@ -97,29 +97,38 @@ class Gatherer:
         self._places = np.empty(size, np.intp)
         self._rows[: self._count], self._places[: self._count] = rows, places
 
-    def _sorted(self) -> tuple[IndexArray, NDArray[Any]]:
-        places, rows = self._places[: self._count], self._rows[: self._count]
+    def _sorted(self, waiting: IndexArray) -> tuple[IndexArray, NDArray[Any]]:
+        """Return the places and the values of some of the rows that wait, in the order of their places."""
+        places = self._places[waiting]
         if (places[1:] > places[:-1]).all():
-            return places, rows
+            first, count = int(waiting[0]) if len(waiting) else 0, len(waiting)
+            if count == 0 or waiting[-1] - first + 1 == count:
+                return places, self._rows[first : first + count]
         order = np.argsort(places, kind='stable')
-        return places[order], rows[order]
+        return places[order], np.take(self._rows, waiting[order], axis=0)
 
     def _write_whole_chunks(self) -> None:
         """Write the chunks of which all rows are there; the other rows go on waiting."""
-        places, rows = self._sorted()
-        chunk_rows = self._storage.chunk_rows
-        stretches = _stretches(places // chunk_rows)
-        counts = stretches[:, 1] - stretches[:, 0]
-        first = places[stretches[:, 0]] // chunk_rows * chunk_rows
-        whole = np.repeat(counts == np.minimum(chunk_rows, self._storage.n_rows - first), counts)
+        whole = self._in_whole_chunks()
         if not whole.any():
             return
-        done, ready = places[whole], rows if whole.all() else rows[whole]
-        for start, stop in _stretches(done - np.arange(len(done))):
-            self._storage.write(int(done[start]), ready[start:stop])
-        left, self._count = rows[~whole], int((~whole).sum())
-        self._places[: self._count] = places[~whole]
-        self._rows[: self._count] = left
+        places, rows = self._sorted(np.flatnonzero(whole))
+        for start, stop in _stretches(places - np.arange(len(places))):
+            self._storage.write(int(places[start]), rows[start:stop])
+        left = np.flatnonzero(~whole)
+        self._places[: len(left)] = self._places[left]
+        self._rows[: len(left)] = self._rows[left]
+        self._count = len(left)
+
+    def _in_whole_chunks(self) -> NDArray[np.bool_]:
+        """Return for each row that waits whether all rows of its chunk do."""
+        chunk_rows = self._storage.chunk_rows
+        chunks = self._places[: self._count] // chunk_rows
+        first = chunks.min(initial=np.iinfo(np.intp).max)
+        counts = np.bincount(chunks - first)
+        starts = (first + np.arange(len(counts))) * chunk_rows
+        whole: NDArray[np.bool_] = (counts == np.minimum(chunk_rows, self._storage.n_rows - starts))[chunks - first]
+        return whole
 
     def _write_in_chunk(self, places: IndexArray, rows: NDArray[Any]) -> None:
         """Write rows of one chunk. Unless they follow each other, the chunk is read and written as a whole."""

@@ -78,9 +78,11 @@ class NpyFile(Target, Chunked):
         self._header_bytes = len(_header(MOST_ROWS, row_shape, dtype))
         self._row_bytes = dtype.itemsize * int(np.prod(row_shape, dtype=object))
         self.chunk_rows = max(1, PART_BYTES // max(1, self._row_bytes))
-        needed = self._header_bytes + (n_rows or 0) * self._row_bytes
-        if needed > free_bytes(self.path):
-            raise self._full('there is not enough room', f'{n_rows or 0:,} rows need {needed:,} bytes')
+        self._n_rows = n_rows
+        if n_rows is not None and self._needed() > free_bytes(self.path):
+            raise self._full('there is not enough room')
+        with self._explained():
+            self._open()
         self.row_shape, self.dtype = row_shape, dtype
         self._gatherer = Gatherer(self, row_shape, dtype)
 
@@ -98,14 +100,14 @@ class NpyFile(Target, Chunked):
         self._end = max(self._end, int(rows[-1] if isinstance(rows, range) else rows.max()) + 1)
 
     def complete(self) -> None:
-        if self._gatherer is None or self.row_shape is None:
+        if self._gatherer is None or self._file is None or self.row_shape is None:
             raise ValueError(f'there are no results: the shape and dtype of {self.name} are not known')
         with self._explained():
             self._gatherer.flush()
             count = int(np.count_nonzero(self._seen[: self._end]))
             if count < self._end:
                 self._close_gaps()
-            file = self._opened()
+            file = self._file
             file.seek(0)
             file.write(_header(count, self.row_shape, self.dtype, self._header_bytes))
             file.truncate(self._header_bytes + count * self._row_bytes)
@@ -133,22 +135,21 @@ class NpyFile(Target, Chunked):
     def read(self, start: int, stop: int) -> NDArray[Any]:
         assert self.row_shape is not None
         rows = np.zeros((stop - start, *self.row_shape), self.dtype)
-        file = self._opened()
+        file = self._file
+        assert file is not None
         file.seek(self._header_bytes + start * self._row_bytes)
         file.readinto(_bytes_of(rows))  # type: ignore[attr-defined]
         return rows
 
     def write(self, start: int, values: NDArray[Any]) -> None:
-        file = self._opened()
+        file = self._file
+        assert file is not None
         file.seek(self._header_bytes + start * self._row_bytes)
         file.write(_bytes_of(values))
 
-    def _opened(self) -> IO[bytes]:
-        if self._file is None:
-            partial = self.path.with_name(f'{self.path.name}.{secrets.token_hex(4)}.partial')
-            self._partial = partial
-            self._file = open(partial, 'x+b')  # noqa: SIM115 - it stays open
-        return self._file
+    def _open(self) -> None:
+        self._partial = self.path.with_name(f'{self.path.name}.{secrets.token_hex(4)}.partial')
+        self._file = open(self._partial, 'x+b')  # noqa: SIM115 - it stays open
 
     def _close_gaps(self) -> None:
         """Move rows up into the places of those that were not put."""
@@ -167,12 +168,16 @@ class NpyFile(Target, Chunked):
         except OSError as error:
             if not is_full(error):
                 raise
-            needed = self._header_bytes + self._end * self._row_bytes
-            raise self._full(str(error.strerror), f'it needs more than {needed:,} bytes') from error
+            raise self._full(str(error.strerror)) from error
 
-    def _full(self, reason: str, needed: str) -> StorageError:
+    def _needed(self) -> int:
+        """Return the number of bytes of the file, or of what is there of it if the number of rows is not known."""
+        return self._header_bytes + (self._end if self._n_rows is None else self._n_rows) * self._row_bytes
+
+    def _full(self, reason: str) -> StorageError:
+        needed = f'{"more than " if self._n_rows is None else ""}{self._needed():,} bytes'
         return StorageError(
-            f'cannot write {self.path}: {reason}; {needed}, and {free_bytes(self.path):,} are free there. '
+            f'cannot write {self.path}: {reason}; it needs {needed}, and {free_bytes(self.path):,} more are free. '
             'Make room, or choose another folder'
         )
 

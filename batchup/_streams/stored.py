@@ -148,7 +148,7 @@ class ZarrTarget(StoredTarget):
         return bool(self.dtype.kind == 'O')
 
     def _resize(self, n_rows: int) -> None:
-        self.array.resize((n_rows, *self.row_shape))
+        self.array.resize((n_rows, *self.array.shape[1:]))
 
     def check_ranks(self, count: int) -> None:
         if count > 1 and self.chunk_rows > 1:
