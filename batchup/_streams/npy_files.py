@@ -104,26 +104,27 @@ class NpyFile(Target, Chunked):
             raise ValueError(f'there are no results: the shape and dtype of {self.name} are not known')
         with self._explained():
             self._gatherer.flush()
-            count = int(np.count_nonzero(self._seen[: self._end]))
-            if count < self._end:
+            self._n_rows = int(np.count_nonzero(self._seen[: self._end]))
+            if self._n_rows < self._end:
                 self._close_gaps()
             file = self._file
             file.seek(0)
-            file.write(_header(count, self.row_shape, self.dtype, self._header_bytes))
-            file.truncate(self._header_bytes + count * self._row_bytes)
+            file.write(_header(self._n_rows, self.row_shape, self.dtype, self._header_bytes))
+            file.truncate(self._needed())
             file.flush()
             os.fsync(file.fileno())  # a name must not survive a loss of power without what it stands for
             file.close()
 
     def result(self) -> NDArray[Any]:
         assert self._partial is not None
-        with self._explained():
-            os.replace(self._partial, self.path)
+        assert self._n_rows is not None
+        assert self.row_shape is not None
+        os.replace(self._partial, self.path)
         self._partial = None
-        empty = os.path.getsize(self.path) == self._header_bytes  # cannot be mapped
-        rows: NDArray[Any] = np.load(self.path, mmap_mode=None if empty else 'r', allow_pickle=False)
-        rows.flags.writeable = False
-        return rows
+        shape = (self._n_rows, *self.row_shape)
+        if self._needed() == self._header_bytes:  # nothing to map
+            return np.empty(shape, self.dtype)
+        return np.memmap(self.path, self.dtype, 'r', self._header_bytes, shape)
 
     def abandon(self) -> None:
         if self._file is not None:

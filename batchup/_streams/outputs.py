@@ -153,7 +153,7 @@ def _fitted(values: NDArray[Any], target: Target, origin: str) -> NDArray[Any]:
             f'{origin} has masked values, but {target.name} has no mask; fill them first, with filled(value)'
         )
     if target.strings:
-        return _as_strings(values, target, origin)
+        return _strings(values, target, origin)
     if values.dtype == target.dtype:
         return values
     if not _same_kind(values.dtype, target.dtype):
@@ -170,12 +170,13 @@ def _fitted(values: NDArray[Any], target: Target, origin: str) -> NDArray[Any]:
     return converted
 
 
-def _as_strings(values: NDArray[Any], target: Target, origin: str) -> NDArray[Any]:
-    """Return strings as objects, for a target that holds such; `TypeError` if some are no strings."""
-    objects = values.astype(object)
-    if values.dtype.kind not in 'UST' and not all(isinstance(value, (str, bytes)) for value in objects.flat):
+def _strings(values: NDArray[Any], target: Target, origin: str) -> NDArray[Any]:
+    """Return values if they are strings of any dtype; `TypeError` if not."""
+    if values.dtype.kind not in 'UST' and not (
+        values.dtype.kind == 'O' and all(isinstance(value, (str, bytes)) for value in values.flat)
+    ):
         raise TypeError(f'{origin} has results of dtype {values.dtype} for {target.name}, which is for strings')
-    return objects
+    return values
 
 
 def _same_kind(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:

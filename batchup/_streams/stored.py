@@ -42,7 +42,7 @@ class StoredTarget(Target, Chunked):
         self.row_shape = tuple(array.shape[1:])
         self.dtype = array.dtype
         self.strings = self._holds_strings()
-        if self.dtype.hasobject and self.dtype.kind != 'T' and not self.strings:
+        if self.dtype.hasobject and not self.strings:
             raise TypeError(f'{name} is for values of dtype {self.dtype}: of objects, only strings can be written')
         self.chunk_rows = chunk_rows
         self._most = most
@@ -51,7 +51,7 @@ class StoredTarget(Target, Chunked):
 
     @abc.abstractmethod
     def _holds_strings(self) -> bool:
-        """Say whether objects in the array are strings."""
+        """Say whether the array is for strings of any length."""
 
     @abc.abstractmethod
     def _resize(self, n_rows: int) -> None:
@@ -127,9 +127,18 @@ class H5Target(StoredTarget):
     def _resize(self, n_rows: int) -> None:
         self.array.resize(n_rows, axis=0)
 
+    def put(self, rows: Leaf, values: NDArray[Any]) -> None:
+        self._check_open()
+        super().put(rows, values)
+
     def complete(self) -> None:
+        self._check_open()
         super().complete()
         self.array.flush()
+
+    def _check_open(self) -> None:
+        if not self.array:
+            raise ValueError(f'the file of {self.name} was closed before all rows were written')
 
 
 class ZarrTarget(StoredTarget):
@@ -145,7 +154,7 @@ class ZarrTarget(StoredTarget):
         super().__init__(name, array, max(1, chunk), array.shape[0] or math.inf)
 
     def _holds_strings(self) -> bool:
-        return bool(self.dtype.kind == 'O')
+        return self.dtype.kind in 'OT'
 
     def _resize(self, n_rows: int) -> None:
         self.array.resize((n_rows, *self.array.shape[1:]))

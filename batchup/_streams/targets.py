@@ -26,7 +26,7 @@ class Target(abc.ABC):
     masked : bool
         Whether values can be masked.
     strings : bool
-        Whether its objects are strings of any length.
+        Whether it is for strings of any length.
     new : bool
         Whether it takes its form from the results.
     """
