@@ -50,11 +50,17 @@ def batch_map_concat(
         Arguments for `func` before those of the batch.
     progress : bool
         Show tqdm's own bar, if in a terminal or a notebook.
-    out : array, or tuple or list of arrays, optional
-        Write the rows into these arrays as the batches come, and keep nothing: an array, in
-        memory or memory-mapped, for each array of the results. Each row goes to the place
-        that `Part.indices` describes, whatever the shuffle and the shard; so there is a row
-        for each sample of the epoch. Rows of batches without a plan go one after the other.
+    out : array, path, h5py data set or zarr array, or tuple or list of them, optional
+        Write the rows there as the batches come, and keep nothing: one for each array of the
+        results. An array may be in memory or memory-mapped. Each row goes to the place that
+        `Part.indices` describes, whatever the shuffle and the shard; so there is a row for
+        each sample of the epoch. Rows of batches without a plan go one after the other. A data
+        set grows as far as its `maxshape` allows, and an array of zarr if it has no rows yet.
+
+        A path, a string or `PathLike` that ends in `.npy`, is that of a new file. Its shape
+        and dtype are those of the first batch, and it has the rows that come: in order, `func`
+        may return any number of them; shuffled, they are sorted by their places. The file
+        gets its name when it is whole. An error leaves what was there before.
     part : bool
         Return a `Part`, which `merge` takes; needs the stream of a source with random access.
 
@@ -63,18 +69,22 @@ def batch_map_concat(
     tuple of arrays or None
         The results in the order of the batches, concatenated along the first axis. An
         empty tuple for no batches, `None` if every call returned `None`. With `out`, the
-        tuple of its arrays. With `part`, a `Part`.
+        tuple of its arrays; for a path, a read-only memory map of the file. With `part`, a
+        `Part`.
 
     Raises
     ------
     ValueError
         If the batches are endless and `n_batches` is not given, or the shape of a row differs
         between batches, or results do not fit into `out`, or the number of rows is not that
-        of the samples, where `out` or `part` needs it.
+        of the samples, where `out` or `part` needs it. If `out` is read-only or closed, or
+        several ranks cannot write into it, or it is a path and there are no batches.
     TypeError
         If `func` returns anything else, or values of another kind than for earlier batches,
         or `out` cannot hold them. Errors at a batch, also those of `func`, have a note that
-        names it.
+        names it. Results are converted to NumPy's arrays at their batch.
+    OSError
+        If there is no folder for a file, or no room: a `StorageError` says how much it needs.
 
     >>> import numpy as np
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])

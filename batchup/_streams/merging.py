@@ -110,9 +110,9 @@ def merge(parts: Iterable[Part | Sums | None], out: Any = None) -> tuple[Any, ..
     ----------
     parts : iterable of Part, or of Sums
         What `batch_map_concat` or `batch_map_mean` returned in every rank, in any order.
-    out : array, or tuple or list of arrays, optional
-        Where to put the rows of a `Part`, in memory or memory-mapped: an array for each array
-        of the results, with a row for each sample. New arrays by default.
+    out : array, path, h5py data set or zarr array, or tuple or list of them, optional
+        Where to put the rows of a `Part`, as for `batch_map_concat`: one for each array of the
+        results, with a row for each sample. New arrays by default.
 
     Returns
     -------

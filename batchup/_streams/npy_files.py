@@ -131,7 +131,8 @@ class NpyFile(Target, Chunked):
             with suppress(OSError):  # what is in its buffer cannot be written
                 self._file.close()
         if self._partial is not None:
-            self._partial.unlink(missing_ok=True)
+            with suppress(OSError):  # its name was too long
+                self._partial.unlink(missing_ok=True)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         assert self.row_shape is not None

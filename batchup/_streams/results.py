@@ -72,7 +72,7 @@ class Kept(Gathered):
         results = [result for result in self._results or self._empty if result is not None]
         if self._results and not results:
             return None
-        arrays = tuple(map(concatenate, zip(*results)))
+        arrays = tuple(map(self._form.join, range(len(results[0]) if results else 0), zip(*results)))
         return arrays if self.trail is None else Part(arrays, np.concatenate(self._indices), self.trail.run())
 
 
@@ -96,6 +96,10 @@ class _Form:
         for place, array in enumerate(arrays or ()):
             if len(array):
                 self._check_rows(number, place, array)
+
+    def join(self, place: int, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Concatenate the arrays of all batches; if there are no rows, whose form was not checked, take the first."""
+        return concatenate(arrays if place in self._rows else arrays[:1])
 
     def _check_rows(self, number: int, place: int, array: NDArray[Any]) -> None:
         shape, dtype = array.shape[1:], array.dtype
@@ -129,6 +133,7 @@ class Written(Gathered):
         self._outputs = outputs
         self._n_samples = n_samples
         self._written = 0
+        self._forming = outputs.need_form
         self._empty: list[NDArray[Any]] | None = None
         if trail is not None and trail.n_places is not None:
             outputs.check_rows(trail.n_places)
@@ -146,13 +151,15 @@ class Written(Gathered):
             self._empty = self._empty or arrays
             return
         values = rows.of_results(arrays)
-        known = n_rows == batch_length(batch)
-        self._outputs.take_form(values, self._n_samples if known else None, ORIGIN)
+        if self._forming:
+            known = n_rows == batch_length(batch)
+            self._outputs.take_form(values, self._n_samples if known else None, ORIGIN)
+            self._forming = False
         self._outputs.write(rows.places, self._outputs.fitted(values, ORIGIN))
         self._written += len(rows.places)
 
     def finish(self) -> tuple[Any, ...]:
-        if not self._written and self._empty is not None:
+        if self._forming and self._empty is not None:
             self._outputs.take_form(self._empty, 0, ORIGIN)
         return self._outputs.finish()
 

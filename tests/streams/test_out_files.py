@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -55,6 +56,18 @@ def test_rows_are_written_where_they_belong(shuffle, paths, tmp_path):
     assert_same_results(results, (X * 2, np.arange(N)))
     assert_same_results(tuple(map(np.load, paths)), results)
     assert sorted(os.listdir(tmp_path)) == ['x.npy', 'y.npy']
+
+
+def test_rows_wait_in_bounded_memory(path, monkeypatch):
+    monkeypatch.setattr(gatherer, 'WAITING_BYTES', 2**20)
+    rows = np.arange(2**22).reshape(-1, 16)
+    source = ArrayDataSource([rows])
+    tracemalloc.start()
+    source.batch_map_concat(first_array, 256, out=path, shuffle=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < rows.nbytes / 2
+    np.testing.assert_array_equal(np.load(path), rows)
 
 
 @on(['threads', 'fork'])

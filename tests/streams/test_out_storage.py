@@ -241,3 +241,11 @@ def test_a_file_an_array_and_a_data_set_side_by_side(h5, tmp_path):
     file, *_ = SOURCE.batch_map_concat(lambda x, y: (x, y, y), 4, out=outputs, shuffle=1)
     assert_same_results((np.array(file), outputs[2][:]), (X, np.arange(N)))
     assert outputs[1].tolist() == list(range(N))
+
+
+def test_a_full_disk_names_the_array_and_the_rows(mounted, monkeypatch):
+    monkeypatch.setattr(gatherer, 'WRITTEN_BYTES', 1)
+    array = zarr.create_array(mounted(256) / 'x', shape=(64, 2**12), chunks=(4, 2**12), dtype='f8', compressors=None)
+    with pytest.raises(OSError, match='No space left on device') as error:
+        ArrayDataSource([np.ones((64, 2**12))]).batch_map_concat(first_array, 4, out=array)
+    assert 'while writing rows 4 to 7 of out (zarr array' in error.value.__notes__[0]
