@@ -98,7 +98,8 @@ class AbstractDataSource(Reachable):
 
         As the function `batchup.data_source.batch_map_concat`, with the batches of
         `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
-        random access returns a `Part` for `merge`, unless `out` takes the rows.
+        random access returns a `Part` for `merge`, unless `out` takes the rows: an array, a
+        path that ends in `.npy`, a data set of h5py, an array of zarr, or a tuple of them.
         """
         check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), Asked(batch_size, kwargs)) as stream:
