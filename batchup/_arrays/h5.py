@@ -108,7 +108,7 @@ class H5Storage(Storage):
         if not direct or self.dtype.hasobject or dataset.dtype.subdtype is not None:
             output[...] = (dataset if self._view is None else self._view)[start:stop]
         else:
-            dataset.read_direct(output, np.s_[start:stop])
+            _copy(dataset, (start, *[0] * (output.ndim - 1)), output, (0,) * output.ndim, output.shape)
 
     def name(self) -> str:
         return self._name
@@ -165,15 +165,16 @@ class _RawChunks:
         return cls(dataset, filters)
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        """Read rows; chunks that cannot be had as they are, such as those never written, are left to h5py."""
+        """Read rows; what chunks that were never written are filled with is left to h5py."""
         items = output.reshape(-1).view(np.uint8).reshape(*output.shape, self.dtype.itemsize)
         for corner, inside, outside in self._parts(start, stop):
-            try:
-                skipped, raw = self._dataset.id.read_direct_chunk(corner)
-            except (OSError, RuntimeError):
-                source = tuple(slice(first + part.start, first + part.stop) for first, part in zip(corner, inside))
-                self._dataset.read_direct(output, source, outside)
+            # To read a chunk that is not there ends in any error, or none.
+            if self._dataset.id.get_chunk_info_by_coord(corner).byte_offset is None:
+                begin = tuple(first + part.start for first, part in zip(corner, inside))
+                shape = tuple(part.stop - part.start for part in inside)
+                _copy(self._dataset, begin, output, tuple(part.start for part in outside), shape)
             else:
+                skipped, raw = self._dataset.id.read_direct_chunk(corner)
                 self._decode(raw, skipped, inside, items[outside])
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
@@ -216,6 +217,20 @@ class _RawChunks:
                 items[..., byte] = plane[inside]
         else:
             items[...] = decoded.reshape(*self._shape, -1)[inside]
+
+
+def _copy(
+    dataset: Any, begin: tuple[int, ...], output: NDArray[Any], place: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """Copy a part of a data set to a place in an array of as many dimensions, by HDF5 itself.
+
+    `Dataset.read_direct` does the same, and takes 50 microseconds longer.
+    """
+    h5py = sys.modules['h5py']
+    source, target = dataset.id.get_space(), h5py.h5s.create_simple(output.shape)
+    source.select_hyperslab(begin, shape)
+    target.select_hyperslab(place, shape)
+    dataset.id.read(target, source, output, h5py.h5t.py_create(output.dtype))
 
 
 def h5_storage(array: Any) -> H5Storage | None:
