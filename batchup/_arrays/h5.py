@@ -48,15 +48,13 @@ class H5Storage(Storage):
         self.shape = (array.shape[0], *no_rows.shape[1:])
         self.dtype = no_rows.dtype
         self.whole_chunks = dataset.chunks is not None
-        self.chunk_rows = dataset.chunks[0] if dataset.chunks else self._rows_at_once()
+        chunk_rows = dataset.chunks[0] if dataset.chunks else rows_of_bytes(READ_BYTES, self.dtype, self.shape[1:])
+        self.chunk_rows = min(chunk_rows, max(1, self.shape[0]))
         path = array.path if opens_itself else dataset.file.filename
         self._name = f'data set {dataset.name!r} of {path}'
 
     def __reduce__(self) -> tuple[Any, ...]:
         return H5Storage, (self.array,)
-
-    def _rows_at_once(self) -> int:
-        return rows_of_bytes(READ_BYTES, self.dtype, self.shape[1:])
 
     @property
     def _dataset(self) -> Any:
@@ -234,17 +232,19 @@ def _copy(
 
 
 def h5_storage(array: Any) -> H5Storage | None:
-    """Return the storage of an array, if it is of a kind of this module, and has rows.
+    """Return the storage of an array, if it is of a kind of this module, and has rows."""
+    return H5Storage(array) if is_h5(array) and array.shape else None
 
-    Raises `ValueError` if its file is closed.
-    """
-    if not isinstance(array, H5Array):
-        dataset = dataset_of(array)
-        if dataset is None:
-            return None
-        if not dataset:
-            raise ValueError('the h5py file of a data set is closed; keep the file open while batches are read')
-    return H5Storage(array) if array.shape else None
+
+def is_h5(array: Any) -> bool:
+    """Say whether an array is of a kind of this module."""
+    return isinstance(array, H5Array) or dataset_of(array) is not None
+
+
+def is_closed(array: Any) -> bool:
+    """Say whether an array is one of h5py whose file is closed."""
+    dataset = None if isinstance(array, H5Array) else dataset_of(array)
+    return dataset is not None and not dataset
 
 
 def dataset_of(array: Any) -> Any:
@@ -252,10 +252,12 @@ def dataset_of(array: Any) -> Any:
     if isinstance(array, H5Array):
         return array.dataset
     h5py = sys.modules.get('h5py')
-    if h5py is None or isinstance(array, h5py.Dataset):
-        return array if h5py is not None else None
+    if h5py is None:
+        return None
     # h5py tells its views from other objects by nothing that is public.
-    return getattr(array, '_dset', None) if type(array).__module__ == 'h5py._hl.dataset' else None
+    own = type(array).__module__ == 'h5py._hl.dataset'
+    dataset = getattr(array, '_dset', None) if own and not isinstance(array, h5py.Dataset) else array
+    return dataset if isinstance(dataset, h5py.Dataset) else None
 
 
 def _is_astype(view: Any) -> bool:
