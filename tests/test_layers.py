@@ -23,7 +23,7 @@ LAYERS = {
     'data': ['datasets'],
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
-    'arrays': ['_arrays'],
+    'arrays': ['arrays', '_arrays'],
     'streams': ['_streams'],
     'samplers': ['sampling', 'splits', '_samplers'],
     'plans': ['_plans'],

@@ -60,7 +60,7 @@ class H5Array:
             self.shape: tuple[int, ...] = dataset.shape
             self.dtype: np.dtype[Any] = dataset.dtype
             self.chunks: tuple[int, ...] | None = dataset.chunks
-            self.no_rows: NDArray[Any] = dataset[:0]
+            self._no_rows: NDArray[Any] = dataset[:0]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _same_array, (self.path, self.name, self.shape)
@@ -91,7 +91,7 @@ class H5Array:
         if rows.dtype == bool:
             return self.dataset[rows]
         if not len(rows):
-            return self.no_rows
+            return self._no_rows
         # h5py takes increasing indices only.
         positions, places = np.unique(np.where(rows < 0, rows + len(self), rows), return_inverse=True)
         return self.dataset[positions][places]
