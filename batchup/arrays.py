@@ -1,0 +1,7 @@
+"""Arrays in storage that open their files themselves."""
+
+from __future__ import annotations
+
+from ._arrays.h5_files import H5Array
+
+__all__ = ['H5Array']
