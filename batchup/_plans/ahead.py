@@ -36,12 +36,16 @@ class Ahead:
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
 
-    def member(self, number: int) -> Ahead:
-        """Return the same for a member of a composed source, whose indices are a part of each request's."""
+    def member(self, number: int, chosen: bool = False) -> Ahead:
+        """Return the same for a member of a composed source, whose indices are a part of each request's.
+
+        With `chosen`, each request is for one of the members, and these are those for this one.
+        """
         with self._lock:
             if number not in self._members:
+                part = _chosen_window if chosen else _member_window
                 # It refers to no other one: what refers to each other is freed late.
-                self._members[number] = Ahead(self.start, partial(_member_window, self.window, number))
+                self._members[number] = Ahead(self.start, partial(part, self.window, number))
             return self._members[number]
 
     def keep(self, number: int, make: Callable[[], Any]) -> Any:
@@ -50,6 +54,13 @@ class Ahead:
             if number not in self._kept:
                 self._kept[number] = make()
             return self._kept[number]
+
+
+def _chosen_window(whole: Callable[[int], Request | None], member: int, number: int) -> Request | None:
+    window = whole(number)
+    while window is not None and window.indices.ds_index != member:
+        window = whole(window.end)
+    return None if window is None else window._replace(indices=window.indices.sample_indices)
 
 
 def _member_window(whole: Callable[[int], Request | None], member: int, number: int) -> Request | None:

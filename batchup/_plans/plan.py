@@ -59,9 +59,9 @@ class Request(NamedTuple):
     padding: int | None = None
     ahead: Ahead | None = None
 
-    def member(self, number: int, indices: IndexTree) -> Request:
-        """Return the request to a member of a composed source."""
-        ahead = None if self.ahead is None else self.ahead.member(number)
+    def member(self, number: int, indices: IndexTree, chosen: bool = False) -> Request:
+        """Return the request to a member of a composed source; `chosen` as for `Ahead.member`."""
+        ahead = None if self.ahead is None else self.ahead.member(number, chosen)
         return self._replace(indices=indices, ahead=ahead)
 
     def batch(self, number: int) -> Request:

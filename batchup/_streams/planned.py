@@ -5,11 +5,13 @@ from __future__ import annotations
 import abc
 import hashlib
 import weakref
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from .._ground.arguments import is_integer
@@ -184,10 +186,9 @@ class PlannedFeed(Feed):
 
     def _at_hand(self, number: int) -> Request | None:
         """Return the window at hand that covers batch `number`, if there is one."""
-        for window in reversed(tuple(self._windows)):  # they are in order
-            if window.number <= number:
-                return window if number < window.end else None
-        return None
+        windows = tuple(self._windows)  # in order
+        k = bisect_right(windows, number, key=attrgetter('number')) - 1
+        return windows[k] if k >= 0 and number < windows[k].end else None
 
     def whole_batch(self, number: int) -> Request:
         """Return the request for a batch as it is before ranks share it.

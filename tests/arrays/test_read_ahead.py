@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batchup._arrays.read_ahead import ACCOUNT_BYTES, ReadAhead
-from batchup.data_source import ArrayDataSource, CompositeDataSource, ConcatDataSource
+from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource, ConcatDataSource
 from batchup.sampling import BlockShuffle, WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
@@ -188,3 +188,12 @@ def test_a_chunk_of_concatenated_sources_is_read_once_too():
     with pytest.raises(OSError, match='chunk 3 is broken') as caught:
         list(source.batch_iterator(64))
     assert any('rows 192 to 255 of a Chunked of shape (700, 16), data source 1' in n for n in caught.value.__notes__)
+
+
+@pytest.mark.parametrize('options', [{}, {'weights': [1, 3], 'stop': 150}, {'stratified': True}])
+def test_members_of_a_choice_read_ahead_each_for_itself(options):
+    stored = [numbers(N, 100), numbers(2 * N, 250)]
+    source = ChoiceDataSource([ArrayDataSource([data]) for data in stored], **options)
+    expected = ChoiceDataSource([ArrayDataSource([data.array]) for data in stored], **options)
+    check_equal(batches_of(source, 40, 7), batches_of(expected, 40, 7))
+    assert [max(Counter(data.reads).values()) for data in stored] == [1, 1]
