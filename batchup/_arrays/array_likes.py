@@ -38,7 +38,7 @@ def check_array_like(number: int, data: Any) -> None:
         raise ValueError(
             f'data[{number}] is a data set of an h5py file that is closed; keep the file open while batches are read'
         )
-    if getattr(data, 'shape', None) == ():
+    if getattr(data, 'shape', 0) in ((), None):  # `None`: an empty data set of h5py
         raise TypeError(f'data[{number}] is an array with no dimensions: it has no samples')
 
 

@@ -23,7 +23,7 @@ from .h5_files import H5Array
 from .storage import Storage, rows_of_bytes
 
 # Rows of about so many bytes are read at once where there are no chunks. Larger: more rows that
-# nobody asked for. Smaller: more calls, of 20 microseconds each.
+# nobody asked for. Smaller: more calls, of 5 microseconds each.
 READ_BYTES = 2**20
 
 # Numbers that HDF5 has given to its filters.

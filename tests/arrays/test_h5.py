@@ -232,6 +232,13 @@ def test_a_file_that_is_closed_meanwhile(path):
             read()
 
 
+def test_data_sets_without_rows(file):
+    file['number'], file['empty'] = 3, h5py.Empty('f4')
+    for name in ('number', 'empty'):
+        with pytest.raises(TypeError, match=r'data\[0\] is an array with no dimensions'):
+            ArrayDataSource([file[name]])
+
+
 # H5Array.
 
 
