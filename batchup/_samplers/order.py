@@ -27,6 +27,7 @@ class Order(abc.ABC):
     `order[k]` is the index of the sample at place k, `order[start:stop]` those at consecutive
     places, and `order(places)` those at any. Places from -1 down count from the end.
 
+    >>> from batchup.sampling import ComputedShuffle
     >>> order = ComputedShuffle(42).order(7)
     >>> order[:4], order([4, -1]), order[4]
     (array([3, 0, 5, 4]), array([2, 1]), 2)

@@ -7,7 +7,7 @@ a batch needs it. What a rule saves in memory, or in reading, it may lose in how
 from __future__ import annotations
 
 import abc
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +18,10 @@ from .blocks import BlockOrder
 from .order import Order, permutation, stored
 
 MOST_SAMPLES = 2**63
+
+# The number of samples in a block where nothing says what they are read in. Larger: a window of 16 blocks
+# takes more memory. Smaller: neighbours are more often in the same batch.
+BLOCK_SIZE = 1024
 
 
 class _SeededShuffle(SeededShuffle):
@@ -118,42 +122,58 @@ class ComputedShuffle(_SeededShuffle):
 
 @dataclass(frozen=True)
 class BlockShuffle(_SeededShuffle):
-    """Whole blocks in random order, and samples in random order within windows of several blocks.
+    """Samples of a window that slides over shuffled blocks.
 
     For data that is stored in blocks of consecutive samples, each read as a whole, such as
-    compressed chunks. Samples come from the blocks of one window at a time: a reader that
-    keeps `window` blocks reads every block once. (A batch across the border of two windows
-    needs some of both.) The latest window takes 8 bytes a sample, and the order of blocks at
-    most half a megabyte. Of a subset, blocks are made of places in the subset.
+    compressed chunks. Blocks come in random order. The samples of a block are spread at random
+    over the next places, as many as the window has samples: at any place, samples come from
+    the latest `window` blocks. From place to place an old block ends and a new one begins. So a
+    reader that keeps `window + 1` blocks reads every block once. The first and last samples,
+    as many as half a window has, are drawn from all blocks of the window at once.
 
-    It mixes less than the others: samples of one block come close together, and a batch has
-    samples of at most `window` blocks. A larger window mixes better.
+    It mixes less than the others: a batch has samples of `window` blocks at most. To make the
+    best of these, the order of blocks is spread out: of any 2, 4, 8 ... blocks that follow each
+    other, about one is of each half, quarter, eighth ... of the data. And a batch takes about
+    equally many samples from old and new blocks. A larger window mixes better.
+
+    An order is computed piece by piece, for any place. It takes up to 50 bytes a sample of one
+    window, and half a megabyte. Of a subset, blocks are made of places in the subset. If all blocks fit into the
+    window, it is a `FullShuffle` with the same seed.
 
     Parameters
     ----------
     seed : int
         The seed, 0 or more.
-    block_size : int
-        The number of samples in a block; the last block may be shorter.
+    block_size : int, optional
+        The number of samples in a block; the last block may be shorter. By default a source
+        chooses it: the number of rows in a chunk of its storage. If several arrays have different
+        chunks, it is the least number of rows that is made of whole chunks of each, unless
+        that is above 65,536: then it is the largest chunk. For data in no chunks it is 1024.
     window : int
-        The largest number of blocks from which samples are drawn at a time. All windows have
-        equally many, or one fewer.
+        The number of blocks from which samples are drawn at a time. If it is above 64, or has
+        few samples, one or more of them may not be used, so that it slides in equal steps.
 
     >>> BlockShuffle(42, 3, window=2).order(11)[:]
-    array([ 9,  4,  3, 10,  5,  1,  7,  2,  8,  6,  0])
+    array([ 9,  2,  0,  1,  5, 10,  3,  7,  4,  8,  6])
     """
 
     seed: int
-    block_size: int
+    block_size: int | None = None
     _: KW_ONLY
     window: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._keep('block_size', check_positive('block_size', self.block_size))
+        if self.block_size is not None:
+            self._keep('block_size', check_positive('block_size', self.block_size))
         self._keep('window', check_positive('window', self.window))
 
     def _make_order(self, length: int, bits: np.random.PCG64) -> Order:
-        if length <= self.block_size * self.window:
-            return stored(length, bits)
-        return BlockOrder(length, bits, self.block_size, self.window)
+        size = self.block_size or BLOCK_SIZE
+        return stored(length, bits) if length <= size * self.window else BlockOrder(length, bits, size, self.window)
+
+    def _with_block_size(self, rows: int | None) -> BlockShuffle:
+        return replace(self, block_size=rows) if self.block_size is None else self
+
+    def _blocks(self) -> str:
+        return f' in blocks of {self.block_size or BLOCK_SIZE}'
