@@ -220,6 +220,7 @@ SHUFFLES: Cases = {
         '84bc6bd4',
         lambda: BlockShuffle(42, 7, window=3).order(1000, epoch=3, repetition=2)[:],
     ),
+    'block shuffle, default blocks': ('1a7ca5b3', lambda: at(BlockShuffle(42), 10**6)),
     'block shuffle, one block': ('5efae1e1', lambda: BlockShuffle(42, 1000).order(100)[:]),
     'block shuffle, windows of one block': ('9a93ed35', lambda: BlockShuffle(42, 10, window=1).order(1005)[:]),
     'block shuffle, blocks of one sample': ('cca703cf', lambda: BlockShuffle(42, 1, window=64).order(1000)[:]),

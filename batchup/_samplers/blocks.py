@@ -27,7 +27,7 @@ from .order import PIECE_SAMPLES, Order
 # take more evenly of its blocks. Smaller: fewer steps of Python.
 MOST_PARTS = 64
 
-# How many slots are given blocks at once.
+# How many slots are given blocks at once. Larger: more time before the first batch. Smaller: more calls.
 PIECE_SLOTS = 1024
 
 # The factors in the finaliser of MurmurHash3 (Austin Appleby, public domain).
@@ -227,8 +227,13 @@ def _count_parts(block_size: int, window: int) -> int:
 def _mix_parts(part_ends: list[int], bits: np.random.PCG64) -> IndexArray:
     """Say how a stretch takes its samples of the sections, which are side by side, the latest one last.
 
-    Parts come in turns, each turn in an order of its own. A stretch may begin with any turn: what
-    it takes is here twice.
+    Parts come in turns, each turn in an order of its own. A stretch may begin anywhere among these
+    samples, and goes round to where it began: they are here twice.
+
+    Returns
+    -------
+    array, intp
+        For each sample, its place in the sections.
     """
     ends = np.array(part_ends, np.intp)
     sizes = np.diff(ends, prepend=0)
