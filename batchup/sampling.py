@@ -10,8 +10,9 @@ from ._ground.arguments import check_batch_size, check_non_negative
 from ._samplers.base import AbstractSampler
 from ._samplers.buckets import BucketSampler
 from ._samplers.groups import GroupSampler
+from ._samplers.order import Order
 from ._samplers.quotas import PKSampler, QuotaSampler
-from ._samplers.shuffles import BlockShuffle, ComputedShuffle, FullShuffle, Order
+from ._samplers.shuffles import BlockShuffle, ComputedShuffle, FullShuffle
 from ._samplers.standard import StandardSampler, SubsetSampler
 from ._samplers.weighted import WeightedSampler, WeightedSubsetSampler
 

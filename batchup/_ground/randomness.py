@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -90,6 +90,14 @@ class SeededShuffle(abc.ABC):
     def _make_order(self, length: int, bits: np.random.PCG64) -> Runs:
         """Make the order of `length` samples from random bits of its own."""
 
+    def _with_block_size(self, rows: int | None) -> SeededShuffle:
+        """Return the shuffle for data in chunks of so many rows, if its blocks are to be the chunks."""
+        return self
+
+    def _blocks(self) -> str:
+        """Say of which blocks its orders are made, for the descriptions of plans."""
+        return ''
+
 
 @dataclass(frozen=True)
 class Shuffle:
@@ -149,6 +157,15 @@ class Shuffle:
     def is_global(self) -> bool:
         """Whether the draws are those of NumPy's global generator."""
         return self.rng is _global_rng()
+
+    def with_block_size(self, rows: int | None) -> Shuffle:
+        """Return the shuffle for data in chunks of so many rows; `None` for data that has no chunks."""
+        return self if self.maker is None else replace(self, maker=self.maker._with_block_size(rows))
+
+    @property
+    def blocks(self) -> str:
+        """Of which blocks orders are made, for the descriptions of plans."""
+        return '' if self.maker is None else self.maker._blocks()
 
     def generator(self, purpose: Purpose, *key: int) -> np.random.RandomState:
         """Make the keyed generator for a purpose in this epoch."""

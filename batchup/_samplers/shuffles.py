@@ -7,195 +7,21 @@ a batch needs it. What a rule saves in memory, or in reading, it may lose in how
 from __future__ import annotations
 
 import abc
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .._ground.arguments import check_integer, check_non_negative, check_positive
-from .._ground.indices import IndexArray, as_array, bounds, check_indices, check_range
-from .._ground.randomness import Purpose, SeededShuffle, draw_permutation, keyed_bits, keyed_generator
-from .feistel import ROUNDS, Feistel
-
-# Up to this many samples, a computed order is stored after all, in half a megabyte. Smaller:
-# more orders are computed, over fewer numbers, which is slower and mixes less well.
-STORED_SAMPLES = 65_536
-
-# How many indices are computed at once. Larger: they do not fit into the cache. Smaller: more calls.
-PIECE_SAMPLES = 8192
+from .._ground.arguments import check_non_negative, check_positive
+from .._ground.randomness import Purpose, SeededShuffle, keyed_bits
+from .blocks import BlockOrder
+from .order import Order, permutation, stored
 
 MOST_SAMPLES = 2**63
 
-
-class Order(abc.ABC):
-    """The order in which samples come: which sample is at which place.
-
-    `order[k]` is the index of the sample at place k, `order[start:stop]` those at consecutive
-    places, and `order(places)` those at any. Places from -1 down count from the end.
-
-    >>> order = ComputedShuffle(42).order(7)
-    >>> order[:4], order([4, -1]), order[4]
-    (array([3, 0, 5, 4]), array([2, 1]), 2)
-    """
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-        # The latest piece, which the next batch needs, too.
-        self._piece: tuple[int, IndexArray] = 0, np.empty(0, np.intp)
-
-    @abc.abstractmethod
-    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
-        """Make the piece of the order that covers a place; return where it starts, and the piece."""
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, run: Any) -> Any:
-        if isinstance(run, slice):
-            places = range(*run.indices(self._length))
-            return self._run(places) if places.step == 1 else self(as_array(places))
-        place = check_integer('a place', run)
-        check_range('order', (place,), self._length)
-        return int(self([place])[0])
-
-    def _run(self, places: range) -> IndexArray:
-        """Return the indices at consecutive places, as a new array."""
-        start, stop = places.start, places.stop
-        indices = np.empty(max(stop - start, 0), np.intp)
-        while start < stop:
-            first, piece = self._piece_at(start)
-            part = piece[start - first : stop - first]
-            indices[start - places.start :][: len(part)] = part
-            start += len(part)
-        return indices
-
-    def _piece_at(self, place: int) -> tuple[int, IndexArray]:
-        first, piece = self._piece
-        if not first <= place < first + len(piece):
-            first, piece = self._piece = self._make_piece(place)
-        return first, piece
-
-    def __call__(self, places: ArrayLike) -> IndexArray:
-        """Return the indices of the samples at some places.
-
-        Parameters
-        ----------
-        places : 1-D array-like of k integers
-            Places in any order, possibly repeated.
-
-        Returns
-        -------
-        array of shape (k,), intp
-            The indices of the samples.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the places are no integers, or not in one dimension.
-        SampleIndexError
-            If a place is out of range.
-        """
-        array = check_indices('places', places)
-        check_range('places', bounds(array), self._length)
-        negative = array < 0
-        array[negative] += self._length - 1  # 2**63 itself is too large for an array
-        array[negative] += 1
-        return self._at(array)
-
-    def _at(self, places: IndexArray) -> IndexArray:
-        """Return the indices at places of 0 or more, made piece by piece."""
-        by_place = np.argsort(places, kind='stable')
-        indices, done = np.empty_like(places), 0
-        while done < len(places):
-            first, piece = self._piece_at(int(places[by_place[done]]))
-            end = np.searchsorted(places, first + len(piece) - 1, 'right', by_place)
-            here = by_place[done:end]
-            indices[here] = piece[places[here] - first]
-            done += len(here)
-        return indices
-
-
-class StoredOrder(Order):
-    """An order that is kept as a whole."""
-
-    def __init__(self, order: IndexArray) -> None:
-        super().__init__(len(order))
-        self._piece = 0, order
-
-    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
-        return self._piece
-
-
-class ComputedOrder(Order):
-    """An order that is computed by a `Feistel` network with random keys."""
-
-    def __init__(self, length: int, bits: np.random.PCG64) -> None:
-        super().__init__(length)
-        self._permutation = Feistel(length, bits.random_raw(ROUNDS))
-
-    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
-        first = place - place % PIECE_SAMPLES
-        return first, self._permutation(first + np.arange(min(PIECE_SAMPLES, self._length - first), dtype=np.intp))
-
-    def _at(self, places: IndexArray) -> IndexArray:
-        indices = np.empty_like(places)
-        for first in range(0, len(places), PIECE_SAMPLES):
-            part = slice(first, first + PIECE_SAMPLES)
-            indices[part] = self._permutation(places[part])
-        return indices
-
-
-class BlockOrder(Order):
-    """An order of shuffled blocks of samples, shuffled again within windows of several blocks.
-
-    Blocks stand in *slots*. All but the last block, which may be short, are permuted; the last
-    one has a random slot between them. Windows differ by at most one in their numbers of slots.
-    """
-
-    def __init__(self, length: int, bits: np.random.PCG64, block_size: int, window: int) -> None:
-        super().__init__(length)
-        self._size = min(block_size, max(length, 1))
-        self._slots = -(-length // self._size)
-        self._windows = -(-self._slots // window)
-        self._missing = self._slots * self._size - length
-        self._key, slot = (int.from_bytes(bits.random_raw(2).astype('<u8').tobytes(), 'little') for _ in range(2))
-        self._last_slot = slot % max(self._slots, 1)
-        self._other_blocks = permutation(max(self._slots - 1, 0), bits)
-
-    def _make_piece(self, place: int) -> tuple[int, IndexArray]:
-        short_end = self._start(self._last_slot + 1)
-        slot = (place if place < short_end else place + self._missing) // self._size
-        number = ((slot + 1) * self._windows - 1) // self._slots
-        first, last = (self._slots * end // self._windows for end in (number, number + 1))
-        rng = keyed_generator(self._key, Purpose.ORDER, number)
-        return self._start(first), draw_permutation(rng, self._samples(first, last))
-
-    def _start(self, slot: int) -> int:
-        """Return the place at which a slot starts."""
-        return slot * self._size - (self._missing if slot > self._last_slot else 0)
-
-    def _samples(self, first: int, last: int) -> IndexArray:
-        """Return the samples of the blocks in some slots, block by block."""
-        slots = first + np.arange(last - first, dtype=np.intp)
-        full = slots != self._last_slot
-        blocks = np.full(len(slots), self._slots - 1, dtype=np.intp)
-        blocks[full] = self._other_blocks(slots[full] - (slots[full] > self._last_slot))
-        samples = (blocks[:, np.newaxis] * self._size + np.arange(self._size, dtype=np.intp)).reshape(-1)
-        if full.all():
-            return samples
-        end = (self._last_slot - first + 1) * self._size
-        return np.concatenate([samples[: end - self._missing], samples[end:]])
-
-
-def stored(length: int, bits: np.random.PCG64) -> Order:
-    """Make a random permutation of the numbers below `length`."""
-    return StoredOrder(draw_permutation(np.random.RandomState(bits), length))
-
-
-def permutation(length: int, bits: np.random.PCG64) -> Order:
-    """Make a permutation of the numbers below `length` that takes half a megabyte at most."""
-    return stored(length, bits) if length <= STORED_SAMPLES else ComputedOrder(length, bits)
+# The number of samples in a block where nothing says what they are read in. Larger: a window of 16 blocks
+# takes more memory. Smaller: neighbours are more often in the same batch.
+BLOCK_SIZE = 1024
 
 
 class _SeededShuffle(SeededShuffle):
@@ -296,40 +122,58 @@ class ComputedShuffle(_SeededShuffle):
 
 @dataclass(frozen=True)
 class BlockShuffle(_SeededShuffle):
-    """Whole blocks in random order, and samples in random order within windows of several blocks.
+    """Samples of a window that slides over shuffled blocks.
 
     For data that is stored in blocks of consecutive samples, each read as a whole, such as
-    compressed chunks. Samples come from the blocks of one window at a time: a reader that
-    keeps `window` blocks reads every block once. (A batch across the border of two windows
-    needs some of both.) The latest window takes 8 bytes a sample, and the order of blocks at
-    most half a megabyte. Of a subset, blocks are made of places in the subset.
+    compressed chunks. Blocks come in random order. The samples of a block are spread at random
+    over the next places, as many as the window has samples: at any place, samples come from
+    the latest `window` blocks. From place to place an old block ends and a new one begins. So a
+    reader that keeps `window + 1` blocks reads every block once. The first and last samples,
+    as many as half a window has, are drawn from all blocks of the window at once.
 
-    It mixes less than the others: samples of one block come close together, and a batch has
-    samples of at most `window` blocks. A larger window mixes better.
+    It mixes less than the others: a batch has samples of `window` blocks at most. To make the
+    best of these, the order of blocks is spread out: of any 2, 4, 8 ... blocks that follow each
+    other, about one is of each half, quarter, eighth ... of the data. And a batch takes about
+    equally many samples from old and new blocks. A larger window mixes better.
+
+    An order is computed piece by piece, for any place. It takes up to 50 bytes a sample of one
+    window, and half a megabyte. Of a subset, blocks are made of places in the subset. If all blocks fit into the
+    window, it is a `FullShuffle` with the same seed.
 
     Parameters
     ----------
     seed : int
         The seed, 0 or more.
-    block_size : int
-        The number of samples in a block; the last block may be shorter.
+    block_size : int, optional
+        The number of samples in a block; the last block may be shorter. By default a source
+        chooses it: the number of rows in a chunk of its storage. If several arrays have different
+        chunks, it is the least number of rows that is made of whole chunks of each, unless
+        that is above 65,536: then it is the largest chunk. For data in no chunks it is 1024.
     window : int
-        The largest number of blocks from which samples are drawn at a time. All windows have
-        equally many, or one fewer.
+        The number of blocks from which samples are drawn at a time. If it is above 64, or has
+        few samples, one or more of them may not be used, so that it slides in equal steps.
 
     >>> BlockShuffle(42, 3, window=2).order(11)[:]
-    array([ 9,  4,  3, 10,  5,  1,  7,  2,  8,  6,  0])
+    array([ 9,  2,  0,  1,  5, 10,  3,  7,  4,  8,  6])
     """
 
     seed: int
-    block_size: int
+    block_size: int | None = None
     _: KW_ONLY
     window: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._keep('block_size', check_positive('block_size', self.block_size))
+        if self.block_size is not None:
+            self._keep('block_size', check_positive('block_size', self.block_size))
         self._keep('window', check_positive('window', self.window))
 
     def _make_order(self, length: int, bits: np.random.PCG64) -> Order:
-        return BlockOrder(length, bits, self.block_size, self.window)
+        size = self.block_size or BLOCK_SIZE
+        return stored(length, bits) if length <= size * self.window else BlockOrder(length, bits, size, self.window)
+
+    def _with_block_size(self, rows: int | None) -> BlockShuffle:
+        return replace(self, block_size=rows) if self.block_size is None else self
+
+    def _blocks(self) -> str:
+        return f' in blocks of {self.block_size or BLOCK_SIZE}'

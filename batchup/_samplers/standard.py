@@ -47,7 +47,7 @@ class StandardSampler(PlannedSampler):
     def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         samples = range(self.length)
         orders = sample_orders(samples, shuffle, path)
-        name = f'{self.length} samples x {self.repeats}'
+        name = f'{self.length} samples x {self.repeats}{shuffle.blocks}'
         places = OrderPlaces(samples, batch_size, self.num_indices_generated(), shuffle.in_order)
         return OrderPlan(name, orders, self.length, self.repeats, batch_size, shuffle, drop_last, places=places)
 
@@ -90,7 +90,7 @@ class SubsetSampler(PlannedSampler):
     def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         orders = sample_orders(self.indices, shuffle, path)
         length = len(self.indices)
-        name = f'{length} chosen samples x {self.repeats}'
+        name = f'{length} chosen samples x {self.repeats}{shuffle.blocks}'
         places = OrderPlaces(self.indices, batch_size, self.num_indices_generated(), shuffle.in_order)
         return OrderPlan(name, orders, length, self.repeats, batch_size, shuffle, drop_last, places=places)
 

@@ -37,6 +37,10 @@ from .base import IndexedDataSource
 
 Source = TypeVar('Source', bound='RandomAccessDataSource')
 
+# The largest block of a `BlockShuffle` that is made of the chunks of several arrays. Larger: the order alone
+# takes more memory, 8 bytes a sample of every block of the window. Smaller: more often, chunks are cut by blocks.
+MOST_BLOCK_ROWS = 2**16
+
 
 class RandomAccessDataSource(IndexedDataSource):
     """Base class of sources that read samples by index.
@@ -179,7 +183,12 @@ class RandomAccessDataSource(IndexedDataSource):
 
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         batch_size = single_size(options.batch_size, type(self).__name__)
-        return make_plan(self.sampler, batch_size, options.shuffle, options.drop_last, path, self._length)
+        shuffle = options.shuffle.with_block_size(self._chunk_rows())
+        return make_plan(self.sampler, batch_size, shuffle, options.drop_last, path, self._length)
+
+    def _chunk_rows(self) -> int | None:
+        """Return how many rows storage decodes at once; `None` for data that is in no chunks."""
+        return None
 
     def _check_indices(self, name: str, indices: Any) -> IndexTree:
         return check_batch_indices(name, indices, self._length)
@@ -259,6 +268,10 @@ class ArrayDataSource(RandomAccessDataSource):
         """Return how many rows of the arrays in storage may be read ahead."""
         return room_for([each.storage for each in self._readers if isinstance(each, StorageRows)], self._read_ahead)
 
+    def _chunk_rows(self) -> int | None:
+        stored = (reader.storage for reader in self._readers if isinstance(reader, StorageRows))
+        return common_chunk(storage.chunk_rows for storage in stored)
+
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)
         own = isinstance(self.sampler, PlannedSampler) and not overridden(self, 'samples_by_indices_nomapping')
@@ -298,6 +311,19 @@ class ArrayDataSource(RandomAccessDataSource):
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
         return (own_array(indices), *arrays) if self.include_indices else arrays
+
+
+def common_chunk(chunks: Iterable[int | None]) -> int | None:
+    """Return the least number of rows that is made of whole chunks of every kind; `None` for no chunks.
+
+    If that is too many, it is the number of rows of the largest chunk.
+
+    >>> common_chunk([1000, None, 750]), common_chunk([65_535, 65_536])
+    (3000, 65536)
+    """
+    rows = [chunk for chunk in chunks if chunk]
+    common = math.lcm(*rows)
+    return (common if common <= MOST_BLOCK_ROWS else max(rows)) if rows else None
 
 
 def _in_memory(array: Any) -> bool:

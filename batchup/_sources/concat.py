@@ -22,7 +22,7 @@ from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
-from .arrays import ArrayDataSource, RandomAccessDataSource
+from .arrays import ArrayDataSource, RandomAccessDataSource, common_chunk
 from .base import AbstractDataSource, MapDataSource
 
 # Samples of at least so many bytes are copied one by one to their places. Larger: more samples are copied
@@ -179,6 +179,9 @@ class ConcatDataSource(RandomAccessDataSource):
     def _room(self, columns: Sequence[StorageRows]) -> int:
         return room_for([column.storage for column in columns], self._read_ahead)
 
+    def _chunk_rows(self) -> int | None:
+        return common_chunk(_inner_source(member)._chunk_rows() for member in self.datasets)
+
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         if overridden(self, 'samples_by_indices_nomapping') or not isinstance(self.sampler, PlannedSampler):
             return math.inf
@@ -316,9 +319,7 @@ def _locate(starts: IndexArray, subsets: Mapping[int, IndexArray], indices: Leaf
 
 def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler | SubsetSampler:
     """Return the sampler of a member, or of the source below the functions that are mapped over it."""
-    inner = member
-    while isinstance(inner, MapDataSource):
-        inner = inner.source
+    inner = _inner_source(member)
     if not isinstance(inner, RandomAccessDataSource):
         raise TypeError(
             f'data source {number} of a ConcatDataSource must be a RandomAccessDataSource, or a function mapped over '
@@ -336,6 +337,13 @@ def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler 
             'ConcatDataSource instead, or the data source several times'
         )
     return sampler
+
+
+def _inner_source(member: AbstractDataSource) -> Any:
+    """Return the source below the functions that are mapped over it."""
+    while isinstance(member, MapDataSource):
+        member = member.source
+    return member
 
 
 def _plain_readers(member: AbstractDataSource) -> list[Rows] | None:

@@ -7,7 +7,7 @@ import pytest
 
 from batchup._ground.randomness import draw_permutations
 from batchup._samplers.feistel import Feistel
-from batchup.sampling import ComputedShuffle
+from batchup.sampling import BlockShuffle, ComputedShuffle
 
 
 def excess(counts):
@@ -105,3 +105,19 @@ def test_each_row_of_permutations_has_every_number_once():
     for size in (1, 2, 3, 64, 65, 5000):
         rows = draw_permutations(np.random.RandomState(size), 3, size)
         np.testing.assert_array_equal(np.sort(rows), np.tile(np.arange(size), (3, 1)))
+
+
+@pytest.mark.parametrize(('block_size', 'window'), [(1, 1), (3, 2), (3, 5), (8, 2)])
+def test_every_sample_of_blocks_is_equally_likely_at_every_place(block_size, window):
+    counts = np.zeros((24, 24), int)
+    for seed in range(1000):
+        np.add.at(counts, (np.arange(24), BlockShuffle(seed, block_size, window=window).order(24)[:]), 1)
+    assert excess(counts) < 4
+
+
+def test_blocks_of_a_window_mix_classes_nearly_as_a_true_shuffle():
+    """Of 100 classes, one after the other, a batch of a true shuffle has 92.4."""
+    for seed in range(3):
+        order = BlockShuffle(seed, 100, window=256).order(100_000)[:99_840]
+        batches = np.sort(order.reshape(-1, 256) // 1000, axis=1)
+        assert (np.diff(batches, axis=1) > 0).sum(axis=1).mean() + 1 > 90

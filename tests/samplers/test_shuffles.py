@@ -50,12 +50,6 @@ def test_a_feistel_network_is_a_permutation(length, seed):
     np.testing.assert_array_equal(np.sort(Feistel(length, keys)(np.arange(length))), np.arange(length))
 
 
-@given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 50), st.integers(0, 1000))
-def test_an_order_of_blocks_is_a_permutation(length, block_size, window, seed):
-    order = BlockShuffle(seed, block_size, window=window).order(length)[:]
-    np.testing.assert_array_equal(np.sort(order), np.arange(length))
-
-
 @functools.cache
 def whole_order(shuffle, length):
     return shuffle.order(length)[:]
@@ -271,36 +265,3 @@ def test_members_are_chosen_by_the_seed(stratified):
         for shuffle in (42, BlockShuffle(42, 5))
     ]
     assert chosen[0] == chosen[1]
-
-
-# Blocks.
-
-
-@pytest.mark.parametrize(('length', 'block_size', 'window'), [(1000, 10, 4), (1003, 10, 7), (5000, 7, 16), (50, 7, 99)])
-def test_samples_come_from_one_window_of_blocks_at_a_time(length, block_size, window):
-    blocks = BlockShuffle(5, block_size, window=window).order(length)[:] // block_size
-    last = {block: position for position, block in enumerate(blocks.tolist())}
-    held, most = set(), 0
-    for position, block in enumerate(blocks.tolist()):
-        held.add(block)
-        most = max(most, len(held))
-        held -= {block for block in held if last[block] == position}
-    assert most <= window
-
-
-def test_windows_are_of_about_equal_size():
-    blocks = BlockShuffle(5, 10, window=16).order(340)[:] // 10
-    sizes = [len(set(blocks[start:stop].tolist())) for start, stop in ((0, 110), (110, 220), (220, 340))]
-    assert sizes == [11, 11, 12]
-
-
-def test_blocks_and_their_samples_change_places_in_every_epoch():
-    shuffle = BlockShuffle(5, 100, window=4)
-    first, second = (shuffle.order(10_000, epoch=epoch)[:400] for epoch in range(2))
-    assert set((first // 100).tolist()) != set((second // 100).tolist())
-    assert (np.abs(np.diff(first)) == 1).mean() < 0.03
-
-
-def test_a_short_last_block_is_at_any_place():
-    places = {BlockShuffle(seed, 10, window=1).order(95)[:].tolist().index(94) // 10 for seed in range(100)}
-    assert places == set(range(10))

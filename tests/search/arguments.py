@@ -113,7 +113,7 @@ MAKING: list[tuple[Callable[[], Any], tuple[type[Exception], ...], str]] = [
     *positive('repeats', source, but=(-1,)),
     *positive('repeats', lambda **kwargs: StandardSampler(5, **kwargs), but=(-1,)),
     *positive('repeats', lambda **kwargs: GroupSampler([1, 2], **kwargs), but=(-1,)),
-    *positive('block_size', lambda **kwargs: BlockShuffle(3, **kwargs)),
+    *positive('block_size', lambda **kwargs: BlockShuffle(3, **kwargs), but=(None,)),
     *positive('window', lambda **kwargs: BlockShuffle(3, 4, **kwargs)),
     *positive('batches_per_bucket', lambda **kwargs: BucketSampler([1, 2], **kwargs)),
     *positive('max_elements', lambda **kwargs: BucketSampler([1, 2], **kwargs), but=(None,)),
