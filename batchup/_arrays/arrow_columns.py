@@ -156,7 +156,7 @@ class Columns:
         first : int
             The number of the first one.
         table : pyarrow.Table of n rows
-            One or several of the columns.
+            The columns, in this order.
         output : array of shape (n, ...)
             Where they go.
 
@@ -165,16 +165,15 @@ class Columns:
         NullsError
             If values are missing.
         """
-        names = [name for name in self.names[first:] if name in table.column_names]
         # Rows are filled from memory that lies column by column: that is faster than to go through
         # all rows for every column.
-        shape = (len(names), len(output), *output.shape[2:])
+        shape = (table.num_columns, len(output), *output.shape[2:])
         by_column = np.empty(shape, self.dtype) if self._side_by_side else None
-        for k, name in enumerate(names):
+        for k, (name, column) in enumerate(zip(table.column_names, table.columns)):
             target = output if self.dtype.names is None else output[name]
-            self._copy(first + k, table.column(name), target if by_column is None else by_column[k])
+            self._copy(first + k, column, target if by_column is None else by_column[k])
         if by_column is not None:
-            output[:, first : first + len(names)] = by_column.swapaxes(0, 1)
+            output[:, first : first + len(by_column)] = by_column.swapaxes(0, 1)
 
     def _copy(self, k: int, column: Any, output: NDArray[Any]) -> None:
         start = 0

@@ -198,7 +198,7 @@ class ParquetArray:
         if stop - start < rows or opened.group == group:
             if opened.group != group:
                 opened.table = None  # before there is another one
-                opened.table, opened.group = file.read_row_group(number, list(self.columns)), group
+                opened.table, opened.group = _read(file, number, self.columns), group
             self._columns.fill(0, opened.table.slice(start, stop - start), output)
             if stop == rows:
                 opened.table, opened.group = None, -1
@@ -206,7 +206,7 @@ class ParquetArray:
         together = max(1, len(self.columns) * TOGETHER_BYTES // max(1, output.nbytes))
         for first in range(0, len(self.columns), together):
             names = self.columns[first : first + together]
-            self._columns.fill(first, file.read_row_group(number, list(names)), output)
+            self._columns.fill(first, _read(file, number, names), output)
 
     def _file(self, k: int) -> Any:
         """Return a file as this thread has opened it."""
@@ -292,6 +292,11 @@ def _read_metadata(parquet: Any, path: str) -> Any:
         return parquet.read_metadata(path)
     except importlib.import_module('pyarrow').ArrowInvalid as error:
         raise ValueError(f'{path} is no Parquet file, or is truncated: {error}') from error
+
+
+def _read(file: Any, group: int, names: tuple[str, ...]) -> Any:
+    """Decode columns of a row group, in the order of their names."""
+    return file.read_row_group(group, list(names)).select(names)
 
 
 def _stamp(path: str) -> tuple[int, int, int]:
