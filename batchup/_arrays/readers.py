@@ -5,11 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from .array_likes import ArrayLikeRows
+from .chunked import ChunkedStorage
+from .h5 import h5_storage
+from .read_ahead import StorageRows
 from .rows import Rows, is_plain
+from .storage import Storage
+from .zarrs import ZarrStorage, is_zarr
 
-Reader = Rows | ArrayLikeRows
+Reader = Rows | ArrayLikeRows | StorageRows
 
 
 def make_reader(number: int, array: Any) -> Reader:
     """Return the reader for an array, which is `data[number]` of a source."""
-    return Rows(array) if is_plain(array) else ArrayLikeRows(array, number)
+    if is_plain(array):
+        return Rows(array)
+    storage = find_storage(array)
+    return ArrayLikeRows(array, number) if storage is None else StorageRows(storage)
+
+
+def find_storage(array: Any) -> Storage | None:
+    """Return how an array in storage is read; `None` for any other."""
+    if is_zarr(array):
+        return ZarrStorage(array)
+    return h5_storage(array) or (ChunkedStorage(array) if ChunkedStorage.fits(array) else None)

@@ -18,6 +18,7 @@ from .._ground.arguments import check_integer
 from .._ground.indices import IndexTree, Leaf, digest, map_leaves, own_array
 from .._ground.randomness import Path, Purpose, Shuffle, keyed_bits
 from ..errors import EndOfPlanError
+from .ahead import Ahead
 from .places import Places
 
 # How many batches a plan is asked for at once. Larger: more indices are kept until they are
@@ -45,6 +46,8 @@ class Request(NamedTuple):
     padding : int, optional
         How many samples at the end of each batch are padding; `None` unless the shard pads
         (`uneven='pad'`).
+    ahead : Ahead, optional
+        What is known of the batches after these, when a stream asks for them.
     """
 
     number: int
@@ -54,6 +57,12 @@ class Request(NamedTuple):
     seed: int | None = None
     rank: int = 0
     padding: int | None = None
+    ahead: Ahead | None = None
+
+    def member(self, number: int, indices: IndexTree) -> Request:
+        """Return the request to a member of a composed source."""
+        ahead = None if self.ahead is None else self.ahead.member(number)
+        return self._replace(indices=indices, ahead=ahead)
 
     def batch(self, number: int) -> Request:
         """Return the request for one batch of the window, by its number in the epoch."""

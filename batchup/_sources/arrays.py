@@ -6,13 +6,14 @@ import copy
 import math
 import mmap
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import check_array_like
+from .._arrays.read_ahead import StorageRows, room_for
 from .._arrays.readers import Reader, make_reader
 from .._arrays.rows import Rows, row_bytes
 from .._ground.arguments import (
@@ -193,6 +194,9 @@ class ArrayDataSource(RandomAccessDataSource):
         Each with `__len__` and a `__getitem__` that takes 1-D integer arrays. Kept in `data`.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`.
+    read_ahead : int
+        How many bytes of arrays in storage may be read before their batches are made, and kept; see
+        "Data on disk". With 0, batches are read one by one. Batches are the same, whatever it is.
 
     Raises
     ------
@@ -217,9 +221,12 @@ class ArrayDataSource(RandomAccessDataSource):
         repeats: int = 1,
         sampler: AbstractSampler | None = None,
         include_indices: bool = False,
+        *,
+        read_ahead: int = 2**28,
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self.data = data
+        self._read_ahead = check_non_negative('read_ahead', read_ahead)
         self._readers = _make_readers(data)
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
@@ -231,10 +238,21 @@ class ArrayDataSource(RandomAccessDataSource):
         self._check_data()
         indices, count = request.indices, request.n_batches
         own = [own_array(indices).reshape(count, -1)] if self.include_indices else []
-        plain = [reader for reader in self._readers if isinstance(reader, Rows)]
-        if to.memory is not None and len(plain) == len(self._readers):
+        plain = [reader for reader in self._readers if isinstance(reader, Rows | StorageRows)]
+        if to.memory is not None and request.ahead is None and len(plain) == len(self._readers):
             return Columns((*own, *[reader.columns(indices, count, to.memory) for reader in plain]))
-        return iter(Columns((*own, *[reader.batches(indices, count, to) for reader in self._readers])))
+        return iter(Columns((*own, *self._columns(request, to))))
+
+    def _columns(self, request: Request, to: Destination) -> Iterator[Iterator[Any]]:
+        """Begin to read the batches of a request from each of the arrays."""
+        room = room_for(
+            [reader.storage for reader in self._readers if isinstance(reader, StorageRows)], self._read_ahead
+        )
+        for number, reader in enumerate(self._readers):
+            if isinstance(reader, StorageRows):
+                yield reader.batches(request, to, room, number)
+            else:
+                yield reader.batches(request.indices, request.n_batches, to)
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)

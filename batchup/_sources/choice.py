@@ -135,7 +135,9 @@ class ChoiceDataSource(JoinedDataSource):
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         indices, k = request.indices
-        batches: Iterable[Batch] = self._members[k]._fetch(request._replace(indices=indices), (*path, k), to)
+        batches: Iterable[Batch] = self._members[k]._fetch(
+            request._replace(indices=indices, ahead=None), (*path, k), to
+        )
         return batches
 
     def _join_streams(self, asked: Asked, path: Path) -> Stream:

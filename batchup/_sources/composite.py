@@ -160,7 +160,7 @@ class CompositeDataSource(JoinedDataSource):
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
         parts = [
-            member._fetch(request._replace(indices=indices), (*path, k), to)
+            member._fetch(request.member(k, indices), (*path, k), to)
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))

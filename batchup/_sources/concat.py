@@ -205,7 +205,7 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def _fetch_part(self, request: Request, member: int, indices: Leaf, path: Path) -> Iterator[Batch]:
         """Read the samples of a batch that are of one member."""
-        return iter(self.datasets[member]._fetch(request._replace(indices=indices), (*path, member)))
+        return iter(self.datasets[member]._fetch(request._replace(indices=indices, ahead=None), (*path, member)))
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
         """Check the arrays that a member gave for `size` samples: their kinds must be those of other members."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,6 +16,7 @@ from .._ground.arguments import is_integer
 from .._ground.batch import Batch
 from .._ground.indices import digest
 from .._ground.messages import state_mismatch
+from .._plans.ahead import Ahead
 from .._plans.plan import WINDOW_BATCHES, Plan, Request
 from .._plans.shards import Shard
 from ..errors import EndOfPlanError, ReplayError, StateMismatchError
@@ -96,6 +100,9 @@ class PlannedFeed(Feed):
         self._end = 0
         self._lock = ProcessLock()
         self._drawing = False
+        self._ahead: Ahead | None = None
+        # How often batches were begun with.
+        self._passes = 0
 
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
@@ -112,6 +119,8 @@ class PlannedFeed(Feed):
 
     def batches(self, position: int) -> Iterator[Batch]:
         self.forget_before(position)
+        self._passes += 1
+        self._ahead = Ahead(position, partial(_window_ahead, weakref.ref(self), self._passes))
         return self.mapper.batches(self, position)
 
     def interrupt(self) -> None:
@@ -128,12 +137,23 @@ class PlannedFeed(Feed):
                 window = self._window(position)
             except EndOfPlanError:
                 return
-            yield self.shard.part_of(window)
+            yield self._part_of(window)
             position = window.end
 
     def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the request for the batches from `position` on, up to `limit`, as far as one window goes."""
-        return self.shard.part_of(self._window(position, limit).up_to(limit))
+        return self._part_of(self._window(position, limit).up_to(limit))
+
+    def _part_of(self, window: Request) -> Request:
+        """Return what is to be fetched of a window, with what is known of the batches after it."""
+        return self.shard.part_of(window)._replace(ahead=self._ahead)
+
+    def window_ahead(self, number: int, passes: int) -> Request | None:
+        """Return a window ahead of the user; `None` if a sequential generator would have to draw it."""
+        if self._passes != passes:
+            return None  # the stream has gone elsewhere
+        window = self._at_hand(number) if self.sequential else self._window(number)
+        return None if window is None else self.shard.part_of(window.since(number))
 
     def forget_before(self, position: int) -> None:
         """Forget the windows that end before the user's last batch; the user has come to `position`."""
@@ -147,6 +167,9 @@ class PlannedFeed(Feed):
         if window is not None:
             return window.since(position)
         with self._lock:
+            window = self._at_hand(position)
+            if window is not None:  # another thread was faster
+                return window.since(position)
             self._drawing = True
             try:
                 window = self.plan.window(position, limit)
@@ -242,6 +265,14 @@ class PlannedFeed(Feed):
             return super().describe_batch(position)
         indices = self.shard.part_of(window.batch(position)).indices
         return f'in batch {position} of epoch {window.epoch}, with indices {indices!r}'
+
+
+def _window_ahead(feed: weakref.ref[PlannedFeed], passes: int, number: int) -> Request | None:
+    """Return a window of a feed, for a source that reads ahead and must not keep the feed; `None` if there is none."""
+    here = feed()
+    with suppress(Exception):  # at the end, or in a user's sampler, where it comes again
+        return None if here is None else here.window_ahead(number, passes)
+    return None
 
 
 def shorten(description: str, limit: int) -> str:

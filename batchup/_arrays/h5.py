@@ -1,0 +1,247 @@
+"""Data sets of HDF5 files, and their views, as h5py gives them.
+
+h5py lets one thread in at a time, while it decodes, too. Where its filters are those of
+everyday files (gzip, and the shuffle of bytes), only the compressed bytes of a chunk come from
+h5py, and they are decoded here, by as many threads as read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .h5_files import H5Array
+from .storage import Storage, rows_of_bytes
+
+# Rows of about so many bytes are read at once where there are no chunks. Larger: more rows that
+# nobody asked for. Smaller: more calls, of 20 microseconds each.
+READ_BYTES = 2**20
+
+# Numbers that HDF5 has given to its filters.
+_GZIP, _SHUFFLE = 1, 2
+
+
+class H5Storage(Storage):
+    """The rows of an h5py data set, of a view of one, or of an `H5Array`.
+
+    Parameters
+    ----------
+    array : h5py.Dataset, a view that it gives (`astype`, `asstr`, `fields`), or H5Array
+        An array with at least one dimension.
+    """
+
+    def __init__(self, array: Any) -> None:
+        opens_itself = isinstance(array, H5Array)
+        dataset = array if opens_itself else dataset_of(array)
+        self.array = array
+        self._view = None if array is dataset else array
+        # The dtype of a view, and the shape of its rows, are those of what it reads.
+        no_rows = array.no_rows if opens_itself else array[:0]
+        self.shape = (array.shape[0], *no_rows.shape[1:])
+        self.dtype = no_rows.dtype
+        self.whole_chunks = dataset.chunks is not None
+        self.chunk_rows = dataset.chunks[0] if dataset.chunks else self._rows_at_once()
+        path = array.path if opens_itself else dataset.file.filename
+        self._name = f'data set {dataset.name!r} of {path}'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return H5Storage, (self.array,)
+
+    def _rows_at_once(self) -> int:
+        return rows_of_bytes(READ_BYTES, self.dtype, self.shape[1:])
+
+    @property
+    def _dataset(self) -> Any:
+        return dataset_of(self.array)
+
+    @cached_property
+    def _chunks(self) -> _RawChunks | None:
+        """How chunks are decoded here; `None` if h5py is to do so."""
+        dataset = self._dataset
+        if self._view is None:
+            return _RawChunks.of(dataset)
+        numbers = dataset.dtype.kind in 'iuf' and self.dtype.kind in 'iuf'
+        # NumPy converts numbers as HDF5 does if all of them fit.
+        alike = _is_astype(self._view) and numbers and np.can_cast(dataset.dtype, self.dtype)
+        return _RawChunks.of(dataset) if alike else None
+
+    def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
+        """Read the rows from `start` to `stop`; see `Storage.read`.
+
+        Raises
+        ------
+        ValueError
+            If the file is closed.
+        OSError
+            If the rows cannot be read, or a chunk does not decode.
+        """
+        try:
+            self._read(start, stop, output)
+        except Exception as error:
+            self._check_open()
+            if not isinstance(error, (OSError, RuntimeError, zlib.error)):
+                raise
+            raise OSError(f'{self._name} could not be read: {error}') from error
+
+    def _read(self, start: int, stop: int, output: NDArray[Any]) -> None:
+        chunks = self._chunks
+        if chunks is None:
+            self._read_by_h5py(start, stop, output)
+        elif chunks.dtype == self.dtype:
+            chunks.read(start, stop, output)
+        else:
+            rows = np.empty(output.shape, chunks.dtype)
+            chunks.read(start, stop, rows)
+            output[...] = rows
+
+    def _read_by_h5py(self, start: int, stop: int, output: NDArray[Any]) -> None:
+        dataset = self._dataset
+        direct = self._view is None or _is_astype(self._view)
+        if not direct or self.dtype.hasobject or dataset.dtype.subdtype is not None:
+            output[...] = (dataset if self._view is None else self._view)[start:stop]
+        else:
+            dataset.read_direct(output, np.s_[start:stop])
+
+    def name(self) -> str:
+        return self._name
+
+    def check(self) -> None:
+        """Raise `ValueError` if the file is closed, or the data set has another length than at first."""
+        self._check_open()
+        length = self._dataset.id.shape[0]
+        if length != self.shape[0]:
+            raise ValueError(f'{self._name} now has length {length}, not {self.shape[0]}')
+
+    def _check_open(self) -> None:
+        if not self._dataset:
+            raise ValueError(
+                f'{self._name}: the h5py file is closed; keep the file open while batches are read, or give '
+                'batchup.arrays.H5Array(path, name), which opens it itself'
+            )
+
+
+class _RawChunks:
+    """The chunks of a data set, decoded with no lock held.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        A data set in chunks.
+    filters : list of int
+        The numbers of its filters, in the order in which they were applied.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        The dtype of the numbers in the file.
+    """
+
+    def __init__(self, dataset: Any, filters: list[int]) -> None:
+        self.dtype = dataset.dtype
+        self._dataset = dataset
+        self._shape = dataset.chunks
+        self._nbytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        self._filters = filters
+
+    @classmethod
+    def of(cls, dataset: Any) -> _RawChunks | None:
+        """Return the chunks of a data set; `None` if only h5py can decode them."""
+        if dataset.chunks is None or dataset.dtype.hasobject or dataset.dtype.subdtype is not None:
+            return None
+        properties = dataset.id.get_create_plist()
+        filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
+        # The bytes in the file are to be those in memory.
+        own_type = sys.modules['h5py'].h5t.py_create(dataset.dtype, logical=True)
+        if filters not in ([_GZIP], [_SHUFFLE, _GZIP]) or not dataset.id.get_type().equal(own_type):
+            return None
+        return cls(dataset, filters)
+
+    def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
+        """Read rows; chunks that cannot be had as they are, such as those never written, are left to h5py."""
+        items = output.reshape(-1).view(np.uint8).reshape(*output.shape, self.dtype.itemsize)
+        for corner, inside, outside in self._parts(start, stop):
+            try:
+                skipped, raw = self._dataset.id.read_direct_chunk(corner)
+            except (OSError, RuntimeError):
+                source = tuple(slice(first + part.start, first + part.stop) for first, part in zip(corner, inside))
+                self._dataset.read_direct(output, source, outside)
+            else:
+                self._decode(raw, skipped, inside, items[outside])
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
+        """Go through the chunks with rows to read: the corner of each, which part of it is read, and where to."""
+        lows, highs = [start] + [0] * (len(self._shape) - 1), [stop, *self._dataset.shape[1:]]
+        axes = []
+        for size, low, high in zip(self._shape, lows, highs):
+            firsts = range(low - low % size, high, size)
+            axes.append([(first, max(first, low), min(first + size, high)) for first in firsts])
+        for spans in itertools.product(*axes):
+            yield (
+                tuple(first for first, _, _ in spans),
+                tuple(slice(begin - first, end - first) for first, begin, end in spans),
+                tuple(slice(begin - low, end - low) for low, (_, begin, end) in zip(lows, spans)),
+            )
+
+    def _decode(self, raw: bytes, skipped: int, inside: tuple[slice, ...], items: NDArray[np.uint8]) -> None:
+        """Undo the filters of a chunk, except those that were skipped, and copy a part of it.
+
+        Parameters
+        ----------
+        raw : bytes
+            The chunk as it is in the file.
+        skipped : int
+            Has a bit for each filter; set for those that were not applied to this chunk.
+        inside : tuple of slices
+            The part that is copied.
+        items : uint8 array of shape (..., item size)
+            Where it goes, byte by byte.
+        """
+        applied = [code for number, code in enumerate(self._filters) if not skipped >> number & 1]
+        if _GZIP in applied:
+            raw = zlib.decompress(raw, bufsize=self._nbytes)
+        if len(raw) != self._nbytes:
+            raise OSError(f'a chunk has {len(raw)} bytes, and not {self._nbytes}')
+        decoded = np.frombuffer(raw, np.uint8)
+        if _SHUFFLE in applied:
+            # The first bytes of all items come first, then all of their second bytes.
+            for byte, plane in enumerate(decoded.reshape(-1, *self._shape)):
+                items[..., byte] = plane[inside]
+        else:
+            items[...] = decoded.reshape(*self._shape, -1)[inside]
+
+
+def h5_storage(array: Any) -> H5Storage | None:
+    """Return the storage of an array, if it is of a kind of this module, and has rows.
+
+    Raises `ValueError` if its file is closed.
+    """
+    if not isinstance(array, H5Array):
+        dataset = dataset_of(array)
+        if dataset is None:
+            return None
+        if not dataset:
+            raise ValueError('the h5py file of a data set is closed; keep the file open while batches are read')
+    return H5Storage(array) if array.shape else None
+
+
+def dataset_of(array: Any) -> Any:
+    """Return the h5py data set that is read; `None` if an array is of another kind."""
+    if isinstance(array, H5Array):
+        return array.dataset
+    h5py = sys.modules.get('h5py')
+    if h5py is None or isinstance(array, h5py.Dataset):
+        return array if h5py is not None else None
+    # h5py tells its views from other objects by nothing that is public.
+    return getattr(array, '_dset', None) if type(array).__module__ == 'h5py._hl.dataset' else None
+
+
+def _is_astype(view: Any) -> bool:
+    return type(view).__name__ in ('AsTypeView', 'AstypeWrapper')
