@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .._ground.messages import installed_by
 from .arrow_columns import Columns, NullsError
+from .read_ahead import by_chunks
 from .storage import Storage
 
 # Columns of a row group are decoded together up to so many bytes of them. Larger: more memory beside the
@@ -144,7 +145,7 @@ class ParquetArray:
         indices = np.asarray(key)
         if indices.dtype == bool and indices.shape == self.shape[:1]:
             return self._at(np.flatnonzero(indices))
-        if indices.size and (indices.dtype.kind not in 'iu' or indices.ndim > 1):
+        if isinstance(key, tuple) or (indices.size and (indices.dtype.kind not in 'iu' or indices.ndim > 1)):
             raise TypeError(f'rows are chosen by an integer, a slice, or an array of integers or bools, got {key!r}')
         if indices.size and not -len(self) <= indices.min() <= indices.max() < len(self):
             raise IndexError(f'rows {indices.min()} to {indices.max()} were asked for; there are {len(self)}')
@@ -155,11 +156,9 @@ class ParquetArray:
         """Read rows by indices from 0 on."""
         output = np.empty((len(rows), *self.shape[1:]), self.dtype)
         groups = np.searchsorted(self._starts, rows, 'right') - 1
-        for group in np.unique(groups):
-            start, stop = self._starts[group], self._starts[group + 1]
-            decoded = np.empty((stop - start, *self.shape[1:]), self.dtype)
-            self.read(start, stop, decoded)
-            output[groups == group] = decoded[rows[groups == group] - start]
+        for group, places in by_chunks(groups):
+            start, stop = self._starts[group : group + 2]
+            output[places] = self[start:stop][rows[places] - start]
         return output
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
