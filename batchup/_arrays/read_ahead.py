@@ -21,11 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.batch import Destination, Memory
-from .._ground.indices import IndexArray, Leaf, as_array
+from .._ground.indices import IndexArray, Leaf
 from .._ground.messages import add_note
 from .._plans.plan import Request
 from .rows import Rows, block_size
 from .storage import Storage
+
+# How many bytes of storage are read ahead, unless the user says otherwise. Larger: more memory. Smaller: chunks
+# are decoded more often for a full shuffle.
+READ_AHEAD = 2**28
 
 # How many times as many rows as there is room for lie between a row that is read now and the last one that
 # is kept with it. At 2, rows just find room if chunks are decoded evenly over time. Larger: more rows find
@@ -59,7 +63,7 @@ def read_rows(storage: Storage, start: int, stop: int, output: NDArray[Any]) -> 
     try:
         storage.read(start, stop, output)
     except Exception as error:
-        add_note(error, f'in rows {start} to {stop - 1} of {storage.name()}')
+        add_note(error, f'in {storage.describe(start, stop)}')
         raise
 
 
@@ -70,24 +74,16 @@ def empty_rows(storage: Storage, count: int) -> NDArray[Any]:
 
 def read_chunk(storage: Storage, chunk: int, output: NDArray[Any]) -> NDArray[Any]:
     """Decode a chunk into an array that has room for it; return its rows."""
-    start = chunk * storage.chunk_rows
-    stop = min(start + storage.chunk_rows, storage.shape[0])
+    start, stop = storage.bounds(chunk)
     read_rows(storage, start, stop, output[: stop - start])
     return output[: stop - start]
 
 
 def read_at(storage: Storage, rows: IndexArray, output: NDArray[Any]) -> None:
     """Read rows of any order, each chunk once."""
-    chunks = rows // storage.chunk_rows
     memory = empty_rows(storage, storage.chunk_rows)
-    for chunk, places in by_chunks(chunks):
-        output[places] = read_chunk(storage, chunk, memory).take(rows[places] - chunk * storage.chunk_rows, 0)
-
-
-def positive(indices: Leaf, length: int) -> IndexArray:
-    """Return indices as an array in which none counts from the end."""
-    array = as_array(indices)
-    return np.where(array < 0, array + length, array)
+    for chunk, places in by_chunks(storage.chunks(rows)):
+        output[places] = read_chunk(storage, chunk, memory).take(rows[places] - storage.bounds(chunk)[0], 0)
 
 
 def _chunk_order(chunks: IndexArray) -> IndexArray:
@@ -129,8 +125,8 @@ class _Segment:
         self._numbers = [window.number for window in windows]
         self._sizes = [len(window.indices) // window.n_batches for window in windows]
         self._starts = [0, *np.cumsum([len(window.indices) for window in windows]).tolist()]
-        self.rows = np.concatenate([positive(window.indices, storage.shape[0]) for window in windows])
-        self.chunks = self.rows // storage.chunk_rows
+        self.rows = np.concatenate([storage.rows(window.indices) for window in windows])
+        self.chunks = storage.chunks(self.rows)
         self.left = len(self.rows)
         self.slots = np.full(self.left, UNREAD)
         self._order = _chunk_order(self.chunks)
@@ -302,7 +298,7 @@ class ReadAhead:
         decodings = []
         for chunk, places in by_chunk:
             slots, later = self._keep(chunk, segment, here)
-            first = chunk * self._storage.chunk_rows
+            first, _ = self._storage.bounds(chunk)
             decodings.append(_Decoding(chunk, places, rows[places] - first, slots, later - first))
         return decodings
 
@@ -412,22 +408,31 @@ class StorageRows:
         ahead, reader = request.ahead, None
         if room and ahead is not None and not self._reads_runs(request.indices):
             reader = ahead.keep(number, partial(ReadAhead, self.storage, room, ahead.start, ahead.window))
+        if ahead is None:  # the request is all that is known
+            most = max(1, room // max(1, size))
         # The first batch does not wait for others.
-        count = 1 if ahead is None or first == ahead.start else most
+        count = 1 if ahead is not None and first == ahead.start else most
         while first < request.end:
             part = request.since(first).up_to(count)
             self.storage.check()
             output = self._empty(len(part.indices), None)
-            if reader is not None and reader.read(first, part.n_batches, output):
+            if self._read_part(part, reader, output):
                 yield from output.reshape(part.n_batches, size, *output.shape[1:])
             else:
-                yield from self._one_by_one(part)
+                # An error comes at the first batch that it concerns.
+                yield from (self.read(single.indices) for single in part.split())
             del output
             first, count = part.end, min(2 * count, most)
 
-    def _one_by_one(self, request: Request) -> Iterator[NDArray[Any]]:
-        """Read batches so that an error comes at the first batch that it concerns."""
-        return (self.read(single.indices) for single in request.split())
+    def _read_part(self, request: Request, reader: ReadAhead | None, output: NDArray[Any]) -> bool:
+        """Read several batches; return whether that was possible."""
+        if reader is not None:
+            return reader.read(request.number, request.n_batches, output)
+        try:
+            self._read_alone(request.indices, output)
+        except Exception:
+            return False
+        return True
 
     def _empty(self, count: int, memory: Memory | None) -> NDArray[Any]:
         return self._output.empty(count, memory)
@@ -440,7 +445,7 @@ class StorageRows:
         if isinstance(indices, range) and not self.storage.whole_chunks and len(indices):
             read_rows(self.storage, indices.start, indices.stop, output)
         else:
-            read_at(self.storage, positive(indices, self.storage.shape[0]), output)
+            read_at(self.storage, self.storage.rows(indices), output)
         return output
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._ground.indices import IndexArray, Leaf, as_array
+
 
 class Storage(abc.ABC):
     """An array in storage, of which consecutive rows can be read; one small subclass for each kind.
@@ -24,7 +26,8 @@ class Storage(abc.ABC):
         The dtype of the arrays that are read.
     chunk_rows : int
         The number of rows of a chunk. All chunks have so many, but for the last one, which may
-        have fewer. Where storage has no chunks, as many rows as are well read at once.
+        have fewer, unless `chunks` and `bounds` say otherwise. Where storage has no chunks, as
+        many rows as are well read at once.
     whole_chunks : bool
         Whether to read a part of a chunk takes as long as to read all of it.
     """
@@ -50,6 +53,24 @@ class Storage(abc.ABC):
     @abc.abstractmethod
     def name(self) -> str:
         """Name the array for errors: the data set and its file, as far as they are known."""
+
+    def describe(self, start: int, stop: int) -> str:
+        """Say which rows are read, for errors."""
+        return f'rows {start} to {stop - 1} of {self.name()}'
+
+    def rows(self, indices: Leaf) -> IndexArray:
+        """Return the rows that sample indices choose, none of them negative."""
+        array = as_array(indices)
+        return np.where(array < 0, array + self.shape[0], array)
+
+    def chunks(self, rows: IndexArray) -> IndexArray:
+        """Return the numbers of the chunks that rows are in."""
+        return rows // self.chunk_rows
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        """Return the first row of a chunk, and the one after its last."""
+        start = chunk * self.chunk_rows
+        return start, min(start + self.chunk_rows, self.shape[0])
 
     def check(self) -> None:  # noqa: B027 - most kinds cannot be closed
         """Raise `ValueError` if the array can no longer be read, or has another length than at first."""

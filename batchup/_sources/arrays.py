@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import check_array_like, length_of
-from .._arrays.read_ahead import StorageRows, room_for
+from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.readers import Reader, make_reader
 from .._arrays.rows import Rows, row_bytes
 from .._ground.arguments import (
@@ -222,7 +222,7 @@ class ArrayDataSource(RandomAccessDataSource):
         sampler: AbstractSampler | None = None,
         include_indices: bool = False,
         *,
-        read_ahead: int = 2**28,
+        read_ahead: int = READ_AHEAD,
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self.data = data

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
+from .._arrays.joined import JoinedStorage, storage_of
+from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.rows import Rows, block_size
-from .._ground.arguments import BatchSize, overridden
+from .._ground.arguments import BatchSize, check_non_negative, overridden
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
-from .._ground.indices import IndexArray, Leaf, check_batch_indices, own_array
+from .._ground.indices import IndexArray, Leaf, as_array, check_batch_indices, own_array
 from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
@@ -85,6 +88,8 @@ class ConcatDataSource(RandomAccessDataSource):
         these samples are used, in this order.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`, for samples that are counted through all members.
+    read_ahead : int
+        As for `ArrayDataSource`, for arrays of members in storage; that of members does not count.
 
     Raises
     ------
@@ -111,6 +116,8 @@ class ConcatDataSource(RandomAccessDataSource):
         repeats: int = 1,
         sampler: AbstractSampler | None = None,
         include_indices: bool = False,
+        *,
+        read_ahead: int = READ_AHEAD,
     ) -> None:
         if not isinstance(datasets, (list, tuple)):
             raise TypeError(
@@ -119,6 +126,7 @@ class ConcatDataSource(RandomAccessDataSource):
         if not datasets:
             raise ValueError('a ConcatDataSource needs at least one data source')
         self.datasets = datasets
+        self._read_ahead = check_non_negative('read_ahead', read_ahead)
         self._samplers = [_member_sampler(number, member) for number, member in enumerate(datasets)]
         # Where the samples of each member begin, and where the last ones end.
         starts = list(accumulate((int(sampler.num_indices_generated()) for sampler in self._samplers), initial=0))
@@ -128,6 +136,9 @@ class ConcatDataSource(RandomAccessDataSource):
         self._kinds: tuple[int, list[str]] | None = None
         _check_known(list(map(_known_arrays, datasets)))
         self._plain = self._readers() is not None
+        # The readers of members of which some are in storage, and those of all their arrays.
+        self._stored: tuple[list[Any], list[StorageRows]] | None = None
+        self._stored_columns()
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""
@@ -135,11 +146,16 @@ class ConcatDataSource(RandomAccessDataSource):
         return next(iter(self._fetch_own(request, (), ANYWHERE)))
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
+        stored = self._stored_columns()
+        return self._read_members(request, path, to) if stored is None else self._read_stored(stored, request, to)
+
+    def _read_members(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
+        """Read the batches of a request from members of which none is in storage, or some are of other kinds."""
         split = self._split(request.indices) if isinstance(request.indices, range) else None
         if split is not None and len(split.parts) == 1 and not self.include_indices:
             # Samples in order are often all of one member.
             k, indices, _ = split.parts[0]
-            batches: Iterable[Batch] = self.datasets[k]._fetch(request._replace(indices=indices), (*path, k), to)
+            batches: Iterable[Batch] = self._fetch_part(request, k, indices, path, to)
             if self._plain and _plain_readers(self.datasets[k]) is not None:
                 return batches
             size = len(indices) // request.n_batches
@@ -179,6 +195,28 @@ class ConcatDataSource(RandomAccessDataSource):
             _check_alike((0, [reader.array for reader in rows[0]]), (number, [reader.array for reader in readers]))
         return [list(column) for column in zip(*rows)]
 
+    def _stored_columns(self) -> list[StorageRows] | None:
+        """Return a reader for each array, through all members; `None` unless some are in storage, and all known."""
+        readers = [_known_readers(member) for member in self.datasets]
+        known = [each for own in readers if own is not None for each in own]
+        if None in readers or not any(isinstance(each, StorageRows) for each in known):
+            return None
+        if self._stored is None or self._stored[0] != known:
+            columns = [list(map(storage_of, column)) for column in zip(*filter(None, readers))]
+            subsets = {
+                k: sampler.indices for k, sampler in enumerate(self._samplers) if isinstance(sampler, SubsetSampler)
+            }
+            # It does not refer to this source: what refers to each other is freed late.
+            locate = partial(_locate, self._starts, subsets)
+            self._stored = known, [StorageRows(JoinedStorage(column, locate)) for column in columns]
+        return self._stored[1]
+
+    def _read_stored(self, columns: list[StorageRows], request: Request, to: Destination) -> Iterator[Batch]:
+        """Read the batches of a request from members of which some are in storage."""
+        room = room_for([column.storage for column in columns], self._read_ahead)
+        own = [own_array(request.indices).reshape(request.n_batches, -1)] if self.include_indices else []
+        return iter(Columns((*own, *[column.batches(request, to, room, k) for k, column in enumerate(columns)])))
+
     def _read_columns(self, readers: list[list[Rows]], request: Request, memory: Memory | None = None) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""
         shape = request.n_batches, len(request.indices) // request.n_batches
@@ -197,15 +235,19 @@ class ConcatDataSource(RandomAccessDataSource):
         """Read a batch from members of any kind."""
         split = self._split(request.indices)
         parts = [
-            self._of_one_kind(k, next(self._fetch_part(request, k, indices, path)), len(indices))
+            self._of_one_kind(k, next(iter(self._fetch_part(request, k, indices, path))), len(indices))
             for k, indices, _ in split.parts
         ]
         batch: Batch = parts[0] if len(parts) == 1 else _join_parts(split, parts)
         return (own_array(request.indices), *batch) if self.include_indices else batch
 
-    def _fetch_part(self, request: Request, member: int, indices: Leaf, path: Path) -> Iterator[Batch]:
-        """Read the samples of a batch that are of one member."""
-        return iter(self.datasets[member]._fetch(request._replace(indices=indices, ahead=None), (*path, member)))
+    def _fetch_part(
+        self, request: Request, member: int, indices: Leaf, path: Path, to: Destination = ANYWHERE
+    ) -> Iterable[Batch]:
+        """Read samples of one member. What is known of the batches to come are not indices of this one."""
+        alone = request._replace(indices=indices, ahead=None)
+        batches: Iterable[Batch] = self.datasets[member]._fetch(alone, (*path, member), to)
+        return batches
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
         """Check the arrays that a member gave for `size` samples: their kinds must be those of other members."""
@@ -253,6 +295,18 @@ class ConcatDataSource(RandomAccessDataSource):
         return sampler.indices[slice(places.start, places.stop) if isinstance(places, range) else places]
 
 
+def _locate(starts: IndexArray, subsets: Mapping[int, IndexArray], indices: Leaf) -> tuple[IndexArray, IndexArray]:
+    """Return the numbers of the members that samples belong to, and the indices into the members' data."""
+    array = as_array(indices)
+    positive = np.where(array < 0, array + starts[-1], array)
+    members = starts.searchsorted(positive, side='right') - 1
+    rows = positive - starts[members]
+    for k, chosen in subsets.items():
+        own = members == k
+        rows[own] = chosen[rows[own]]
+    return members, rows
+
+
 def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler | SubsetSampler:
     """Return the sampler of a member, or of the source below the functions that are mapped over it."""
     inner = member
@@ -279,12 +333,19 @@ def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler 
 
 def _plain_readers(member: AbstractDataSource) -> list[Rows] | None:
     """Return the readers of a member over plain arrays; `None` for any other."""
+    known = _known_readers(member)
+    readers = [reader for reader in known or () if isinstance(reader, Rows)]
+    return readers if known is not None and len(readers) == len(known) else None
+
+
+def _known_readers(member: AbstractDataSource) -> list[Rows | StorageRows] | None:
+    """Return the readers of a member over arrays in memory or in storage; `None` for any other."""
     if not isinstance(member, ArrayDataSource) or member.include_indices:
         return None
     if overridden(member, 'samples_by_indices_nomapping'):
         return None
     member._check_data()
-    readers = [reader for reader in member._readers if isinstance(reader, Rows)]
+    readers = [reader for reader in member._readers if isinstance(reader, Rows | StorageRows)]
     return readers if len(readers) == len(member._readers) else None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batchup._arrays.read_ahead import ACCOUNT_BYTES, ReadAhead
-from batchup.data_source import ArrayDataSource, CompositeDataSource
+from batchup.data_source import ArrayDataSource, CompositeDataSource, ConcatDataSource
 from batchup.sampling import BlockShuffle, WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
@@ -172,3 +172,19 @@ def test_an_array_that_has_got_another_shape_is_an_error():
     stored.shape = (N + 1, 16)
     with pytest.raises(ValueError, match='now has shape'):
         list(stream)
+
+
+def test_a_chunk_of_concatenated_sources_is_read_once_too():
+    stored = [numbers(N, 100), numbers(700, 64), numbers(N, 130)]
+    chosen = np.random.RandomState(1).permutation(700)[:600]
+    members = [ArrayDataSource([stored[0]]), ArrayDataSource([stored[1]], chosen), ArrayDataSource([stored[2].array])]
+    source = ConcatDataSource(members)
+    joined = np.concatenate([stored[0].array, stored[1].array[chosen], stored[2].array])
+    for order in (None, 42):
+        stored[0].reads.clear()
+        check_equal(batches_of(source, 64, order), batches_of(ArrayDataSource([joined]), 64, order))
+        assert Counter(stored[0].reads) == dict.fromkeys(range(N // 100), 1)
+    stored[1].broken = {3}
+    with pytest.raises(OSError, match='chunk 3 is broken') as caught:
+        list(source.batch_iterator(64))
+    assert any('rows 192 to 255 of a Chunked of shape (700, 16), data source 1' in n for n in caught.value.__notes__)

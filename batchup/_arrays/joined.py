@@ -1,0 +1,97 @@
+"""Several arrays, one after the other, as one array in storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ground.indices import IndexArray, Leaf
+from .read_ahead import StorageRows
+from .rows import Rows
+from .storage import Storage, rows_of_bytes
+
+# Arrays in memory, between others in storage, are read in chunks of so many bytes. Larger: more
+# memory. Smaller: more calls.
+CHUNK_BYTES = 2**20
+
+
+class MemoryStorage(Storage):
+    """A plain array in memory, or in a mapped file."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.chunk_rows = rows_of_bytes(CHUNK_BYTES, array.dtype, array.shape[1:])
+
+    def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
+        output[...] = self.array[start:stop]
+
+    def name(self) -> str:
+        return f'an array of shape {self.shape}'
+
+
+class JoinedStorage(Storage):
+    """Arrays one after the other. A chunk is a chunk of one of them.
+
+    Parameters
+    ----------
+    members : sequence of Storage
+        The arrays: their rows have one shape and one dtype.
+    rows : callable
+        Returns, for sample indices, the numbers of the samples' arrays, and their rows in these.
+    """
+
+    def __init__(self, members: Sequence[Storage], rows: Callable[[Leaf], tuple[IndexArray, IndexArray]]) -> None:
+        self.array = None
+        self._members = members
+        self._rows = rows
+        self._starts = np.cumsum([0, *(member.shape[0] for member in members)])
+        self._chunk_rows = np.array([member.chunk_rows for member in members])
+        self._first_chunks = np.cumsum([0, *(-(-member.shape[0] // member.chunk_rows) for member in members)])
+        self.shape = (int(self._starts[-1]), *members[0].shape[1:])
+        self.dtype = members[0].dtype
+        self.chunk_rows = max(member.chunk_rows for member in members)
+
+    def rows(self, indices: Leaf) -> IndexArray:
+        members, rows = self._rows(indices)
+        joined: IndexArray = self._starts[members] + rows
+        return joined
+
+    def chunks(self, rows: IndexArray) -> IndexArray:
+        members = self._starts.searchsorted(rows, 'right') - 1
+        chunks: IndexArray = self._first_chunks[members] + (rows - self._starts[members]) // self._chunk_rows[members]
+        return chunks
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        member = int(self._first_chunks.searchsorted(chunk, 'right')) - 1
+        start, stop = self._members[member].bounds(chunk - int(self._first_chunks[member]))
+        return int(self._starts[member]) + start, int(self._starts[member]) + stop
+
+    def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
+        member, first = self._member_at(start)
+        self._members[member].read(start - first, stop - first, output)
+
+    def describe(self, start: int, stop: int) -> str:
+        member, first = self._member_at(start)
+        return f'{self._members[member].describe(start - first, stop - first)}, data source {member}'
+
+    def _member_at(self, row: int) -> tuple[int, int]:
+        """Return the number of the array that has a row, and the first row of it."""
+        member = int(self._starts.searchsorted(row, 'right')) - 1
+        return member, int(self._starts[member])
+
+    def name(self) -> str:
+        return ', '.join(member.name() for member in self._members)
+
+    def check(self) -> None:
+        for member in self._members:
+            member.check()
+
+
+def storage_of(reader: Rows | StorageRows) -> Storage:
+    """Return the storage that a reader reads, or an array in memory as storage."""
+    return reader.storage if isinstance(reader, StorageRows) else MemoryStorage(reader.array)
