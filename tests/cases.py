@@ -360,7 +360,7 @@ def assert_same_batch(one: Any, other: Any) -> None:
         assert len(one) == len(other)
         for part, other_part in zip(one, other):
             assert_same_batch(part, other_part)
-    else:
+    elif type(one) is not np.ndarray or not np.array_equal(one, other):  # which is ten times as fast
         np.testing.assert_array_equal(one, other)
 
 

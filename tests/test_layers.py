@@ -23,7 +23,7 @@ LAYERS = {
     'data': ['datasets'],
     'pools': ['work_pool', '_pools'],
     'sources': ['data_source', '_sources'],
-    'arrays': ['_arrays'],
+    'arrays': ['arrays', '_arrays'],
     'streams': ['_streams'],
     'samplers': ['sampling', 'splits', '_samplers'],
     'plans': ['_plans'],
@@ -63,27 +63,31 @@ def imports_of(name, path):
                 continue
             base = package[: len(package) - node.level + 1] + module if node.level else module[1:]
             found |= {'.'.join([*base, alias.name]) for alias in node.names} | {'.'.join(base)}
-    known = modules()
-    return {target for target in found if target in known or f'{target}.__init__' in known}
+    return {target for target in found if target in MODULES or f'{target}.__init__' in MODULES}
 
 
-GRAPH = {name: imports_of(name, path) for name, path in modules().items()}
+MODULES = modules()
+
+
+@pytest.fixture(scope='module')
+def graph():
+    """What each module imports."""
+    return {name: imports_of(name, path) for name, path in MODULES.items()}
 
 
 def rank(name):
     return RANK[name.split('.')[0]]
 
 
-@pytest.mark.parametrize('name', GRAPH)
-def test_every_module_has_a_layer(name):
-    assert name.split('.')[0] in RANK
+def test_every_module_has_a_layer():
+    assert {name for name in MODULES if name.split('.')[0] not in RANK} == set()
 
 
-def test_the_graph_is_found():
+def test_the_graph_is_found(graph):
     assert {'_streams.stream', '_ground.indices', '_plans.options'} <= {
-        target for targets in GRAPH.values() for target in targets
+        target for targets in graph.values() for target in targets
     }
-    assert '_sources.base' in GRAPH['_sources.arrays']
+    assert '_sources.base' in graph['_sources.arrays']
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_the_picture_in_the_docs_shows_the_layers():
 
 def test_the_way_of_a_batch_names_calls_that_there_are():
     found = {'source': AbstractDataSource}
-    for name in modules():
+    for name in MODULES:
         if name != '__main__':
             found.update(vars(importlib.import_module(f'batchup.{name}'.removesuffix('.__init__'))))
     calls = re.findall(r'\b(_?[A-Z]\w+|source)\.(\w+)', _pools.__doc__)
@@ -120,23 +124,22 @@ def test_the_way_of_a_batch_names_calls_that_there_are():
     assert [call for call in calls if not hasattr(found[call[0]], call[1])] == []
 
 
-@pytest.mark.parametrize('name', GRAPH)
-def test_imports_go_down(name):
-    upwards = {target for target in GRAPH[name] if target and rank(target) < rank(name)}
-    assert not upwards
+def test_imports_go_down(graph):
+    imports = [(name, target) for name, targets in graph.items() for target in targets if target]
+    assert [(name, target) for name, target in imports if rank(target) < rank(name)] == []
 
 
-def rooms():
+def rooms(graph):
     """Map every top-level name to those that its modules import."""
-    graph = defaultdict(set)
-    for name, targets in GRAPH.items():
-        graph[name.split('.')[0]] |= {target.split('.')[0] for target in targets if target}
-    return graph
+    found = defaultdict(set)
+    for name, targets in graph.items():
+        found[name.split('.')[0]] |= {target.split('.')[0] for target in targets if target}
+    return found
 
 
-@pytest.mark.parametrize('graph', [GRAPH, rooms()], ids=['modules', 'rooms'])
-def test_imports_have_no_cycle(graph):
-    left = {name.removesuffix('.__init__'): set(targets) for name, targets in graph.items()}
+@pytest.mark.parametrize('of', [dict, rooms], ids=['modules', 'rooms'])
+def test_imports_have_no_cycle(graph, of):
+    left = {name.removesuffix('.__init__'): set(targets) for name, targets in of(graph).items()}
     while left:
         free = [name for name, targets in left.items() if not (targets & left.keys()) - {name}]
         assert free, f'a cycle among {sorted(left)}'
@@ -154,18 +157,14 @@ def fresh(code):
 ALLOWED = {*sys.stdlib_module_names, 'numpy', 'batchup', 'six', '__mp_main__'}
 
 
-@pytest.mark.parametrize(
-    'code',
-    [
-        'import batchup',
-        'import batchup.data_source, batchup.sampling, batchup.image.utils',
-        'from batchup.datasets.digits import Digits; Digits()',
-        'import batchup; [getattr(batchup, name) for name in batchup.__all__]',
-        'import numpy, batchup; batchup.ArrayDataSource([numpy.arange(9)]).batch_map_concat(lambda x: x, 4, shuffle=3)',
-    ],
-)
-def test_no_other_library_is_loaded(code):
-    found = fresh(f'import sys, numpy.random; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))')
+def test_no_other_library_is_loaded():
+    code = """
+import batchup, batchup.data_source, batchup.sampling, batchup.image.utils
+from batchup.datasets.digits import Digits; Digits()
+[getattr(batchup, name) for name in batchup.__all__]
+batchup.ArrayDataSource([numpy.arange(9)]).batch_map_concat(lambda x: x, 4, shuffle=3)
+"""
+    found = fresh(f'import sys, numpy.random; before = set(sys.modules); {code}print(*(set(sys.modules) - before))')
     assert {name.split('.')[0] for name in found} <= ALLOWED
 
 

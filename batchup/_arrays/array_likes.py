@@ -18,6 +18,7 @@ import six
 from .._ground.batch import Destination
 from .._ground.indices import IndexArray, Leaf, as_array, own_array
 from .._ground.ownership import owned
+from .h5 import is_closed, is_h5
 from .rows import is_plain
 from .zarrs import is_zarr
 
@@ -36,8 +37,10 @@ def check_array_like(number: int, data: Any) -> None:
             f'data[{number}] must be an array-like with __len__ and __getitem__ that takes index arrays, '
             f'got {type(data).__name__}; {_advice(data)}'
         )
-    if _is_h5py(data):
-        _check_open(number, data)
+    if is_closed(data):
+        raise ValueError(
+            f'data[{number}] is a data set of an h5py file that is closed; keep the file open while batches are read'
+        )
     if getattr(data, 'shape', None) == ():
         raise TypeError(f'data[{number}] is an array with no dimensions: it has no samples')
 
@@ -62,48 +65,25 @@ def _advice(data: Any) -> str:
 class ArrayLikeRows:
     """The samples of an array-like that is no plain NumPy array; each batch is read by one call.
 
-    pandas objects are read by position (`iloc`). An h5py data set, which takes increasing
-    indices only, is read in its own order, and the rows are put in order afterwards.
+    pandas objects are read by position (`iloc`).
 
     Parameters
     ----------
     array : array-like
         What is read.
-    number : int
-        Its number among the data of a source, for errors.
     """
 
-    def __init__(self, array: Any, number: int) -> None:
+    def __init__(self, array: Any) -> None:
         self.array = array
-        self._number = number
-        self._h5py = _is_h5py(array)
         self._rows = array.iloc if hasattr(array, 'iloc') else array
 
     def read(self, indices: Leaf) -> Any:
         """Read the rows that indices choose, by one call of `__getitem__` with an index array."""
-        if not self._h5py:
-            return owned([self._rows[own_array(indices)]])
-        _check_open(self._number, self.array)
-        positive = np.where(as_array(indices) < 0, as_array(indices) + len(self.array), as_array(indices))
-        positions, places = np.unique(positive, return_inverse=True)
-        return self._rows[positions][places]
+        return owned([self._rows[own_array(indices)]])
 
     def batches(self, indices: Leaf, n_batches: int, to: Destination) -> Iterator[Any]:
         """Read several batches of equal size one by one; the array-like gives the memory for them."""
         return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
-
-
-def _is_h5py(data: Any) -> bool:
-    h5py = sys.modules.get('h5py')
-    return h5py is not None and isinstance(data, h5py.Dataset)
-
-
-def _check_open(number: int, data: Any) -> None:
-    """Raise `ValueError` if the file of an h5py data set is closed: its own errors do not say so."""
-    if not data:
-        raise ValueError(
-            f'data[{number}] is a data set of an h5py file that is closed; keep the file open while batches are read'
-        )
 
 
 def kind_of(array: Any) -> str:
@@ -177,7 +157,7 @@ def text_kind(array: Any) -> str | None:
 
 def known_kind(data: Any) -> str | None:
     """Return the kind of arrays that is read from data, without reading; `None` if it is not known."""
-    if _is_h5py(data):
+    if is_h5(data):
         return 'numpy.ndarray'
     return kind_of(data) if _keeps_its_kind(data) else None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -44,19 +45,17 @@ class H5Storage(Storage):
         self.array = array
         self._view = None if array is dataset else array
         # The dtype of a view, and the shape of its rows, are those of what it reads.
-        no_rows = array.no_rows if opens_itself else array[:0]
+        no_rows = array[[]] if opens_itself else array[:0]
         self.shape = (array.shape[0], *no_rows.shape[1:])
         self.dtype = no_rows.dtype
         self.whole_chunks = dataset.chunks is not None
-        self.chunk_rows = dataset.chunks[0] if dataset.chunks else self._rows_at_once()
+        chunk_rows = dataset.chunks[0] if dataset.chunks else rows_of_bytes(READ_BYTES, self.dtype, self.shape[1:])
+        self.chunk_rows = min(chunk_rows, max(1, self.shape[0]))
         path = array.path if opens_itself else dataset.file.filename
         self._name = f'data set {dataset.name!r} of {path}'
 
     def __reduce__(self) -> tuple[Any, ...]:
         return H5Storage, (self.array,)
-
-    def _rows_at_once(self) -> int:
-        return rows_of_bytes(READ_BYTES, self.dtype, self.shape[1:])
 
     @property
     def _dataset(self) -> Any:
@@ -72,6 +71,14 @@ class H5Storage(Storage):
         # NumPy converts numbers as HDF5 does if all of them fit.
         alike = _is_astype(self._view) and numbers and np.can_cast(dataset.dtype, self.dtype)
         return _RawChunks.of(dataset) if alike else None
+
+    @cached_property
+    def _copier(self) -> Any:
+        """What copies rows as HDF5 converts them; `None` if h5py converts what it has read."""
+        converts = self._view is not None and not _is_astype(self._view)
+        if converts or self.dtype.hasobject or self._dataset.dtype.subdtype is not None:
+            return None
+        return _Copier(self.dtype)
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
         """Read the rows from `start` to `stop`; see `Storage.read`.
@@ -92,23 +99,17 @@ class H5Storage(Storage):
             raise OSError(f'{self._name} could not be read: {error}') from error
 
     def _read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        chunks = self._chunks
-        if chunks is None:
-            self._read_by_h5py(start, stop, output)
+        dataset, chunks, copier = self._dataset, self._chunks, self._copier
+        if chunks is None and copier is None:
+            output[...] = (dataset if self._view is None else self._view)[start:stop]
+        elif chunks is None:
+            copier.copy(dataset, (start, *[0] * (output.ndim - 1)), output)
         elif chunks.dtype == self.dtype:
-            chunks.read(start, stop, output)
+            chunks.read(dataset, start, stop, output)
         else:
             rows = np.empty(output.shape, chunks.dtype)
-            chunks.read(start, stop, rows)
+            chunks.read(dataset, start, stop, rows)
             output[...] = rows
-
-    def _read_by_h5py(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        dataset = self._dataset
-        direct = self._view is None or _is_astype(self._view)
-        if not direct or self.dtype.hasobject or dataset.dtype.subdtype is not None:
-            output[...] = (dataset if self._view is None else self._view)[start:stop]
-        else:
-            dataset.read_direct(output, np.s_[start:stop])
 
     def name(self) -> str:
         return self._name
@@ -116,7 +117,7 @@ class H5Storage(Storage):
     def check(self) -> None:
         """Raise `ValueError` if the file is closed, or the data set has another length than at first."""
         self._check_open()
-        length = self._dataset.id.shape[0]
+        length = self._dataset.shape[0]
         if length != self.shape[0]:
             raise ValueError(f'{self._name} now has length {length}, not {self.shape[0]}')
 
@@ -146,7 +147,8 @@ class _RawChunks:
 
     def __init__(self, dataset: Any, filters: list[int]) -> None:
         self.dtype = dataset.dtype
-        self._dataset = dataset
+        self._copier = _Copier(dataset.dtype)
+        self._row_shape = dataset.shape[1:]
         self._shape = dataset.chunks
         self._nbytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
         self._filters = filters
@@ -164,21 +166,24 @@ class _RawChunks:
             return None
         return cls(dataset, filters)
 
-    def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        """Read rows; chunks that cannot be had as they are, such as those never written, are left to h5py."""
+    def read(self, dataset: Any, start: int, stop: int, output: NDArray[Any]) -> None:
+        """Read rows of the data set, as it is open in this process.
+
+        Chunks that were never written are left to HDF5, which knows what they are filled with.
+        """
         items = output.reshape(-1).view(np.uint8).reshape(*output.shape, self.dtype.itemsize)
         for corner, inside, outside in self._parts(start, stop):
-            try:
-                skipped, raw = self._dataset.id.read_direct_chunk(corner)
-            except (OSError, RuntimeError):
-                source = tuple(slice(first + part.start, first + part.stop) for first, part in zip(corner, inside))
-                self._dataset.read_direct(output, source, outside)
+            # To read a chunk that is not there ends in any error, or none.
+            if dataset.id.get_chunk_info_by_coord(corner).byte_offset is None:
+                begin = tuple(first + part.start for first, part in zip(corner, inside))
+                self._copier.copy(dataset, begin, output, outside)
             else:
+                skipped, raw = dataset.id.read_direct_chunk(corner)
                 self._decode(raw, skipped, inside, items[outside])
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
         """Go through the chunks with rows to read: the corner of each, which part of it is read, and where to."""
-        lows, highs = [start] + [0] * (len(self._shape) - 1), [stop, *self._dataset.shape[1:]]
+        lows, highs = [start] + [0] * (len(self._shape) - 1), [stop, *self._row_shape]
         axes = []
         for size, low, high in zip(self._shape, lows, highs):
             firsts = range(low - low % size, high, size)
@@ -218,18 +223,52 @@ class _RawChunks:
             items[...] = decoded.reshape(*self._shape, -1)[inside]
 
 
-def h5_storage(array: Any) -> H5Storage | None:
-    """Return the storage of an array, if it is of a kind of this module, and has rows.
+class _Copier:
+    """Copies parts of a data set by HDF5 itself.
 
-    Raises `ValueError` if its file is closed.
+    `Dataset.read_direct` does the same, but makes anew for every part what is kept here, which
+    takes longer than to copy a small batch.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        The dtype of the arrays that it copies to; HDF5 converts to it.
     """
-    if not isinstance(array, H5Array):
-        dataset = dataset_of(array)
-        if dataset is None:
-            return None
-        if not dataset:
-            raise ValueError('the h5py file of a data set is closed; keep the file open while batches are read')
-    return H5Storage(array) if array.shape else None
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._type = sys.modules['h5py'].h5t.py_create(dtype)
+        # What is selected of the data set and of the array: for each thread its own.
+        self._spaces = threading.local()
+
+    def copy(
+        self, dataset: Any, begin: tuple[int, ...], output: NDArray[Any], part: tuple[slice, ...] | None = None
+    ) -> None:
+        """Copy what begins at a place in a data set to a part of an array; by default, to all of it."""
+        spaces = self._spaces
+        if getattr(spaces, 'shape', None) != output.shape:
+            spaces.source, spaces.target = dataset.id.get_space(), sys.modules['h5py'].h5s.create_simple(output.shape)
+            spaces.shape = output.shape
+        part = tuple(slice(0, size) for size in output.shape) if part is None else part
+        shape = tuple(each.stop - each.start for each in part)
+        spaces.target.select_hyperslab(tuple(each.start for each in part), shape)
+        spaces.source.select_hyperslab(begin, shape)
+        dataset.id.read(spaces.target, spaces.source, output, self._type)
+
+
+def h5_storage(array: Any) -> H5Storage | None:
+    """Return the storage of an array, if it is of a kind of this module, and has rows."""
+    return H5Storage(array) if is_h5(array) and array.shape else None
+
+
+def is_h5(array: Any) -> bool:
+    """Say whether an array is of a kind of this module."""
+    return isinstance(array, H5Array) or dataset_of(array) is not None
+
+
+def is_closed(array: Any) -> bool:
+    """Say whether an array is one of h5py whose file is closed."""
+    dataset = None if isinstance(array, H5Array) else dataset_of(array)
+    return dataset is not None and not dataset
 
 
 def dataset_of(array: Any) -> Any:
@@ -237,10 +276,12 @@ def dataset_of(array: Any) -> Any:
     if isinstance(array, H5Array):
         return array.dataset
     h5py = sys.modules.get('h5py')
-    if h5py is None or isinstance(array, h5py.Dataset):
-        return array if h5py is not None else None
+    if h5py is None:
+        return None
     # h5py tells its views from other objects by nothing that is public.
-    return getattr(array, '_dset', None) if type(array).__module__ == 'h5py._hl.dataset' else None
+    own = type(array).__module__ == 'h5py._hl.dataset'
+    dataset = getattr(array, '_dset', None) if own and not isinstance(array, h5py.Dataset) else array
+    return dataset if isinstance(dataset, h5py.Dataset) else None
 
 
 def _is_astype(view: Any) -> bool:

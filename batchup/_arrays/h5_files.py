@@ -1,14 +1,17 @@
-"""A data set of an HDF5 file that opens its file itself, in every process."""
+"""Data sets of HDF5 files that are opened by their names, in every process."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import threading
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# How h5py reads files that other processes can open by name.
+FILE_DRIVERS = ('sec2', 'stdio', 'direct')
 
 
 class H5Array:
@@ -51,17 +54,16 @@ class H5Array:
     def __init__(self, path: str | os.PathLike[str], name: str) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self.name = name
-        self._lock = threading.Lock()
         self._opened: tuple[int, Any] | None = None
         with _open(self.path) as file:
             dataset = _find(file, self.path, name)
             self.shape: tuple[int, ...] = dataset.shape
             self.dtype: np.dtype[Any] = dataset.dtype
             self.chunks: tuple[int, ...] | None = dataset.chunks
-            self.no_rows: NDArray[Any] = dataset[:0]
+            self._no_rows: NDArray[Any] = dataset[:0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return H5Array, (self.path, self.name)
+        return _same_array, (self.path, self.name, self.shape)
 
     @property
     def ndim(self) -> int:
@@ -73,10 +75,9 @@ class H5Array:
         """The `h5py.Dataset`, opened by this process."""
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
-            with self._lock:
-                opened = self._opened
-                if opened is None or opened[0] != os.getpid():
-                    self._opened = opened = (os.getpid(), _find(_open(self.path), self.path, self.name))
+            # Threads may come here at once; then all but one of the files are soon closed again. A
+            # lock would stay locked in a process that is forked meanwhile.
+            self._opened = opened = (os.getpid(), _find(_open(self.path), self.path, self.name))
         return opened[1]
 
     def __len__(self) -> int:
@@ -84,21 +85,74 @@ class H5Array:
 
     def __getitem__(self, key: Any) -> Any:
         """Read rows by an integer, a slice, or an array of integers in any order, with repeats."""
-        return self.dataset[key]
+        if not isinstance(key, (list, np.ndarray)):
+            return self.dataset[key]
+        rows = np.asarray(key)
+        if rows.dtype == bool:
+            return self.dataset[rows]
+        if not len(rows):
+            return self._no_rows
+        # h5py takes increasing indices only.
+        positions, places = np.unique(np.where(rows < 0, rows + len(self), rows), return_inverse=True)
+        return self.dataset[positions][places]
 
     def __repr__(self) -> str:
         return f'H5Array({self.path!r}, {self.name!r})'
 
 
-def _open(path: str) -> Any:
+def reopening(value: Any) -> Any:
+    """Return how another process opens a data set of h5py: a function, and its arguments; `NotImplemented` for others.
+
+    Raises `ValueError` if no other process can open it.
+    """
+    h5py = sys.modules.get('h5py')
+    if h5py is None or not isinstance(value, h5py.Dataset):
+        return NotImplemented
+    if not value:
+        raise ValueError('the h5py file of a data set is closed')
+    file = value.file
+    if value.name is None or file.driver not in FILE_DRIVERS or not _is_there(file):
+        raise ValueError(f'{value!r} of {file.filename} has no name, or is in no file that other processes can open')
+    if file.mode != 'r' and not file.swmr_mode:
+        raise ValueError(
+            f'{file.filename} is open for writing, and no other process can open it then: close it, and open it '
+            "with mode 'r', or set swmr_mode"
+        )
+    return _reopen, (os.path.abspath(file.filename), value.name, file.swmr_mode, value.shape)
+
+
+def _is_there(file: Any) -> bool:
+    """Say whether the file that is open is the one that has its name now."""
+    if not os.path.exists(file.filename):
+        return False
+    return file.driver != 'sec2' or os.path.samestat(os.fstat(file.id.get_vfd_handle()), os.stat(file.filename))
+
+
+def _reopen(path: str, name: str, swmr: bool, shape: tuple[int, ...]) -> Any:
+    return _same_shape(_find(_open(path, swmr), path, name), path, name, shape)
+
+
+def _same_array(path: str, name: str, shape: tuple[int, ...]) -> H5Array:
+    array: H5Array = _same_shape(H5Array(path, name), path, name, shape)
+    return array
+
+
+def _same_shape(array: Any, path: str, name: str, shape: tuple[int, ...]) -> Any:
+    """Return an array, unless it has got another shape since it was pickled."""
+    if array.shape != shape:
+        raise ValueError(f'the data set {name!r} of {path} now has shape {array.shape}, not {shape}')
+    return array
+
+
+def _open(path: str, swmr: bool = False) -> Any:
     """Open a file for reading."""
     if not os.path.exists(path):
         raise FileNotFoundError(f'there is no file {path}')
     h5py = importlib.import_module('h5py')
     try:
-        return h5py.File(path, 'r')
+        return h5py.File(path, 'r', swmr=swmr)
     except OSError as error:
-        raise type(error)(f'{path} cannot be opened as an HDF5 file: {error}') from error
+        raise OSError(error.errno, f'{path} cannot be opened as an HDF5 file: {error}') from error
 
 
 def _find(file: Any, path: str, name: str) -> Any:

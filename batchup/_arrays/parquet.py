@@ -6,7 +6,6 @@ import importlib
 import os
 import threading
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._ground.indices import IndexArray
 from .._ground.messages import installed_by
 from .arrow_columns import Columns, NullsError
 from .read_ahead import by_chunks
@@ -55,8 +55,8 @@ class ParquetArray:
         The files; absolute.
     columns : tuple of str
         The names of the columns.
-    group_rows : int
-        How many rows a row group has, usually.
+    group_starts : array of shape (number of row groups + 1,)
+        The first row of each row group, and at the end the number of rows.
 
     Raises
     ------
@@ -86,8 +86,8 @@ class ParquetArray:
         # Each row group: the number of its file, and its number there.
         self._groups = [(k, g) for k, file in enumerate(self._metadata) for g in range(file.num_row_groups)]
         sizes = [self._metadata[k].row_group(g).num_rows for k, g in self._groups]
-        self._starts: list[int] = [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
-        self.group_rows: int = Counter(sizes).most_common(1)[0][0] if sizes else 1
+        self.group_starts = np.cumsum([0, *sizes])
+        self._starts: list[int] = self.group_starts.tolist()
         self.shape: tuple[int, ...] = (self._starts[-1], *self._columns.row_shape)
         self._opened = _Opened()
 
@@ -152,14 +152,18 @@ class ParquetArray:
         rows = self._at(np.where(indices < 0, indices + len(self), indices).reshape(-1).astype(np.intp))
         return rows if indices.ndim else rows[0]
 
-    def _at(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+    def _at(self, rows: IndexArray) -> NDArray[Any]:
         """Read rows by indices from 0 on."""
         output = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        groups = np.searchsorted(self._starts, rows, 'right') - 1
-        for group, places in by_chunks(groups):
+        for group, places in by_chunks(self.groups(rows)):
             start, stop = self._starts[group : group + 2]
             output[places] = self[start:stop][rows[places] - start]
         return output
+
+    def groups(self, rows: IndexArray) -> IndexArray:
+        """Return the numbers of the row groups that rows are in."""
+        found: IndexArray = self.group_starts.searchsorted(rows, 'right') - 1
+        return found
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
         """Read the rows from `start` to `stop` into an array."""
@@ -241,7 +245,7 @@ class _Opened(threading.local):
 
 
 class ParquetStorage(Storage):
-    """The columns of Parquet files; a chunk has as many rows as most row groups.
+    """The columns of Parquet files. Row groups, which may differ in size, are the chunks.
 
     Parameters
     ----------
@@ -253,10 +257,18 @@ class ParquetStorage(Storage):
         self.array = array
         self.shape = array.shape
         self.dtype = array.dtype
-        self.chunk_rows = max(1, array.group_rows)
+        self.chunk_rows = max(1, int(np.diff(array.group_starts).max(initial=1)))
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
         self.array.read(start, stop, output)
+
+    def chunks(self, rows: IndexArray) -> IndexArray:
+        groups: IndexArray = self.array.groups(rows)
+        return groups
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        start, stop = self.array.group_starts[chunk : chunk + 2].tolist()
+        return start, stop
 
     def name(self) -> str:
         paths: tuple[str, ...] = self.array.paths

@@ -21,7 +21,7 @@ def make_reader(number: int, array: Any) -> Reader:
     if is_plain(array):
         return Rows(array)
     storage = find_storage(array)
-    return ArrayLikeRows(array, number) if storage is None else StorageRows(storage)
+    return ArrayLikeRows(array) if storage is None else StorageRows(storage)
 
 
 def find_storage(array: Any) -> Storage | None:

@@ -138,7 +138,7 @@ def writing(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except OSError as error:
-        if error.errno not in _FULL and not (error.errno in _FORBIDDEN | _IN_THE_WAY and _is_about(path, error)):
+        if not is_full(error) and not (error.errno in _FORBIDDEN | _IN_THE_WAY and _is_about(path, error)):
             raise
         raise _storage_error(path, error) from error
 
@@ -154,13 +154,18 @@ def _is_about(path: Path, error: OSError) -> bool:
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:
-    if error.errno in _FULL:
+    if is_full(error):
         advice = f'{free_bytes(path):,} bytes are free there; make room'
     elif error.errno in _FORBIDDEN:
         advice = 'make the folder writable'
     else:
         advice = f'the problem is with {error.filename or path}; move it away'
     return StorageError(f'cannot write {path}: {error.strerror}; {advice}, {OTHER_FOLDER}')
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether there is no room for a file, or no more is allowed."""
+    return error.errno in _FULL
 
 
 def free_bytes(path: Path) -> int:

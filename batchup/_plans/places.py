@@ -16,7 +16,14 @@ class Places(abc.ABC):
 
     Within a repetition, a sample has the same place as in the source, as in
     `samples_by_indices`, in whatever order the batches come.
+
+    Attributes
+    ----------
+    in_order : bool
+        Whether the batches come in order.
     """
+
+    in_order: bool = False
 
     @property
     @abc.abstractmethod
@@ -52,15 +59,15 @@ class OrderPlaces(Places):
         self._samples = samples
         self._batch_size = batch_size
         self._total = total
-        self._in_order = in_order
+        self.in_order = in_order
 
     @property
     def total(self) -> int | float | None:
-        return self._total if self._in_order or self._distinct else None
+        return self._total if self.in_order or self._distinct else None
 
     def of_batch(self, number: int, indices: Leaf) -> Leaf:
         start = number * self._batch_size
-        if self._in_order:
+        if self.in_order:
             return range(start, start + len(indices))
         places = as_array(indices)
         if not isinstance(self._samples, range):

@@ -13,6 +13,10 @@ from .failures import Failure
 from .jobs import Fetch, Job, Result
 from .waiting import Flag, wait_in_slices
 
+# How many groups of small batches are under way for each worker: one that it makes, one that it
+# makes next. Larger: more memory, which leaves the processor's caches.
+TURNS = 2
+
 
 class Task(abc.ABC):
     """A job that was handed over, to give its result later.
@@ -134,10 +138,16 @@ class Channel(abc.ABC):
         How long it takes to make a batch, as last measured.
     abandoned : bool
         Whether the stream was closed: a thread that waits for a result gets `StreamClosed` soon.
+    apart : bool
+        Whether workers share no memory with the user's process: each reads for itself what its jobs need.
+    least_batches : int
+        How many batches a job fetches at least, where that saves reading.
     """
 
     batch_seconds: float | None = None
     abandoned: bool = False
+    apart: bool = True
+    least_batches: int = 1
 
     @abc.abstractmethod
     def submit(self, job: Job) -> Task:

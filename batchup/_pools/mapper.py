@@ -13,17 +13,13 @@ from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._streams.planned import Mapper, PlannedFeed
 from ..errors import EndOfPlanError
-from .channel import Channel, DoneTask, Task, UnderWay
+from .channel import TURNS, Channel, DoneTask, Task, UnderWay
 from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
 
 if TYPE_CHECKING:
     from .parallel import ParallelDataSource
     from .pool import WorkerPool
-
-# How many groups of small batches are under way for each worker: one that it makes, one that it
-# makes next. Larger: more memory, which leaves the processor's caches.
-TURNS = 2
 
 # How many bytes of small batches may wait, if they are copies of memory. Larger: they leave the
 # processor's caches. Smaller: jobs that take workers less time to run than to receive.
@@ -88,10 +84,18 @@ class WorkersMapper(Mapper):
     copied : float
         How many bytes are copied to make a batch; infinite if it takes more than that, or if the user can see
         how far ahead batches are made, by a generator that they draw from.
+    at_once : int
+        How many batches are best read at once.
     """
 
     def __init__(
-        self, parallel: ParallelDataSource, channel: Channel, idle: list[Channel], path: Path, copied: float
+        self,
+        parallel: ParallelDataSource,
+        channel: Channel,
+        idle: list[Channel],
+        path: Path,
+        copied: float,
+        at_once: int,
     ) -> None:
         self._channel = channel
         self._idle = idle
@@ -100,8 +104,10 @@ class WorkersMapper(Mapper):
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
-        # Small copies take little memory.
-        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)))
+        at_a_time = TURNS * self._pool.processes
+        least = channel.least_batches = max(1, at_once // at_a_time) if channel.apart else 1
+        # Small copies take little memory. What is read at once is memory that the user has granted.
+        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least)
         self._under_way = UnderWay()
         # The number of the batch after the last one that is under way.
         self._end = 0
@@ -193,7 +199,7 @@ class WorkersMapper(Mapper):
         by_turns = self._most_grouped // (TURNS * self._pool.processes)
         most = max(1, int(min(by_time, by_turns, self._channel.most_batches())))
         # A power of two: as the measured times vary, groups still fit into the memory of earlier ones.
-        return 1 << (most.bit_length() - 1)
+        return max(1 << (most.bit_length() - 1), self._channel.least_batches)
 
     def _groups(self, feed: PlannedFeed, position: int) -> Iterator[tuple[Request, ...]]:
         """Go through the requests from `position` on, those for one job at a time."""

@@ -93,7 +93,8 @@ class ParallelDataSource(AbstractDataSource):
             self.pool._warn()
             return Stream(self._feed_of_caller(plan, options, path))
         idle = self._idle.setdefault(options.batch_size, [])
-        mapper = WorkersMapper(self, self._channel(idle), idle, path, copied if plan.pure else math.inf)
+        at_once = self.source._batches_at_once(options.batch_size)
+        mapper = WorkersMapper(self, self._channel(idle), idle, path, copied if plan.pure else math.inf, at_once)
         return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard))
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.h5_files import reopening
+
 # The version of pickle that hands over the memory of arrays, and copies it least.
 ARRAY_PROTOCOL = 5
 
@@ -17,13 +19,14 @@ ARRAY_PROTOCOL = 5
 class ArrayPickler(pickle.Pickler):
     """Pickles arrays with their dtypes, and hands over their memory.
 
-    NumPy does so for contiguous arrays of many dtypes. Any others, also those of subclasses, go
-    through `ndarray.__setstate__`, which gives them the byte order of the machine.
+    Data sets of h5py go by file and name. NumPy hands over the memory of contiguous arrays of many
+    dtypes. Any others, also those of subclasses, go through `ndarray.__setstate__`, which gives them
+    the byte order of the machine.
     """
 
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            return NotImplemented
+            return reopening(value)
         if type(value) is np.ndarray:
             return NotImplemented if value.dtype.hasobject or not value.itemsize else _reduce(value)
         if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders

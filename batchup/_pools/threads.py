@@ -106,6 +106,8 @@ class WorkerThreadPool(WorkerPool):
 
 
 class _ThreadChannel(Channel):
+    apart = False
+
     def __init__(self, crew: _Crew) -> None:
         self.crew = crew
 

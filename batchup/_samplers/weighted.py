@@ -81,15 +81,14 @@ def _replayed_draws(
     """Return the plan of draws with replacement by a sequential generator, batch by batch."""
     rng = shuffle.rng
     assert rng is not None
-    drawn = samples - samples % batch_size if drop_last and samples != math.inf else samples
 
     def draws(_: Shuffle) -> Iterator[IndexArray]:
-        left = drawn
+        left = samples
         while left > 0:
             yield table.draw(rng, int(min(left, batch_size)))
             left -= batch_size
 
-    return ReplayPlan(name, draws, drawn, batch_size, shuffle, drop_last, lambda _, indices: indices, exact=True)
+    return ReplayPlan(name, draws, samples, batch_size, shuffle, drop_last, lambda _, indices: indices, exact=True)
 
 
 class WeightedSampler(_DrawingSampler):

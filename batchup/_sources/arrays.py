@@ -245,14 +245,19 @@ class ArrayDataSource(RandomAccessDataSource):
 
     def _columns(self, request: Request, to: Destination) -> Iterator[Iterator[Any]]:
         """Begin to read the batches of a request from each of the arrays."""
-        room = room_for(
-            [reader.storage for reader in self._readers if isinstance(reader, StorageRows)], self._read_ahead
-        )
+        room = self._room()
         for number, reader in enumerate(self._readers):
             if isinstance(reader, StorageRows):
                 yield reader.batches(request, to, room, number)
             else:
                 yield reader.batches(request.indices, request.n_batches, to)
+
+    def _batches_at_once(self, batch_size: BatchSize) -> int:
+        return max(1, self._room() // single_size(batch_size, type(self).__name__))
+
+    def _room(self) -> int:
+        """Return how many rows of the arrays in storage may be read ahead."""
+        return room_for([each.storage for each in self._readers if isinstance(each, StorageRows)], self._read_ahead)
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)

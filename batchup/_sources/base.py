@@ -98,7 +98,8 @@ class AbstractDataSource(Reachable):
 
         As the function `batchup.data_source.batch_map_concat`, with the batches of
         `batch_iterator(batch_size, **kwargs)`. With `shard=(rank, count)`, a source with
-        random access returns a `Part` for `merge`, unless `out` takes the rows.
+        random access returns a `Part` for `merge`, unless `out` takes the rows: an array, a
+        path that ends in `.npy`, a data set of h5py, an array of zarr, or a tuple of them.
         """
         check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), Asked(batch_size, kwargs)) as stream:
@@ -369,6 +370,9 @@ class MapDataSource(DerivedDataSource):
 
     def _random_functions(self) -> int:
         return self.source._random_functions() + self._rng
+
+    def _batches_at_once(self, batch_size: BatchSize) -> int:
+        return self.source._batches_at_once(batch_size)
 
     def _own_path(self, path: Path) -> Path:
         """Return the path for the draws of the function: random functions over one source are numbered."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from .._ground import batch as nested
-from .._ground.arguments import BatchSize, check_flag, check_integer, check_told
+from .._ground.arguments import BatchSize, check_flag, check_integer, check_told, member_sizes
 from .._ground.batch import Batch, Destination
 from .._ground.indices import ChoiceBatch, IndexTree, SizedParts, leaf_lengths
 from .._ground.randomness import Path
@@ -157,6 +157,10 @@ class CompositeDataSource(JoinedDataSource):
     def _make_own_plan(self, options: Options, path: Path) -> Plan:
         plans = self._until_last(*self._member_plans(options, path), Asked(options.batch_size, {}))
         return CompositePlan(plans, options.shuffle, self.trim, options.batch_size)
+
+    def _batches_at_once(self, batch_size: BatchSize) -> int:
+        sizes = member_sizes(batch_size, len(self._members))
+        return max(member._batches_at_once(size) for member, size in zip(self._members, sizes))
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
         parts = [

@@ -15,7 +15,7 @@ from .._arrays.array_likes import as_kind, columns_of, join_rows, kind_of, known
 from .._arrays.joined import JoinedStorage, storage_of
 from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.rows import Rows, block_size
-from .._ground.arguments import BatchSize, check_non_negative, overridden
+from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, as_array, check_batch_indices, own_array
 from .._ground.randomness import Path
@@ -172,6 +172,13 @@ class ConcatDataSource(RandomAccessDataSource):
         blocks = (request.since(number).up_to(block) for number in range(request.number, request.end, block))
         return chain.from_iterable(self._read_columns(readers, part) for part in blocks)
 
+    def _batches_at_once(self, batch_size: BatchSize) -> int:
+        columns = self._stored_columns() or []
+        return max(1, self._room(columns) // single_size(batch_size, type(self).__name__))
+
+    def _room(self, columns: Sequence[StorageRows]) -> int:
+        return room_for([column.storage for column in columns], self._read_ahead)
+
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         if overridden(self, 'samples_by_indices_nomapping') or not isinstance(self.sampler, PlannedSampler):
             return math.inf
@@ -213,7 +220,7 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def _read_stored(self, columns: list[StorageRows], request: Request, to: Destination) -> Iterator[Batch]:
         """Read the batches of a request from members of which some are in storage."""
-        room = room_for([column.storage for column in columns], self._read_ahead)
+        room = self._room(columns)
         own = [own_array(request.indices).reshape(request.n_batches, -1)] if self.include_indices else []
         return iter(Columns((*own, *[column.batches(request, to, room, k) for k, column in enumerate(columns)])))
 
@@ -267,7 +274,7 @@ class ConcatDataSource(RandomAccessDataSource):
         # Few bits are sorted faster.
         members = (self._starts.searchsorted(positive, side='right') - 1).astype(np.min_scalar_type(len(self.datasets)))
         order = members.argsort(kind='stable')
-        counts = np.bincount(members, minlength=1)
+        counts = np.bincount(members)
         chosen = np.flatnonzero(counts)
         local, stops = (positive - self._starts[members])[order], counts.cumsum()
         rows = [slice(stops[k] - counts[k], stops[k]) for k in chosen] or [slice(0, 0)]

@@ -123,5 +123,9 @@ class Reachable:
         """Return how many bytes are copied to make a batch; infinite if it takes more than copying memory."""
         return math.inf
 
+    def _batches_at_once(self, batch_size: BatchSize) -> int:
+        """Return how many batches are best read at once where those that come after are not known."""
+        return 1
+
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         """Replace each array by `moved(array)`, unless that is `None`, or something else refers to the array."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from .._ground.arguments import check_flag, check_non_negative
 from .._ground.messages import add_note
 from .._ground.progress import make_bar
+from .outputs import Outputs
+from .planned import PlannedFeed
 from .results import Added, Gathered, Kept, Written
 from .stream import Stream
 from .trail import Trail
@@ -47,11 +50,17 @@ def batch_map_concat(
         Arguments for `func` before those of the batch.
     progress : bool
         Show tqdm's own bar, if in a terminal or a notebook.
-    out : array, or tuple or list of arrays, optional
-        Write the rows into these arrays as the batches come, and keep nothing: an array, in
-        memory or memory-mapped, for each array of the results. Each row goes to the place
-        that `Part.indices` describes, whatever the shuffle and the shard; so there is a row
-        for each sample of the epoch. Rows of batches without a plan go one after the other.
+    out : array, path, h5py data set or zarr array, or tuple or list of them, optional
+        Write the rows there as the batches come, and keep nothing: one for each array of the
+        results. An array may be in memory or memory-mapped. Each row goes to the place that
+        `Part.indices` describes, whatever the shuffle and the shard; so there is a row for
+        each sample of the epoch. Rows of batches without a plan go one after the other. A data
+        set grows as far as its `maxshape` allows, and an array of zarr if it has no rows yet.
+
+        A path, a string or `PathLike` that ends in `.npy`, is that of a new file. Its shape
+        and dtype are those of the first batch, and it has the rows that come: in order, `func`
+        may return any number of them; shuffled, they are sorted by their places. The file
+        gets its name when it is whole. An error leaves what was there before.
     part : bool
         Return a `Part`, which `merge` takes; needs the stream of a source with random access.
 
@@ -60,18 +69,22 @@ def batch_map_concat(
     tuple of arrays or None
         The results in the order of the batches, concatenated along the first axis. An
         empty tuple for no batches, `None` if every call returned `None`. With `out`, the
-        tuple of its arrays. With `part`, a `Part`.
+        tuple of its arrays; for a path, a read-only memory map of the file. With `part`, a
+        `Part`.
 
     Raises
     ------
     ValueError
         If the batches are endless and `n_batches` is not given, or the shape of a row differs
         between batches, or results do not fit into `out`, or the number of rows is not that
-        of the samples, where `out` or `part` needs it.
+        of the samples, where `out` or `part` needs it. If `out` is read-only or closed, or
+        several ranks cannot write into it, or it is a path and there are no batches.
     TypeError
         If `func` returns anything else, or values of another kind than for earlier batches,
         or `out` cannot hold them. Errors at a batch, also those of `func`, have a note that
-        names it.
+        names it. Results are converted to NumPy's arrays at their batch.
+    OSError
+        If there is no folder for a file, or no room: a `StorageError` says how much it needs.
 
     >>> import numpy as np
     >>> batch_map_concat(lambda x: 2 * x, [(np.arange(3),), (np.arange(2),)])
@@ -79,10 +92,12 @@ def batch_map_concat(
     """
     check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
     _check_batches(batch_iter)
-    trail = _trail(batch_iter, check_flag('part', part), out)
-    gathered = Kept(trail) if out is None else Written(trail, out)
-    _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
-    return gathered.finish()
+    if check_flag('part', part) and out is not None:
+        raise ValueError('out takes all rows: part=True leaves nothing to return')
+    with nullcontext() if out is None else Outputs(out) as outputs:
+        gathered = Kept(_trail(batch_iter, part)) if outputs is None else _written(batch_iter, outputs, n_batches)
+        _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
+        return gathered.finish()
 
 
 def batch_map_mean(
@@ -159,17 +174,29 @@ def _check_batches(batches: Any) -> None:
         raise TypeError(f'batch_iter must be an iterator over batches, got {type(batches).__name__}')
 
 
-def _trail(batches: Iterable[Any], part: bool, out: Any = None) -> Trail | None:
-    """Return the trail of a stream if `part` or `out` needs one; `None` if not, or if no plan can be followed."""
-    if part and out is not None:
-        raise ValueError('out takes all rows: part=True leaves nothing to return')
-    if not part and out is None:
+def _trail(batches: Iterable[Any], part: bool) -> Trail | None:
+    """Return the trail of a stream if results become a part; `TypeError` if no plan can be followed."""
+    if not part:
         return None
-    if Trail.known(batches):
-        return Trail(batches)
-    if part:
+    if not Trail.known(batches):
         raise TypeError(f'part=True needs the stream of a source with random access, got {type(batches).__name__}')
-    return None
+    return Trail(batches)
+
+
+def _written(batches: Iterable[Any], outputs: Outputs, n_batches: int | None) -> Written:
+    """Return what writes the results of batches.
+
+    New files have the rows that come: those of batches in order follow each other. Everything
+    else has a place for each row.
+    """
+    if not Trail.known(batches):
+        return Written(None, outputs)
+    assert isinstance(batches.feed, PlannedFeed)
+    outputs.check_ranks(batches.feed.shard.count)
+    places = batches.feed.plan.places
+    total = None if places is None or n_batches is not None or batches.position else places.total
+    trail = None if outputs.take_any_rows and not Trail.scatters(batches) else Trail(batches)
+    return Written(trail, outputs, None if total is None or total == math.inf else int(total))
 
 
 def _go_through(

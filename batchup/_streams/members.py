@@ -33,11 +33,10 @@ class RepeatedFeed(Feed):
         `open_round(number)` opens the stream of a round, when its first batch is needed.
     """
 
+    length = math.inf
     exact = True
 
     def __init__(self, first: Stream, open_round: Callable[[int], Stream]) -> None:
-        # A round without batches cannot start again.
-        self.length = 0 if first.length == 0 else math.inf
         self._stream = first
         self._open_round = open_round
         self._round = 0

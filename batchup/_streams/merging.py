@@ -110,9 +110,9 @@ def merge(parts: Iterable[Part | Sums | None], out: Any = None) -> tuple[Any, ..
     ----------
     parts : iterable of Part, or of Sums
         What `batch_map_concat` or `batch_map_mean` returned in every rank, in any order.
-    out : array, or tuple or list of arrays, optional
-        Where to put the rows of a `Part`, in memory or memory-mapped: an array for each array
-        of the results, with a row for each sample. New arrays by default.
+    out : array, path, h5py data set or zarr array, or tuple or list of them, optional
+        Where to put the rows of a `Part`, as for `batch_map_concat`: one for each array of the
+        results, with a row for each sample. New arrays by default.
 
     Returns
     -------
@@ -186,12 +186,15 @@ def _merge_rows(given: list[Part | None], out: Any) -> tuple[Any, ...] | None:
         out = _allocate(filled, samples)
         if not out:
             return ()
-    outputs = Outputs(out, samples)
-    for part in filled if samples else ():
-        outputs.fitted(part, f'the part of rank {_rank(part)}')
-    for part, own in zip(filled, rows):
-        outputs.write(own, part)
-    return outputs.arrays
+    with Outputs(out) as outputs:
+        outputs.check_rows(samples)
+        if outputs.need_form and filled[0]:
+            outputs.take_form(_likes(filled), samples, 'the parts')
+        for part in filled if samples else ():
+            outputs.fitted(part, f'the part of rank {_rank(part)}')
+        for part, own in zip(filled, rows):
+            outputs.write(own, part)
+        return outputs.finish()
 
 
 def _rows_of(parts: Sequence[Part], samples: int) -> list[IndexArray]:
@@ -208,7 +211,12 @@ def _rows_of(parts: Sequence[Part], samples: int) -> list[IndexArray]:
 
 
 def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
-    """Make arrays for the rows of all parts, with the dtypes that concatenation gives."""
+    """Make arrays for the rows of all parts."""
+    return tuple(np.empty_like(like, order='C', shape=(samples, *like.shape[1:])) for like in _likes(parts))
+
+
+def _likes(parts: Sequence[Part]) -> list[NDArray[Any]]:
+    """Return arrays without rows, of the shapes and dtypes that concatenation gives."""
     shapes = [[array.shape[1:] for array in part] for part in parts]
     for part, own in zip(parts, shapes):
         if own != shapes[0]:
@@ -218,8 +226,7 @@ def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
         for number, (one, other) in enumerate(zip(parts[0], part)):
             kinds = [(f'rank {_rank(parts[0])}', one.dtype), (f'rank {_rank(part)}', other.dtype)]
             check_kinds(f'array {number}', *kinds)
-    likes = [concatenate([array[:0] for array in column]) for column in zip(*parts)]
-    return tuple(np.empty_like(like, order='C', shape=(samples, *like.shape[1:])) for like in likes)
+    return [concatenate([array[:0] for array in column]) for column in zip(*parts)]
 
 
 def concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -238,10 +245,10 @@ def check_kinds(what: str, one: tuple[str, np.dtype[Any]], other: tuple[str, np.
     (first, dtype), (second, other_dtype) = one, other
     kinds = {dtype.kind, other_dtype.kind}
     fit = len(kinds) == 1 or 'O' in kinds or kinds <= set('biufc')
-    if kinds == {'V'}:
+    if len(kinds) == 1:
         try:
             np.promote_types(dtype, other_dtype)
-        except TypeError:  # they have other fields
+        except (TypeError, OverflowError):  # they have other fields, or no common unit of time
             fit = False
     if not fit:
         raise TypeError(

@@ -16,6 +16,9 @@ from .merging import Part, Sums, check_kinds, concatenate, divide
 from .outputs import Outputs
 from .trail import PlacedRows, Trail
 
+# Where results come from, in errors about those that do not fit.
+ORIGIN = 'what func returned'
+
 
 class Gathered(abc.ABC):
     """Collects what a function returns for each batch.
@@ -69,7 +72,7 @@ class Kept(Gathered):
         results = [result for result in self._results or self._empty if result is not None]
         if self._results and not results:
             return None
-        arrays = tuple(map(concatenate, zip(*results)))
+        arrays = tuple(map(self._form.join, range(len(results[0]) if results else 0), zip(*results)))
         return arrays if self.trail is None else Part(arrays, np.concatenate(self._indices), self.trail.run())
 
 
@@ -94,6 +97,10 @@ class _Form:
             if len(array):
                 self._check_rows(number, place, array)
 
+    def join(self, place: int, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Concatenate the arrays of all batches; if there are no rows, whose form was not checked, take the first."""
+        return concatenate(arrays if place in self._rows else arrays[:1])
+
     def _check_rows(self, number: int, place: int, array: NDArray[Any]) -> None:
         shape, dtype = array.shape[1:], array.dtype
         first, expected, kind = self._rows.setdefault(place, (number, shape, dtype))
@@ -104,15 +111,32 @@ class _Form:
             )
         if dtype != kind:
             check_kinds(f'array {place}', (f'batch {first}', kind), (f'batch {number}', dtype))
+            if dtype.kind == kind.kind:  # a time without unit goes together with any, but these not with each other
+                self._rows[place] = first, shape, np.promote_types(kind, dtype)
 
 
 class Written(Gathered):
-    """Results that are written into given arrays, and not kept."""
+    """Results that are written into what a user has given, and not kept.
 
-    def __init__(self, trail: Trail | None, out: Any) -> None:
+    Parameters
+    ----------
+    trail : Trail, optional
+        Says where the rows of each batch belong; without it, they follow each other.
+    outputs : Outputs
+        What takes the rows.
+    n_samples : int, optional
+        The number of samples of all batches, if it is known.
+    """
+
+    def __init__(self, trail: Trail | None, outputs: Outputs, n_samples: int | None = None) -> None:
         super().__init__(trail)
-        self._outputs = Outputs(out, None if trail is None else trail.n_places)
+        self._outputs = outputs
+        self._n_samples = n_samples
         self._written = 0
+        self._forming = outputs.need_form
+        self._empty: list[NDArray[Any]] | None = None
+        if trail is not None and trail.n_places is not None:
+            outputs.check_rows(trail.n_places)
 
     def add(self, number: int, batch: Any, result: Any) -> None:
         arrays = _as_arrays(result)
@@ -121,12 +145,23 @@ class Written(Gathered):
         rows = PlacedRows(following) if self.trail is None else self.trail.next_rows()
         if arrays is None and (self.trail is None or len(rows.places)):
             raise TypeError('func must return arrays to write into out, got None')
-        if arrays is not None and len(rows.places):
-            self._outputs.write(rows.places, self._outputs.fitted(rows.of_results(arrays), 'what func returned'))
-            self._written += len(rows.places)
+        if arrays is None:
+            return
+        if not len(rows.places):
+            self._empty = self._empty or arrays
+            return
+        values = rows.of_results(arrays)
+        if self._forming:
+            known = n_rows == batch_length(batch)
+            self._outputs.take_form(values, self._n_samples if known else None, ORIGIN)
+            self._forming = False
+        self._outputs.write(rows.places, self._outputs.fitted(values, ORIGIN))
+        self._written += len(rows.places)
 
     def finish(self) -> tuple[Any, ...]:
-        return self._outputs.arrays
+        if self._forming and self._empty is not None:
+            self._outputs.take_form(self._empty, 0, ORIGIN)
+        return self._outputs.finish()
 
 
 class Added(Gathered):

@@ -81,6 +81,13 @@ class Trail:
         """Say whether batches come from a stream over a plan, which a trail can follow."""
         return isinstance(batches, Stream) and isinstance(batches.feed, PlannedFeed)
 
+    @staticmethod
+    def scatters(stream: Stream) -> bool:
+        """Say whether the places of the rows of a known stream do not just follow each other."""
+        assert isinstance(stream.feed, PlannedFeed)
+        places = stream.feed.plan.places
+        return places is not None and places.total is not None and not places.in_order
+
     @property
     def n_places(self) -> int | float | None:
         """The number of places, if it is known."""

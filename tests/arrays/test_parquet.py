@@ -12,7 +12,7 @@ import pytest
 
 from batchup._arrays import parquet
 from batchup.arrays import ParquetArray
-from batchup.data_source import ArrayDataSource
+from batchup.data_source import ArrayDataSource, ConcatDataSource
 from batchup.work_pool import WorkerProcessPool
 
 pa = pytest.importorskip('pyarrow')
@@ -112,6 +112,21 @@ def test_rows_and_their_groups_may_differ_in_number(tmp_path):
     np.testing.assert_array_equal(np.concatenate(batches), np.concatenate(expected))
 
 
+def test_concatenated_sources_may_have_row_groups_of_any_sizes(tmp_path):
+    arrays, rows = [], 0
+    for k, (size, group_rows) in enumerate([(7, 3), (5, 2), (13, 4)]):
+        files = [
+            write(tmp_path / f'{k}.parquet', TABLE.slice(rows, 4), group_rows),
+            write(tmp_path / f'{k}b.parquet', TABLE.slice(rows + 4, size - 4), group_rows),
+        ]
+        arrays.append(ParquetArray(files, 'vector'))
+        rows += size
+    source = ConcatDataSource([ArrayDataSource([array]) for array in arrays])
+    expected = ConcatDataSource([ArrayDataSource([array[:]]) for array in arrays])
+    for (batch,), (values,) in zip(source.batch_iterator(4, 42), expected.batch_iterator(4, 42), strict=True):
+        np.testing.assert_array_equal(batch, values)
+
+
 def test_rows_are_chosen_as_those_of_an_array(path):
     array = ParquetArray(path, ['x0', 'x1', 'x2', 'x3'])
     for key in [3, -1, slice(20, 3, -4), slice(30, 40), [24, 0, -25, 0], np.array([], int), X[:, 0] > 0, ...]:
@@ -135,13 +150,16 @@ def test_row_groups_are_the_chunks_and_each_is_decoded_once(tmp_path, monkeypatc
     table = TABLE.slice(0, 24)
     files = [write(tmp_path / f'{k}.parquet', part, 5) for k, part in enumerate([table.slice(0, 7), table.slice(7)])]
     array = ParquetArray(files, 'label')
-    assert array.group_rows == 5
+    assert array.group_starts.tolist() == [0, 5, 7, 12, 17, 22, 24]
     groups, read = [], pq.ParquetFile.read_row_group
     monkeypatch.setattr(
         pq.ParquetFile, 'read_row_group', lambda file, k, *args: groups.append(k) or read(file, k, *args)
     )
     list(ArrayDataSource([array]).batch_iterator(4))
     assert groups == [0, 1, 0, 1, 2, 3]
+    groups.clear()
+    list(ArrayDataSource([array]).batch_iterator(4, 42))
+    assert sorted(groups) == [0, 0, 1, 1, 2, 3]
 
 
 def test_wide_row_groups_are_decoded_some_columns_at_a_time(path, monkeypatch):

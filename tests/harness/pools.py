@@ -159,16 +159,25 @@ def marked(name: str, slow: bool = False) -> Any:
     return pytest.param(name, id=f'{name} pool', marks=[*OWN_WARNINGS.get(kind, []), *[pytest.mark.slow] * slow])
 
 
-# Files whose tests share what takes long to make.
-TOGETHER = ('tests/cli/test_demo.py', 'tests/test_public.py')
+# Files whose tests share what takes long to make, or to import.
+TOGETHER = (
+    'tests/cli/test_demo.py',
+    'tests/samplers/test_splits_sklearn.py',
+    'tests/test_layers.py',
+    'tests/test_public.py',
+)
 
 
 def group_of(test_id: str) -> str:
-    """Return what a test shares with others and takes long to make: a kind of pool, or a file; or else the test."""
+    """Return what a test shares with others: what takes long to make or to import, or else the test function."""
     if test_id.startswith(TOGETHER):
         return test_id.partition('::')[0]
     found = re.search(rf'\b({"|".join(STARTED_ONCE)})( of \d)? pool\b', test_id)
-    return found[1] if found else test_id
+    if found:
+        return found[1]
+    if re.search('tensors|test_search', test_id):  # which import torch
+        return 'tensors'
+    return test_id.partition('[')[0]
 
 
 # What clusters are tested for by default: all else that pools promise, in the slow run.

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -147,6 +148,15 @@ def test_wrong_weights(weights, message):
         ChoiceDataSource([numbers(3), numbers(3)], weights=weights)
 
 
+def test_without_an_epoch_members_without_a_plan_are_drawn_as_in_epoch_0():
+    members = [CallableDataSource(lambda batch_size, k=k, **kwargs: iter([(np.array([k]),)] * 30)) for k in range(3)]
+    first, same, other = (
+        listed(ChoiceDataSource(members, stop=30).batch_iterator(1, shuffle=3, **epoch))
+        for epoch in ({}, {'epoch': 0}, {'epoch': 1})
+    )
+    assert first == same != other
+
+
 @pytest.mark.parametrize('arguments', [{'weights': [1, 2]}, {'stop': 'all'}, {'stop': 3}])
 def test_a_stratified_choice_takes_no_weights_and_no_stop(arguments):
     with pytest.raises(ValueError, match='give either stratified=True, .* or ' + next(iter(arguments))):
@@ -157,6 +167,15 @@ def test_states_of_other_weights_are_refused():
     first, second = (ChoiceDataSource(three(), weights=[1, 2, w]).batch_iterator(2, shuffle=3) for w in (3, 4))
     with pytest.raises(StateMismatchError, match='plan of the state'):
         second.load_state_dict(first.state_dict())
+
+
+def test_states_of_other_ends_are_refused():
+    first, *others = (
+        ChoiceDataSource(three(), stop=stop).batch_iterator(2, shuffle=3) for stop in (12, 13, 'all', 'first')
+    )
+    for other in others:
+        with pytest.raises(StateMismatchError, match='plan of the state'):
+            other.load_state_dict(first.state_dict())
 
 
 # Where choices end
@@ -271,6 +290,11 @@ def test_a_member_that_begins_with_batches_starts_again(again):
     assert len(spread.batch_iterator(2, shuffle=3)) == len(list(spread.batch_iterator(2, shuffle=3)))
 
 
+def test_a_choice_of_one_batch_starts_again():
+    source = CompositeDataSource([ChoiceDataSource(three(), stop=1), numbers(9)], stop=1)
+    assert len(list(source.batch_iterator(2))) == 5
+
+
 class Silent(PlainSampler):
     """A sampler that does not say how many samples it has."""
 
@@ -367,6 +391,24 @@ def test_a_function_is_called_again_with_the_same_arguments():
     assert calls == [(1, {'shuffle': 5})] * 3
 
 
+def test_the_iterator_of_a_round_is_closed_when_the_next_one_begins():
+    class Closing(Iterator):
+        def __init__(self, batch_size):
+            self.batches = iter([(np.arange(2),)] * 2)
+            opened.append(self)
+
+        def __next__(self):
+            return next(self.batches)
+
+        def close(self):
+            closed.append(self)
+
+    opened, closed = [], []
+    stream = CompositeDataSource([numbers(10), CallableDataSource(Closing)], stop=0).batch_iterator(2)
+    assert len(list(stream)) == 5
+    assert closed == opened[:2] != opened
+
+
 def test_an_iterator_that_was_gone_through_cannot_start_again():
     source = CompositeDataSource([numbers(3), IteratorDataSource(iter([(np.zeros(1),)]))], stop=0)
     with (
@@ -416,6 +458,15 @@ def test_states_of_members_that_start_again_stay_small():
     stream = CompositeDataSource(members, stop=0).batch_iterator(10, shuffle=3, epoch=1)
     stream.skip(50)
     assert len(json.dumps(stream.state_dict())) < 4096
+
+
+def test_the_state_of_a_round_is_checked_before_any_member_moves():
+    stream = CompositeDataSource([PlainSource(9), PlainSource(3)], stop=0).batch_iterator(2)
+    state = stream.state_dict()
+    state['states'][1]['in_round'] = {'position': -1}
+    with pytest.raises(StateMismatchError, match='the state is at position -1 in a stream of 2 batches'):
+        stream.load_state_dict(state)
+    assert len(list(stream)) == 5
 
 
 # Batch sizes of members

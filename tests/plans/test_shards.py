@@ -15,7 +15,9 @@ from ..cases import (
     ARRANGED,
     BATCH_SIZE,
     DRAWN,
+    DRAWN_SHUFFLES,
     ENDLESS,
+    PURE_SHUFFLES,
     RANDOM_ACCESS,
     SHUFFLES,
     UNORDERED,
@@ -52,7 +54,8 @@ def joined(parts):
 
 every = pytest.mark.parametrize('name', ALL)
 even = pytest.mark.parametrize('name', EVEN)
-KINDS = list(itertools.product(SHUFFLES, [3, 7]))
+# In few and in many parts; orders that are drawn are cut as seeded ones.
+KINDS = [*itertools.product(PURE_SHUFFLES, [3, 7]), *zip(DRAWN_SHUFFLES, [3, 7])]
 
 
 @every

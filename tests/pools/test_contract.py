@@ -31,7 +31,7 @@ from ..cases import (
     named,
     numbers,
 )
-from ..harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, on, open_pool
+from ..harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, THREADS, on, open_pool
 from ..harness.waiting import wait_until
 from ..harness.work import Log, Logged, by_worker, nap, this_worker
 
@@ -59,8 +59,8 @@ def serial_stream(name, shuffle, batch_size=BATCH_SIZE, **kwargs):
 
 
 def streams(pool, name, shuffle, batch_size=BATCH_SIZE, **kwargs):
-    """Open a serial stream and one of a pool over sources of a name."""
-    parallel = pool.parallel_data_source(EITHER[name]())
+    """Open a serial stream, and one of a pool that makes few batches ahead, over sources of a name."""
+    parallel = pool.parallel_data_source(EITHER[name](), 4)
     pooled = parallel.batch_iterator(batch_size, **arguments(name, shuffle, kwargs))
     return serial_stream(name, shuffle, batch_size, **kwargs), pooled
 
@@ -73,11 +73,11 @@ def streams(pool, name, shuffle, batch_size=BATCH_SIZE, **kwargs):
 def test_batches_equal_the_serial_ones(pool, name):
     source, batch_sizes = FINITE[name](), (BATCH_SIZE,) if name in FIXED_SIZE else (BATCH_SIZE, 1, 100)
     parallel = pool.parallel_data_source(source)
-    for batch_size, make in itertools.product(batch_sizes, SHUFFLES.values()):
-        for _ in range(2):  # the first batch of all may be the caller's
-            assert_same_batches(
-                parallel.batch_iterator(batch_size, **make()), source.batch_iterator(batch_size, **make())
-            )
+    first, *others = SHUFFLES.values()
+    # The first batch of a size may be the caller's.
+    for batch_size, make in itertools.product(batch_sizes, [first, first, *others]):
+        expected = source.batch_iterator(batch_size, **make())
+        assert_same_batches(parallel.batch_iterator(batch_size, **make()), expected)
 
 
 @on(CLUSTERS)
@@ -107,8 +107,8 @@ def test_options_mean_what_they_mean_to_serial_streams(pool, name):
         assert_same_batches(*streams(pool, name, 'seed', **kwargs))
 
 
-@on(BACKENDS, slow=[*SLOW, 'threads'])
-@pytest.mark.parametrize('name', ENDLESS)
+@on(BACKENDS, slow=[*SLOW, *THREADS])
+@pytest.mark.parametrize('name', named(ENDLESS))
 def test_endless_batches_equal_the_serial_ones(pool, name):
     for shuffle in SHUFFLES:
         serial, pooled = streams(pool, name, shuffle)
@@ -254,7 +254,7 @@ def test_batches_are_made_before_the_first_is_asked_for(pool, buffer_size, tmp_p
 @pytest.mark.parametrize('buffer_size', [1, 4])
 def test_the_workers_are_never_further_ahead_than_the_buffer(pool, buffer_size, tmp_path):
     log = Log(tmp_path / 'made')
-    source = numbers(60).map(nap).map(Logged(log))
+    source = numbers(36).map(nap).map(Logged(log))
     stream = pool.parallel_data_source(source, batch_buffer_size=buffer_size).batch_iterator(3)
     for _ in stream:
         time.sleep(0.01)

@@ -307,12 +307,12 @@ def test_workers_whose_server_is_killed_are_replaced():
 
 @pytest.mark.usefixtures('_no_other_workers_of_the_server')
 def test_a_server_that_is_killed_between_streams_is_started_again():
-    with started(1, 'forkserver') as pool, warned('the server that') as caught:
-        for _ in range(4):  # more than `max_restarts`, which counts those that do not become ready
+    with started(1, 'forkserver', max_restarts=1) as pool, warned('the server that') as caught:
+        for _ in range(2):  # more than `max_restarts`, which counts those that do not become ready
             kill_server()
             assert until(lambda: pool._supervisor.warnings)
             wait_for_workers(pool)
-    assert sum('had started it ended' in str(warning.message) for warning in caught) == 4
+    assert sum('had started it ended' in str(warning.message) for warning in caught) == 2
 
 
 MODULE = """

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -168,6 +170,21 @@ def test_a_stream_without_a_pool_goes_on_in_a_forked_process():
     expected = list(source().batch_iterator(3, shuffle=42))[1:]
     assert ended_well(forked(lambda: assert_same_batches(stream, expected)))
     assert_same_batches(stream, expected)
+
+
+def test_threads_of_a_forked_process_share_a_stream():
+    def slowly(x):
+        time.sleep(1e-3)
+        return (x,)
+
+    stream = ArrayDataSource([DATA]).map(slowly).batch_iterator(30)
+
+    def child():
+        with ThreadPoolExecutor(2) as threads:
+            parts = list(threads.map(lambda _: list(stream), range(2)))
+        assert sorted(int(batch[0][0]) for part in parts for batch in part) == list(range(0, 300, 30))
+
+    assert ended_well(forked(child))
 
 
 def test_a_stream_that_another_thread_is_in_is_an_error_in_a_forked_process():

@@ -18,7 +18,7 @@ pytestmark = MAY_FORK
 
 # Of pools, and how many interrupts there are. More are for `python -m tests.harness.interrupted`.
 CASES = [
-    *(pytest.param(kind, '100', id=kind) for kind in ('threads', 'fork')),
+    *(pytest.param(kind, '60', id=kind) for kind in ('threads', 'fork')),
     *(pytest.param(kind, '300', id=f'{kind}-long', marks=pytest.mark.slow) for kind in ('threads', *METHODS)),
 ]
 

@@ -1,5 +1,6 @@
 """Nothing is left behind: processes, threads, open files, shared memory."""
 
+import functools
 import gc
 import os
 import signal
@@ -29,15 +30,21 @@ POOLS = {
     **{method: lambda method=method: WorkerProcessPool(2, start_method=method) for method in METHODS},
 }
 IMPORTING = ['forkserver', 'spawn']
+FORKSERVER = pytest.param('forkserver', marks=pytest.mark.slow)
+
+
+@functools.cache
+def start_helpers(kind):
+    """Have multiprocessing start its own helpers, which stay."""
+    with POOLS[kind]() as pool:
+        pids_of(pool)
 
 
 @pytest.fixture(params=['threads', *SOME_METHODS])
 def make_pool(request):
     """Return what makes a pool; multiprocessing's own helpers are there already."""
-    make = POOLS[request.param]
-    with make() as pool:
-        pids_of(pool)
-    return make
+    start_helpers(request.param)
+    return POOLS[request.param]
 
 
 def source():
@@ -47,7 +54,7 @@ def source():
 # Pools that end.
 
 
-@pytest.mark.parametrize('make_pool', ['threads', *METHODS], indirect=True)
+@pytest.mark.parametrize('make_pool', ['threads', 'fork', FORKSERVER, 'spawn'], indirect=True)
 def test_a_closed_pool_leaves_nothing(make_pool):
     with nothing_left():
         pool = make_pool()
@@ -323,7 +330,7 @@ FORGETTING = """
     OWNER = os.getpid()
     warnings.simplefilter('ignore')
     gc.disable()
-    for _ in range(10):
+    for _ in range(5):
         with WorkerProcessPool(2, start_method='fork') as pool:
             list(pool.work_stream([(abs, (1,))] * 9).retrieve_iter())
             stream = pool.parallel_data_source(ArrayDataSource([np.arange(96)]).map(die), 6).batch_iterator(4)

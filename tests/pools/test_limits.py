@@ -314,7 +314,7 @@ def alter(path, change):
 
 
 def test_workers_do_not_copy_an_array():
-    array = np.ones(25_000_000)  # 200 MB
+    array = np.ones(12_500_000)  # 100 MB
     with started(2, 'spawn') as pool:
         constant = pool.shared_constant(array)
         before = list(pool.work_stream([(memory_of_this, (array[:10],))] * 6).retrieve_iter())
@@ -323,7 +323,7 @@ def test_workers_do_not_copy_an_array():
             after = list(pool.work_stream([(memory_of_this, (constant,))] * 6).retrieve_iter())
             readers.update(pid for pid, *_ in after)
         after = list(pool.work_stream([(memory_of_this, (constant,))] * 6).retrieve_iter())
-    assert {total for *_, total in after} == {25e6}
+    assert {total for *_, total in after} == {12.5e6}
     assert max(uss for _, uss, *_ in after) < max(uss for _, uss, *_ in before) + 40e6
     # Three processes share what the array takes; each counts its part.
-    assert max(pss for _, _, pss, _ in after) < 150e6
+    assert max(pss for _, _, pss, _ in after) < 120e6

@@ -208,7 +208,7 @@ def ending(body):
     return ENDING.replace('BODY', '\n        '.join(lines))
 
 
-@pytest.mark.parametrize('kind', ['threads', *SOME_METHODS])
+@pytest.mark.parametrize('kind', [SLOW_THREADS, *SOME_METHODS])
 @pytest.mark.parametrize(('body', 'expected'), [('', 0), ('sys.exit(5)', 5), ('pool.close()', 0)])
 def test_a_script_that_ends_without_closing_ends(kind, body, expected, tmp_path):
     code, out, err = run_script(tmp_path, ending(body), kind, '0.01', '0', '3')

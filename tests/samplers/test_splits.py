@@ -191,6 +191,10 @@ def test_groups_may_be_in_no_part():
     assert not set(parts[0].tolist()) & set(parts[1].tolist())
 
 
+def test_a_part_of_the_only_group_has_all_its_samples():
+    assert listed(split(5, (2,), groups=[7] * 5)) == [[0, 1, 2, 3, 4]]
+
+
 def test_one_group_each_for_parts_of_one():
     assert sorted(listed(split(3, (1, 1, 1), groups=list('abc')))) == [[0], [1], [2]]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn import model_selection as sklearn
 
 from batchup.splits import group_k_fold, k_fold, stratified_k_fold, time_series_split, train_test_split
 
@@ -14,6 +13,14 @@ LABELS = st.lists(st.sampled_from(['zebra', 'ant', 'cow', 'bee']), min_size=2, m
 N_SPLITS = st.integers(2, 7)
 SEEDS = st.none() | st.integers(0, 99)
 SIZES = st.none() | st.integers(1, 30) | st.floats(0.01, 0.99)
+
+
+@pytest.fixture(scope='module')
+def sklearn():
+    """The splits of scikit-learn, which takes long to import."""
+    from sklearn import model_selection
+
+    return model_selection
 
 
 def assert_same_folds(folds, expected):
@@ -31,14 +38,14 @@ def reference(kind, n_splits, seed):
 
 
 @given(st.integers(2, 60), N_SPLITS, SEEDS)
-def test_k_fold(n, n_splits, seed):
+def test_k_fold(sklearn, n, n_splits, seed):
     assume(n >= n_splits)
     expected = reference(sklearn.KFold, n_splits, seed).split(np.zeros(n))
     assert_same_folds(k_fold(n, n_splits, shuffle=random_state(seed)), expected)
 
 
 @given(LABELS, N_SPLITS, SEEDS)
-def test_stratified_k_fold(y, n_splits, seed):
+def test_stratified_k_fold(sklearn, y, n_splits, seed):
     y = np.array(y + sorted(set(y)) * n_splits)
     expected = reference(sklearn.StratifiedKFold, n_splits, seed).split(y, y)
     assert_same_folds(stratified_k_fold(y, n_splits, shuffle=random_state(seed)), expected)
@@ -49,7 +56,7 @@ def test_stratified_k_fold(y, n_splits, seed):
     reason='scikit-learn left it to an unstable sort which of two equally large groups comes first',
 )
 @given(st.lists(st.integers(0, 15), min_size=2, max_size=60), N_SPLITS, SEEDS)
-def test_group_k_fold(groups, n_splits, seed):
+def test_group_k_fold(sklearn, groups, n_splits, seed):
     assume(len(set(groups)) >= n_splits)
     expected = reference(sklearn.GroupKFold, n_splits, seed).split(groups, groups=groups)
     assert_same_folds(group_k_fold(groups, n_splits, shuffle=random_state(seed)), expected)
@@ -65,7 +72,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(st.integers(1, 40), N_SPLITS, OPTIONS)
-def test_time_series_split(n, n_splits, options):
+def test_time_series_split(sklearn, n, n_splits, options):
     try:
         expected = list(sklearn.TimeSeriesSplit(n_splits, **options).split(np.zeros(n)))
     except ValueError:
@@ -76,7 +83,7 @@ def test_time_series_split(n, n_splits, options):
 
 
 @given(st.integers(1, 60), SIZES, SIZES, SEEDS)
-def test_train_test_split(n, test_size, train_size, seed):
+def test_train_test_split(sklearn, n, test_size, train_size, seed):
     options = {'test_size': test_size, 'train_size': train_size}
     try:
         expected = sklearn.train_test_split(
@@ -90,7 +97,7 @@ def test_train_test_split(n, test_size, train_size, seed):
 
 
 @given(LABELS, SIZES, SIZES, st.integers(0, 99))
-def test_stratified_train_test_split(y, test_size, train_size, seed):
+def test_stratified_train_test_split(sklearn, y, test_size, train_size, seed):
     options = {'test_size': test_size, 'train_size': train_size, 'stratify': y}
     try:
         expected = sklearn.train_test_split(np.arange(len(y)), random_state=random_state(seed), **options)

@@ -244,10 +244,19 @@ def test_drop_last_leaves_out_the_short_batch(replace, shuffle):
 
 @pytest.mark.parametrize('make_rng', [np.random.RandomState, np.random.default_rng])
 def test_a_short_last_batch_draws_no_more_than_it_has(make_rng):
-    rng, expected = make_rng(3), make_rng(3)
-    list(WeightedSampler([1, 2], n_samples=7).shuffled_indices_batch_iterator(5, rng))
-    expected.random(7)
-    assert rng.random() == expected.random()
+    for drop_last, drawn in ((False, 7), (True, 5)):
+        rng, expected = make_rng(3), make_rng(3)
+        source = ArrayDataSource([np.arange(2)], sampler=WeightedSampler([1, 2], n_samples=7))
+        list(source.batch_iterator(5, rng, drop_last=drop_last))
+        expected.random(drawn)
+        assert rng.random() == expected.random()
+
+
+def test_drop_last_leaves_nothing_out_of_an_endless_epoch():
+    for shuffle in SHUFFLES:
+        plan, expected = (WeightedSampler([1, 2]).plan(4, shuffle(), drop_last=drop) for drop in (True, False))
+        assert plan.length == math.inf
+        assert plan[3].indices.tolist() == expected[3].indices.tolist()
 
 
 def test_without_replacement_an_epoch_has_the_samples_of_positive_weight():

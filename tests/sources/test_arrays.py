@@ -3,7 +3,6 @@
 import copy
 import pickle
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,16 +193,6 @@ def test_images_are_converted_as_they_are_read():
     (batch,) = first(ArrayDataSource([ImageArrayUInt8ToFloat32(images)]), shuffle=3)
     order = ArrayDataSource([images]).plan(4, 3)[0].indices
     np.testing.assert_array_equal(batch, images[order].astype(np.float32) / np.float32(255))
-
-
-@pytest.mark.parametrize('shuffle', [None, 3])
-@pytest.mark.parametrize('indices', [None, [5, -1, 5, 0, 2]])
-def test_h5py_data_sets(tmp_path, shuffle, indices):
-    values = np.random.RandomState(0).rand(10, 3)
-    with h5py.File(tmp_path / 'data.h5', 'w') as file:
-        source = ArrayDataSource([file.create_dataset('x', data=values)], indices=indices)
-        expected = ArrayDataSource([values], indices=indices)
-        assert_same_batches(source.batch_iterator(4, shuffle=shuffle), expected.batch_iterator(4, shuffle=shuffle))
 
 
 @pytest.mark.parametrize('shuffle', [None, 3])

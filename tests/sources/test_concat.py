@@ -202,6 +202,7 @@ def test_arrays_that_are_replaced_are_read():
     source = ConcatDataSource(members)
     members[0].data[0] = members[0].data[0] + 100
     assert next(source.batch_iterator(3))[0].tolist() == [100, 101, 102]
+    assert sorted(next(source.batch_iterator(50, shuffle=1))[0].tolist()) == [*range(20, 50), *range(100, 120)]
 
 
 def noise(x, rng):
@@ -299,6 +300,13 @@ def test_members_that_do_not_fit(members, error, message):
 def test_batches_of_members_that_do_not_fit(member, error, message):
     with pytest.raises(error, match=message):
         next(ConcatDataSource([PlainRandomAccess(50), member]).batch_iterator(9, shuffle=1))
+
+
+def test_members_that_are_read_one_after_the_other_give_equally_many_arrays():
+    batches = ConcatDataSource([PlainRandomAccess(50), Own(Y, Y)]).batch_iterator(10)
+    assert len([next(batches) for _ in range(5)]) == 5
+    with pytest.raises(ValueError, match='data source 0 gives 1 arrays, but data source 1 gives 2'):
+        next(batches)
 
 
 # Kinds of arrays

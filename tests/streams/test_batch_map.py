@@ -65,16 +65,32 @@ def test_batches_without_rows_change_no_dtype():
     assert result.tolist() == ['6', '7', '8', '9', '10']
 
 
+def test_batches_of_which_none_has_rows_need_no_common_form():
+    empty = [np.zeros((0, 3)), np.zeros((0, 4), 'M8[s]'), np.zeros(0, 'U3')]
+    (result,) = SOURCE.batch_map_concat(lambda x, y: empty[y[0] // 4], 4)
+    assert (result.shape, result.dtype) == ((0, 3), np.float64)
+
+
+def test_concat_refuses_times_without_a_common_unit_at_their_batch():
+    units = iter(['m8', 'm8[M]', 'm8[D]'])
+    with pytest.raises(TypeError, match='values of one kind') as error:
+        SOURCE.batch_map_concat(lambda x, y: y.astype(next(units)), 4)
+    assert error.value.__notes__[0][:10] == 'in batch 2'
+
+
 def test_concat_keeps_masks():
     (result,) = SOURCE.batch_map_concat(lambda x, y: np.ma.masked_array(y, y % 3 == 0), 4)
     assert result.tolist() == [None if k % 3 == 0 else k for k in range(11)]
 
 
-def test_results_are_converted_when_they_come():
+def test_tensors_are_converted_when_they_come():
     torch, calls = pytest.importorskip('torch'), []
     with pytest.raises(RuntimeError, match='requires grad') as error:
         SOURCE.batch_map_concat(lambda x, y: calls.append(1) or torch.zeros(len(y), requires_grad=True), 4)
     assert (len(calls), error.value.__notes__[0][:10]) == (1, 'in batch 0')
+    with pytest.raises(RuntimeError, match='requires grad') as error:
+        SOURCE.batch_map_mean(lambda x, y: torch.ones((), requires_grad=bool(y[0] == 4)), 4)
+    assert error.value.__notes__[0][:10] == 'in batch 1'
     (result,) = SOURCE.batch_map_concat(lambda x, y: torch.from_numpy(y) * 2, 4)
     np.testing.assert_array_equal(result, Y * 2)
 

@@ -189,7 +189,7 @@ LOST = [
 ]
 KEPT = [
     (np.array([5, -128]), 'i1'),
-    (np.array([5, 255]), 'u1'),
+    (np.array([0, 255]), 'u1'),
     (np.array([0, 2**53]), 'f8'),
     (np.array([np.nan, np.inf, 1e38, 0.1]), 'f4'),
     (np.array([True, False]), 'i1'),

@@ -5,10 +5,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from batchup._streams import stream as stream_module
 from batchup._streams.stream import Phase
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource, RandomAccessDataSource
 from batchup.work_pool import WorkerThreadPool
@@ -229,6 +231,84 @@ def close_after_two(stream):
     while stream.position < 2:
         time.sleep(1e-4)
     stream.close()
+
+
+def test_a_stream_that_is_closed_while_a_batch_is_made_lets_go():
+    class Closing(Iterator):
+        closed = False
+
+        def __next__(self):
+            stream.close()
+            return (DATA,)
+
+        def close(self):
+            self.closed = True
+
+    iterator = Closing()
+    stream = CallableDataSource(lambda batch_size: iterator).batch_iterator(2)
+    assert next(stream, None) is None
+    assert iterator.closed
+
+
+class Saving(Iterator):
+    """An iterator that takes its time to save its state."""
+
+    def __init__(self):
+        self.begun, self.go_on, self.closed = threading.Event(), threading.Event(), False
+
+    def __next__(self):
+        return (DATA,)
+
+    def state_dict(self):
+        self.begun.set()
+        assert self.go_on.wait(PATIENCE)
+        return {}
+
+    def load_state_dict(self, state):
+        """Do nothing: it stands still."""
+
+    def close(self):
+        self.closed = True
+
+
+def at_each_line(work):
+    """Have this thread do something at each line of the code of `Stream`."""
+
+    def trace(frame, event, _):
+        if frame.f_code.co_filename != stream_module.__file__:
+            return None
+        if event == 'line':
+            work()
+        return trace
+
+    sys.settrace(trace)
+
+
+@pytest.mark.parametrize('line', range(20))
+def test_a_closed_stream_is_let_go_of_whichever_thread_is_the_last(line):
+    """One thread closes it while another one saves the state, and a third one asks for a batch, and stops at a line."""
+
+    def save():
+        at_each_line(lambda: time.sleep(1e-4))
+        stream.state_dict()
+
+    def close():
+        time.sleep(1e-3)
+        stream.close()
+        iterator.go_on.set()
+
+    iterator, lines, before = Saving(), itertools.count(), sys.gettrace()
+    stream = CallableDataSource(lambda batch_size: iterator).batch_iterator(2)
+    saving, closing = threading.Thread(target=save), threading.Thread(target=close)
+    saving.start()
+    iterator.begun.wait(PATIENCE)
+    closing.start()
+    at_each_line(lambda: saving.join() if next(lines) == line else None)
+    assert next(stream, None) is None
+    sys.settrace(before)
+    closing.join()
+    saving.join()
+    assert iterator.closed
 
 
 def test_a_batch_cannot_ask_for_the_next_one():

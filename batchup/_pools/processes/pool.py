@@ -17,7 +17,7 @@ from ..._ground.arguments import check_non_negative
 from ..._ground.batch import leaves
 from ..._ground.messages import warn_user
 from ..._sources.base import AbstractDataSource
-from ..channel import Channel
+from ..channel import TURNS, Channel
 from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
 from ..memory import ALIGNMENT, NoRoomError, Ring, Slot, warn_once
 from ..packing import Packed
@@ -190,13 +190,13 @@ class ProcessChannel(Channel):
     def measure(self, job: Fetch, result: Result) -> None:
         self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
         indices = sum(_nbytes(request.indices) for request in job.requests)
-        self._make_ring(max(GROUP_BYTES, self._batch_bytes + indices))
+        self._make_ring(max(GROUP_BYTES, self.least_batches * (self._batch_bytes + indices)))
 
     def _make_ring(self, nbytes: int) -> None:
         least, supervisor = self.supervisor.count + KEPT_SLOTS, self.supervisor
         try:
             self._ring = Ring(
-                self._slots + KEPT_SLOTS,
+                (self._slots if self.least_batches == 1 else TURNS * supervisor.count) + KEPT_SLOTS,
                 int(nbytes * SLACK),
                 least,
                 lambda segment: supervisor.forget_with(segment, segment),
