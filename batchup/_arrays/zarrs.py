@@ -76,8 +76,8 @@ class ZarrStorage(Storage):
             self.check()  # a chunk that was never written has no file, nor has one of an array that is gone
 
     def name(self) -> str:
-        path = getattr(self.array, 'path', '')
-        where = getattr(self.array, 'store', '?') if self._folder is None else self._folder.removesuffix(path)
+        path: str = getattr(self.array, 'path', '')
+        where = str(self.array.store) if self._folder is None else self._folder.removesuffix(path).rstrip(os.sep)
         return f'zarr array {path!r} of {where}' if path else f'zarr array {where}'
 
     def check(self) -> None:
