@@ -139,7 +139,7 @@ class ParquetArray:
             start, stop, step = key.indices(len(self))
             if step == 1:
                 output = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-                self.read(start, start + len(output), output)
+                self._read(start, start + len(output), output)
                 return output
             return self._at(np.arange(start, stop, step))
         indices = np.asarray(key)
@@ -155,17 +155,17 @@ class ParquetArray:
     def _at(self, rows: IndexArray) -> NDArray[Any]:
         """Read rows by indices from 0 on."""
         output = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        for group, places in by_chunks(self.groups(rows)):
+        for group, places in by_chunks(self._groups_of(rows)):
             start, stop = self._starts[group : group + 2]
             output[places] = self[start:stop][rows[places] - start]
         return output
 
-    def groups(self, rows: IndexArray) -> IndexArray:
+    def _groups_of(self, rows: IndexArray) -> IndexArray:
         """Return the numbers of the row groups that rows are in."""
         found: IndexArray = self.group_starts.searchsorted(rows, 'right') - 1
         return found
 
-    def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
+    def _read(self, start: int, stop: int, output: NDArray[Any]) -> None:
         """Read the rows from `start` to `stop` into an array."""
         row = start
         group = bisect_right(self._starts, start) - 1
@@ -260,10 +260,10 @@ class ParquetStorage(Storage):
         self.chunk_rows = max(1, int(np.diff(array.group_starts).max(initial=1)))
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        self.array.read(start, stop, output)
+        self.array._read(start, stop, output)
 
     def chunks(self, rows: IndexArray) -> IndexArray:
-        groups: IndexArray = self.array.groups(rows)
+        groups: IndexArray = self.array._groups_of(rows)
         return groups
 
     def bounds(self, chunk: int) -> tuple[int, int]:
