@@ -19,7 +19,7 @@ PUBLIC = {
         WorkerProcessPool WorkerThreadPool __version__ batch_map_concat batch_map_mean coerce_data_source
         config data_source datasets errors image padding sampling splits work_pool
     """,
-    'batchup.arrays': 'H5Array',
+    'batchup.arrays': 'H5Array ParquetArray',
     'batchup.config': """
         compute_sha256 copy_and_verify copy_data download download_and_verify download_data get_batchup_path
         get_data_dir get_data_path verify_file
@@ -64,6 +64,7 @@ PUBLIC = {
 # The members that the pages describe, by class.
 MEMBERS = {
     'batchup.arrays.H5Array': 'dataset ndim',
+    'batchup.arrays.ParquetArray': 'ndim',
     'batchup.data_source.AbstractDataSource': """
         batch_iterator batch_map_concat batch_map_mean is_random_access map num_samples
     """,

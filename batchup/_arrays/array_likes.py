@@ -20,6 +20,7 @@ from .._ground.indices import IndexArray, Leaf, as_array, own_array
 from .._ground.ownership import owned
 from .h5 import is_closed, is_h5
 from .rows import is_plain
+from .zarrs import is_zarr
 
 # Types that have a length and items, but no rows that an array of indices could choose.
 _BUFFERS = (array.array, memoryview)
@@ -29,7 +30,9 @@ _NO_ARRAYS = (*six.string_types, *_BYTES, *_BUFFERS, list, tuple, range, deque, 
 
 def check_array_like(number: int, data: Any) -> None:
     """Raise `TypeError` unless data has rows that can be chosen by an array of indices."""
-    if not (hasattr(data, '__len__') and hasattr(data, '__getitem__')) or isinstance(data, _NO_ARRAYS):
+    if not ((hasattr(data, '__len__') or is_zarr(data)) and hasattr(data, '__getitem__')) or isinstance(
+        data, _NO_ARRAYS
+    ):
         raise TypeError(
             f'data[{number}] must be an array-like with __len__ and __getitem__ that takes index arrays, '
             f'got {type(data).__name__}; {_advice(data)}'
@@ -40,6 +43,12 @@ def check_array_like(number: int, data: Any) -> None:
         )
     if getattr(data, 'shape', 0) in ((), None):  # `None`: an empty data set of h5py
         raise TypeError(f'data[{number}] is an array with no dimensions: it has no samples')
+
+
+def length_of(data: Any) -> int:
+    """Return the number of rows of an array-like; an array of zarr has no length of its own."""
+    n_rows: int = data.shape[0] if is_zarr(data) else len(data)
+    return n_rows
 
 
 def _advice(data: Any) -> str:

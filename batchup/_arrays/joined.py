@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.indices import IndexArray, Leaf
-from .read_ahead import StorageRows
+from .read_ahead import StorageRows, by_chunks
 from .rows import Rows
 from .storage import Storage, rows_of_bytes
 
@@ -50,8 +50,7 @@ class JoinedStorage(Storage):
         self._members = members
         self._rows = rows
         self._starts = np.cumsum([0, *(member.shape[0] for member in members)])
-        self._chunk_rows = np.array([member.chunk_rows for member in members])
-        self._first_chunks = np.cumsum([0, *(-(-member.shape[0] // member.chunk_rows) for member in members)])
+        self._first_chunks = np.cumsum([0, *map(_count_chunks, members)])
         self.shape = (int(self._starts[-1]), *members[0].shape[1:])
         self.dtype = members[0].dtype
         self.chunk_rows = max(member.chunk_rows for member in members)
@@ -63,7 +62,10 @@ class JoinedStorage(Storage):
 
     def chunks(self, rows: IndexArray) -> IndexArray:
         members = self._starts.searchsorted(rows, 'right') - 1
-        chunks: IndexArray = self._first_chunks[members] + (rows - self._starts[members]) // self._chunk_rows[members]
+        chunks = np.empty(len(rows), np.intp)
+        for member, places in by_chunks(members):
+            own = self._members[member].chunks(rows[places] - self._starts[member])
+            chunks[places] = self._first_chunks[member] + own
         return chunks
 
     def bounds(self, chunk: int) -> tuple[int, int]:
@@ -90,6 +92,11 @@ class JoinedStorage(Storage):
     def check(self) -> None:
         for member in self._members:
             member.check()
+
+
+def _count_chunks(storage: Storage) -> int:
+    last = storage.shape[0] - 1
+    return int(storage.chunks(np.array([last]))[0]) + 1 if last >= 0 else 0
 
 
 def storage_of(reader: Rows | StorageRows) -> Storage:

@@ -7,6 +7,7 @@ from typing import Any
 from .array_likes import ArrayLikeRows
 from .chunked import ChunkedStorage
 from .h5 import h5_storage
+from .parquet import ParquetArray, ParquetStorage
 from .read_ahead import StorageRows
 from .rows import Rows, is_plain
 from .storage import Storage
@@ -27,4 +28,6 @@ def find_storage(array: Any) -> Storage | None:
     """Return how an array in storage is read; `None` for any other."""
     if is_zarr(array):
         return ZarrStorage(array)
+    if isinstance(array, ParquetArray):
+        return ParquetStorage(array)
     return h5_storage(array) or (ChunkedStorage(array) if ChunkedStorage.fits(array) else None)

@@ -76,22 +76,17 @@ class ZarrStorage(Storage):
             self.check()  # a chunk that was never written has no file, nor has one of an array that is gone
 
     def name(self) -> str:
-        path = getattr(self.array, 'path', '')
-        where = getattr(self.array, 'store', '?') if self._folder is None else self._folder.removesuffix(path)
+        path: str = getattr(self.array, 'path', '')
+        where = str(self.array.store) if self._folder is None else self._folder.removesuffix(path).rstrip(os.sep)
         return f'zarr array {path!r} of {where}' if path else f'zarr array {where}'
 
     def check(self) -> None:
         stamp = self._metadata_stamp()
-        length = self.array.shape[0]
-        if stamp != self._stamp:
-            length = type(self.array).open(self.array.store_path).shape[0]
-            self._stamp = stamp
+        same = stamp == self._stamp
+        length = (self.array if same else type(self.array).open(self.array.store_path)).shape[0]
         if length != self.shape[0]:
-            self._stamp = None
-            raise ValueError(
-                f'{self.name()} had {self.shape[0]} rows when the source was made and has {length} now: '
-                'make a new source'
-            )
+            raise ValueError(f'{self.name()} now has length {length}, not {self.shape[0]}: make a new source')
+        self._stamp = stamp
 
     def _metadata_stamp(self) -> tuple[int, int, int] | None:
         """Return numbers that change with the file of metadata; `None` if there is no such file."""
@@ -115,7 +110,7 @@ def _chunk_rows(array: Any) -> int:
             inner = array.chunks[0]
             most = max(inner, rows_of_bytes(PART_BYTES, array.dtype, array.shape[1:]))
             rows = next(part for part in range(most // inner * inner, 0, -inner) if rows % part == 0)
-    return max(1, min(int(rows), length))
+    return max(1, min(int(rows), int(length)))
 
 
 def _local_folder(array: Any) -> str | None:
@@ -123,7 +118,7 @@ def _local_folder(array: Any) -> str | None:
     store: Any = getattr(array, 'store', None)
     if type(store).__name__ != 'LocalStore' or not hasattr(array, 'metadata'):
         return None
-    return os.path.join(os.path.abspath(store.root), array.path).rstrip(os.sep)
+    return os.path.join(os.path.abspath(str(store.root)), str(array.path)).rstrip(os.sep)
 
 
 def _make_files(array: Any, folder: str) -> _Files | None:

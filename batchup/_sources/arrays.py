@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.array_likes import check_array_like
+from .._arrays.array_likes import check_array_like, length_of
 from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.readers import Reader, make_reader
 from .._arrays.rows import Rows, row_bytes
@@ -305,7 +305,7 @@ class ArrayDataSource(RandomAccessDataSource):
         """Look for other arrays that the user has put into `data`, to read from these."""
         if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
             if _common_length(self.data) != self._length:
-                raise ValueError(f'the arrays in data now have length {len(self.data[0])}, not {self._length}')
+                raise ValueError(f'the arrays in data now have length {length_of(self.data[0])}, not {self._length}')
             self._readers = _make_readers(self.data)
 
     def _read(self, indices: Leaf) -> Batch:
@@ -345,12 +345,12 @@ def _common_length(data: Any) -> int:
         raise ValueError('data must hold at least one array, got an empty ' + type(data).__name__)
     for number, array in enumerate(data):
         check_array_like(number, array)
-        if len(array) != len(data[0]):
+        if length_of(array) != length_of(data[0]):
             raise ValueError(
-                f'all arrays must have the same length, got {len(data[0])} for data[0] and {len(array)} for '
-                f'data[{number}]'
+                f'all arrays must have the same length, got {length_of(data[0])} for data[0] and {length_of(array)} '
+                f'for data[{number}]'
             )
-    return len(data[0])
+    return length_of(data[0])
 
 
 def _advice(data: Any) -> str:
