@@ -207,7 +207,8 @@ class ReadAhead:
     def __init__(self, storage: Storage, room: int, start: int, window: Callable[[int], Request | None]) -> None:
         self._storage = storage
         self._window = window
-        self._kept = empty_rows(storage, room)
+        # The last row is for what nobody needs: it is faster to copy a whole chunk than most of it.
+        self._kept = empty_rows(storage, room + 1)
         # Memory for chunks and for rows of them, used again and again: new memory would take as long as the copies.
         self._memory: list[tuple[NDArray[Any], NDArray[Any]]] = []
         # The slots that are free; the last one is used first, as its memory may be in the cache.
@@ -250,11 +251,14 @@ class ReadAhead:
             own = self._plan(segment, part, np.flatnonzero(slots == UNREAD))
             decodings = [*own, *(other for other in self._decodings if np.isin(other.slots, slots).any())]
             self._decodings += own
-        for wait in (False, True):  # while another thread decodes a chunk, this one goes on with the next
-            for decoding in decodings:
-                self._decode(decoding, wait)
+        for decoding in decodings:
+            self._decode(decoding, wait=False)
+        for decoding in decodings:
+            if not decoding.over:  # another thread is at it
+                self._decode_next(segment, part)
+                self._decode(decoding, wait=True)
         if (slots >= 0).any():
-            self._kept.take(slots, 0, output, 'wrap')
+            self._kept.take(slots, 0, output, 'clip')
         for decoding in own:
             if decoding.read is not None:
                 output[decoding.places] = decoding.read
@@ -321,6 +325,26 @@ class ReadAhead:
             rows.append(each.rows[places[:count]])
         return np.concatenate(slots), np.concatenate(rows)
 
+    def _decode_next(self, segment: _Segment, part: slice) -> None:
+        """Decode the next chunk that will be needed after some batches, if there is room for its rows."""
+        with self._lock:
+            decoding = self._plan_next(segment, part) if self._n_free > self._storage.chunk_rows else None
+            if decoding is None:
+                return
+            self._decodings.append(decoding)
+        self._decode(decoding, wait=False)
+
+    def _plan_next(self, segment: _Segment, part: slice) -> _Decoding | None:
+        none = np.empty(0, np.intp)
+        for each in self._segments:
+            after = part.stop if each is segment else 0
+            unread = np.flatnonzero(each.slots[after:] == UNREAD)[:1] if each.number >= segment.number else none
+            if len(unread):
+                chunk = int(each.chunks[after + unread[0]])
+                slots, later = self._keep(chunk, segment, segment.first + part.stop)
+                return _Decoding(chunk, none, none, slots, later - self._storage.bounds(chunk)[0])
+        return None
+
     def _release(self, slots: IndexArray) -> None:
         """Have slots used again."""
         self._free[self._n_free : self._n_free + len(slots)] = slots
@@ -339,12 +363,22 @@ class ReadAhead:
             except Exception:
                 decoding.failed = True
                 return
-            for start in range(0, len(decoding.later), len(memory[1])):  # rows may be needed several times
-                later = decoding.later[start : start + len(memory[1])]
-                rows.take(later, 0, memory[1][: len(later)], 'clip')
-                self._kept[decoding.slots[start : start + len(later)]] = memory[1][: len(later)]
+            self._copy(rows, decoding.later, decoding.slots, memory[1])
             decoding.read = rows.take(decoding.now, 0)
             self._memory.append(memory)
+
+    def _copy(self, rows: NDArray[Any], later: IndexArray, slots: IndexArray, memory: NDArray[Any]) -> None:
+        """Copy rows of a chunk to slots, by way of memory for a chunk."""
+        if 2 * len(later) > len(rows):
+            targets = np.full(len(rows), len(self._kept) - 1)
+            targets[later] = slots
+            if np.count_nonzero(targets < len(self._kept) - 1) == len(later):  # no row is needed twice
+                self._kept[targets] = rows
+                return
+        for start in range(0, len(later), len(memory)):
+            part = later[start : start + len(memory)]
+            rows.take(part, 0, memory[: len(part)], 'clip')
+            self._kept[slots[start : start + len(part)]] = memory[: len(part)]
 
     def _take_memory(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return memory for a chunk, and for as many rows again."""
