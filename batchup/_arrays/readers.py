@@ -4,12 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._ground.sparse import is_sparse
 from .array_likes import ArrayLikeRows
+from .arrow import ArrowRows, is_arrow
+from .by_batch import BatchRows
+from .filled import FilledRows, takes_into_memory
+from .frames import FrameRows, is_pandas
+from .jax_arrays import JaxRows, jax_memory, reduce_jax
 from .rows import Rows, is_plain
+from .sparse import SparseRows
+from .tensors import TensorRows, reduce_tensor, tensor_memory
+from .through_memory import MemoryRows
+from .xarrays import XarrayRows, is_xarray
 
-Reader = Rows | ArrayLikeRows
+Reader = Rows | MemoryRows | FilledRows | BatchRows
+
+# Those that read batch by batch, and how their arrays are recognised.
+_KINDS = ((is_pandas, FrameRows), (is_arrow, ArrowRows), (is_sparse, SparseRows), (is_xarray, XarrayRows))
 
 
 def make_reader(number: int, array: Any) -> Reader:
     """Return the reader for an array, which is `data[number]` of a source."""
-    return Rows(array) if is_plain(array) else ArrayLikeRows(array, number)
+    if is_plain(array):
+        return Rows(array)
+    if tensor_memory(array) is not None:
+        return TensorRows(array)
+    if jax_memory(array) is not None:
+        return JaxRows(array)
+    for recognises, reader in _KINDS:
+        if recognises(array):
+            return reader(array, number)
+    return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
+
+
+def reduce_to_array(value: Any) -> tuple[Any, ...] | None:
+    """Return how to pickle an array of another library as a NumPy array; `None` for any other value."""
+    return reduce_tensor(value) or reduce_jax(value)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.readers import reduce_to_array
+
 # The version of pickle that hands over the memory of arrays, and copies it least.
 ARRAY_PROTOCOL = 5
 
@@ -18,12 +20,13 @@ class ArrayPickler(pickle.Pickler):
     """Pickles arrays with their dtypes, and hands over their memory.
 
     NumPy does so for contiguous arrays of many dtypes. Any others, also those of subclasses, go
-    through `ndarray.__setstate__`, which gives them the byte order of the machine.
+    through `ndarray.__setstate__`, which gives them the byte order of the machine. What lies in
+    memory that NumPy can read, such as a tensor, is pickled as an array.
     """
 
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            return NotImplemented
+            return reduce_to_array(value) or NotImplemented
         if type(value) is np.ndarray:
             return NotImplemented if value.dtype.hasobject or not value.itemsize else _reduce(value)
         if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.arrow import is_arrow
 from .._sources.base import AbstractDataSource
 from .memory import machine
 from .packing import store_whole
@@ -122,7 +123,7 @@ class _ConstantPickler(ArrayPickler):
     Attributes
     ----------
     arrays : list of arrays
-        All arrays that were found.
+        All arrays that were found, also those of other libraries.
     in_memory : list of arrays
         Those whose memory is shipped.
     """
@@ -130,13 +131,15 @@ class _ConstantPickler(ArrayPickler):
     def __init__(self, file: Any, keep: Callable[[pickle.PickleBuffer], Any], pieces: Pieces | None) -> None:
         super().__init__(file, ARRAY_PROTOCOL, buffer_callback=keep)
         self._pieces = pieces
-        self.arrays: list[NDArray[Any]] = []
+        self.arrays: list[Any] = []
         self.in_memory: list[NDArray[Any]] = []
+        # Objects that are made to pickle others, by their ids: they stand for no array of the value.
+        self._made: dict[int, Any] = {}
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) not in (np.ndarray, np.memmap):
-            return super().reducer_override(value)
-        self.arrays.append(value)
+            return self._reduce_other(value)
+        self._list(value)
         mapped = _mapped_file(value)
         if mapped is not None:
             return _map_again, mapped
@@ -146,6 +149,19 @@ class _ConstantPickler(ArrayPickler):
         if self._pieces is None:
             return super().reducer_override(value) if is_whole(value) else (tuple, ())
         return self._pieces.reduce(value) or super().reducer_override(np.asarray(value))
+
+    def _reduce_other(self, value: Any) -> Any:
+        """Reduce what is no plain array; list it if its memory is handed over."""
+        reduced = value.__reduce__() if is_arrow(value) else super().reducer_override(value)
+        if reduced is not NotImplemented and not isinstance(value, np.ndarray):
+            self._list(value)
+            for made in (*reduced[1], *(reduced[1][0] if isinstance(reduced[1][0], list) else ())):
+                self._made[id(made)] = made
+        return reduced
+
+    def _list(self, array: Any) -> None:
+        if id(array) not in self._made:
+            self.arrays.append(array)
 
 
 def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:

@@ -12,9 +12,11 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.array_likes import check_array_like
+from .._arrays.array_likes import check_array_like, length_of
+from .._arrays.as_numpy import as_numpy
 from .._arrays.readers import Reader, make_reader
-from .._arrays.rows import Rows, row_bytes
+from .._arrays.rows import Rows
+from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
     check_flag,
@@ -190,14 +192,21 @@ class ArrayDataSource(RandomAccessDataSource):
     Parameters
     ----------
     data : list or tuple of array-likes of equal length
-        Each with `__len__` and a `__getitem__` that takes 1-D integer arrays. Kept in `data`.
+        Each with `__len__` and a `__getitem__` that takes 1-D integer arrays, or a table, tensor
+        or sparse matrix: batches are of the same kind. Kept in `data`.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`.
+    to_numpy : bool
+        Whether what pandas, Arrow, PyTorch, JAX and xarray hold in memory becomes NumPy arrays,
+        which `data` then holds, and which batches are of. They are made when the source is
+        made: views, or else copies of the whole data. A table becomes a 2-D array of the dtype
+        that its columns have in common.
 
     Raises
     ------
     TypeError
-        If `data` is not a list or tuple of array-likes.
+        If `data` is not a list or tuple of array-likes, or `to_numpy` is not a bool, or there is
+        no NumPy array for one of them.
     ValueError
         If it is empty, or lengths differ.
 
@@ -217,10 +226,16 @@ class ArrayDataSource(RandomAccessDataSource):
         repeats: int = 1,
         sampler: AbstractSampler | None = None,
         include_indices: bool = False,
+        *,
+        to_numpy: bool = False,
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
-        self.data = data
-        self._readers = _make_readers(data)
+        self._to_numpy = check_flag('to_numpy', to_numpy)
+        self._set_data(data)
+
+    def _set_data(self, data: Sequence[Any]) -> None:
+        self.data = [as_numpy(*pair) for pair in enumerate(data)] if self._to_numpy else data
+        self._readers = [make_reader(*pair) for pair in enumerate(self.data)]
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
@@ -239,9 +254,8 @@ class ArrayDataSource(RandomAccessDataSource):
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)
         own = isinstance(self.sampler, PlannedSampler) and not overridden(self, 'samples_by_indices_nomapping')
-        if not own or not all(_in_memory(array) for array in self.data):
-            return math.inf
-        return size * sum(row_bytes(array) for array in self.data)
+        rows = [_rows_in_memory(reader) for reader in self._readers]
+        return size * sum(math.inf if reader is None else reader.row_bytes for reader in rows) if own else math.inf
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         for number in range(len(self.data)):
@@ -269,12 +283,19 @@ class ArrayDataSource(RandomAccessDataSource):
         """Look for other arrays that the user has put into `data`, to read from these."""
         if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
             if _common_length(self.data) != self._length:
-                raise ValueError(f'the arrays in data now have length {len(self.data[0])}, not {self._length}')
-            self._readers = _make_readers(self.data)
+                raise ValueError(f'the arrays in data now have length {length_of(self.data[0])}, not {self._length}')
+            self._set_data(self.data)
 
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
         return (own_array(indices), *arrays) if self.include_indices else arrays
+
+
+def _rows_in_memory(reader: Reader) -> Rows | None:
+    """Return the rows in memory that a reader copies; `None` if it does more, or they are in a mapped file."""
+    if isinstance(reader, MemoryRows):
+        return reader.rows
+    return reader if isinstance(reader, Rows) and _in_memory(reader.array) else None
 
 
 def _in_memory(array: Any) -> bool:
@@ -282,10 +303,6 @@ def _in_memory(array: Any) -> bool:
     while type(array) is np.ndarray and array.base is not None:
         array = array.base
     return type(array) in (np.ndarray, mmap.mmap)
-
-
-def _make_readers(data: Sequence[Any]) -> list[Reader]:
-    return [make_reader(number, array) for number, array in enumerate(data)]
 
 
 def _common_length(data: Any) -> int:
@@ -296,12 +313,12 @@ def _common_length(data: Any) -> int:
         raise ValueError('data must hold at least one array, got an empty ' + type(data).__name__)
     for number, array in enumerate(data):
         check_array_like(number, array)
-        if len(array) != len(data[0]):
+        if length_of(array) != length_of(data[0]):
             raise ValueError(
-                f'all arrays must have the same length, got {len(data[0])} for data[0] and {len(array)} for '
-                f'data[{number}]'
+                f'all arrays must have the same length, got {length_of(data[0])} for data[0] and {length_of(array)} '
+                f'for data[{number}]'
             )
-    return len(data[0])
+    return length_of(data[0])
 
 
 def _advice(data: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.array_likes import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
+from .._arrays.array_likes import length_of
+from .._arrays.joining import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
 from .._arrays.rows import Rows, block_size
 from .._ground.arguments import BatchSize, overridden
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
@@ -336,9 +337,9 @@ def _check_part(member: int, number: int, part: Any, size: int) -> Any:
             'arrays: map the function that makes it over the ConcatDataSource instead'
         )
     array = as_kind(part)
-    if len(array) != size:
+    if length_of(array) != size:
         raise ValueError(
-            f'array {number} of data source {member} has {len(array)} samples, for {size} indices; '
+            f'array {number} of data source {member} has {length_of(array)} samples, for {size} indices; '
             'in a ConcatDataSource, samples must not be added or left out'
         )
     return array

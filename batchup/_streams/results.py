@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._ground.arguments import is_integer
 from .._ground.batch import batch_length
 from .._ground.indices import IndexArray, as_array
+from .._ground.sparse import is_sparse
 from .merging import Part, Sums, check_kinds, concatenate, divide
 from .outputs import Outputs
 from .trail import PlacedRows, Trail
@@ -78,8 +79,8 @@ class _Form:
 
     def __init__(self) -> None:
         self._first: tuple[int, int] | None = None
-        # For every array, the first batch that has rows of it, the shape of a row, and the dtype.
-        self._rows: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+        # For every array, the first batch that has rows of it, the shape of a row, the dtype, and whether it is sparse.
+        self._rows: dict[int, tuple[int, tuple[int, ...], np.dtype[Any], bool]] = {}
 
     def check(self, number: int, arrays: Sequence[Any] | None) -> None:
         """Raise an error unless the results of a batch can be put behind those of earlier ones."""
@@ -91,16 +92,21 @@ class _Form:
                 f'and {count} for batch {number}'
             )
         for place, array in enumerate(arrays or ()):
-            if len(array):
+            if array.shape[0]:
                 self._check_rows(number, place, array)
 
     def _check_rows(self, number: int, place: int, array: NDArray[Any]) -> None:
         shape, dtype = array.shape[1:], array.dtype
-        first, expected, kind = self._rows.setdefault(place, (number, shape, dtype))
+        first, expected, kind, sparse = self._rows.setdefault(place, (number, shape, dtype, is_sparse(array)))
         if shape != expected:
             raise ValueError(
                 f'func must return rows of equal shape for every batch, but rows of array {place} have shape '
                 f'{expected} for batch {first} and {shape} for batch {number}'
+            )
+        if sparse != is_sparse(array):
+            raise TypeError(
+                f'func must return values of one kind, but array {place} is {"sparse" if sparse else "dense"} '
+                f'for batch {first}, and not so for batch {number}'
             )
         if dtype != kind:
             check_kinds(f'array {place}', (f'batch {first}', kind), (f'batch {number}', dtype))
@@ -116,7 +122,7 @@ class Written(Gathered):
 
     def add(self, number: int, batch: Any, result: Any) -> None:
         arrays = _as_arrays(result)
-        n_rows = len(arrays[0]) if arrays else 0
+        n_rows = arrays[0].shape[0] if arrays else 0
         following = range(self._written, self._written + n_rows)
         rows = PlacedRows(following) if self.trail is None else self.trail.next_rows()
         if arrays is None and (self.trail is None or len(rows.places)):
@@ -173,11 +179,14 @@ def _listed(result: Any) -> Sequence[Any]:
 
 
 def _as_arrays(result: Any) -> list[NDArray[Any]] | None:
-    """Return the result of a function as a list of NumPy's arrays, or `None`."""
+    """Return the result of a function as a list of NumPy's arrays, and of sparse rows as CSR; or `None`."""
     if result is None:
         return None
     arrays = []
     for value in _listed(result):
+        if is_sparse(value) and value.ndim == 2:
+            arrays.append(value.tocsr())
+            continue
         array = np.asanyarray(value) if getattr(value, 'shape', ()) else None
         if array is None or not array.ndim:
             raise TypeError(
@@ -192,6 +201,8 @@ def _as_sum(value: Any, sum_axis: int | tuple[int, ...] | None) -> NDArray[Any]:
     """Return the sum that a function gave for a batch, in float64 (complex: complex128)."""
     if np.ma.is_masked(value):
         raise TypeError('func must return sums, got masked values; fill them first, for instance with filled(0)')
+    if is_sparse(value):
+        value = value.toarray()
     array = np.asarray(float(value) if is_integer(value) else value)
     if array.dtype.kind not in 'biufc':
         raise TypeError(
