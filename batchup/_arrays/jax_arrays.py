@@ -34,9 +34,11 @@ class JaxRows(MemoryRows):
     def __init__(self, array: Any) -> None:
         memory = jax_memory(array)
         assert memory is not None
+        jax = sys.modules['jax']
         # An array that nobody has put on a device may go together with those of any device.
-        device = array.sharding if getattr(array, 'committed', True) else None
-        super().__init__(array, memory, partial(sys.modules['jax'].device_put, device=device))
+        committed = getattr(array, 'committed', True)
+        give_kind = partial(jax.device_put, device=array.sharding) if committed else jax.numpy.asarray
+        super().__init__(array, memory, give_kind)
 
 
 def reduce_jax(data: Any) -> tuple[Any, ...] | None:

@@ -16,3 +16,8 @@ def is_sparse(array: Any) -> bool:
 def stack(parts: Sequence[Any]) -> Any:
     """Put sparse matrices, or sparse arrays, one below the other; the result is CSR."""
     return sys.modules['scipy.sparse'].vstack(parts, format='csr')
+
+
+def dense(array: Any) -> Any:
+    """Return a sparse matrix as an array of NumPy, which has room for all elements; anything else as it is."""
+    return array.toarray() if is_sparse(array) else array

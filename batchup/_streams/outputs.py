@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.indices import Leaf
-from .._ground.sparse import is_sparse
+from .._ground.sparse import dense
 
 
 class Outputs:
@@ -58,7 +58,7 @@ class Outputs:
         if len(values) != len(self.arrays):
             raise ValueError(f'{origin} has {len(values)} arrays of results, but out is for {len(self.arrays)}')
         return [
-            _fitted(_dense(value), array, origin, _name(number, self.arrays))
+            _fitted(np.asanyarray(dense(value)), array, origin, _name(number, self.arrays))
             for number, (value, array) in enumerate(zip(values, self.arrays))
         ]
 
@@ -72,12 +72,7 @@ class Outputs:
                 name = _name(number, self.arrays)
                 raise ValueError(f'the results have a row {last}, but {name} has {len(array)} rows')
         for value, array in zip(values, self.arrays):
-            array[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = _dense(value)
-
-
-def _dense(values: Any) -> NDArray[Any]:
-    """Return values as an array of NumPy, also those of sparse rows: where they are written, there is room for all."""
-    return np.asanyarray(values.toarray() if is_sparse(values) else values)
+            array[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = dense(value)
 
 
 def _fitted(values: NDArray[Any], array: NDArray[Any], origin: str, name: str) -> NDArray[Any]:

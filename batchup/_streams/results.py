@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._ground.arguments import is_integer
 from .._ground.batch import batch_length
 from .._ground.indices import IndexArray, as_array
-from .._ground.sparse import is_sparse
+from .._ground.sparse import dense, is_sparse
 from .merging import Part, Sums, check_kinds, concatenate, divide
 from .outputs import Outputs
 from .trail import PlacedRows, Trail
@@ -158,7 +158,7 @@ class Added(Gathered):
             )
         if result is None:
             return
-        values = _listed(result)
+        values = list(map(dense, _listed(result)))
         self._samples += batch_length(batch) - (0 if rows is None else rows.padding)
         if rows is not None and self._sum_axis is not None:
             values = [rows.without_padding(value, self._sum_axis) for value in values]
@@ -201,8 +201,6 @@ def _as_sum(value: Any, sum_axis: int | tuple[int, ...] | None) -> NDArray[Any]:
     """Return the sum that a function gave for a batch, in float64 (complex: complex128)."""
     if np.ma.is_masked(value):
         raise TypeError('func must return sums, got masked values; fill them first, for instance with filled(0)')
-    if is_sparse(value):
-        value = value.toarray()
     array = np.asarray(float(value) if is_integer(value) else value)
     if array.dtype.kind not in 'biufc':
         raise TypeError(

@@ -122,9 +122,9 @@ def test_in_processes(tmp_path, slow):
         for name, case in CASES.items():
             if any(library in name for library in SLOW) == slow:
                 pytest.importorskip(case.library.partition('.')[0])
-                source, expected = sources(case, tmp_path, 100)
-                batches = pool.parallel_data_source(source.map(keep)).batch_iterator(40, 3)
-                assert_same(case, batches, expected.batch_iterator(40, 3))
+                source, expected = sources(case, tmp_path, 40)
+                batches = pool.parallel_data_source(source.map(keep)).batch_iterator(16, 3)
+                assert_same(case, batches, expected.batch_iterator(16, 3))
 
 
 def keep(batch):
