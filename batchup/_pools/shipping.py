@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.arrow import is_arrow
+from .._arrays.through_memory import MemoryRows
 from .._sources.base import AbstractDataSource
 from .memory import machine
 from .packing import store_whole
@@ -135,6 +136,9 @@ class _ConstantPickler(ArrayPickler):
         self.in_memory: list[NDArray[Any]] = []
         # Objects that are made to pickle others, by their ids: they stand for no array of the value.
         self._made: dict[int, Any] = {}
+        # Those of other libraries that a source reads through their memory. Any others, such as the parameters
+        # of a model, are part of the pickle: it tells when they have changed.
+        self._read: set[int] = set()
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) not in (np.ndarray, np.memmap):
@@ -152,10 +156,21 @@ class _ConstantPickler(ArrayPickler):
 
     def _reduce_other(self, value: Any) -> Any:
         """Reduce what is no plain array; list it if its memory is handed over."""
-        reduced = value.__reduce__() if is_arrow(value) else super().reducer_override(value)
-        if reduced is not NotImplemented and not isinstance(value, np.ndarray):
-            self._list(value)
-            for made in (*reduced[1], *(reduced[1][0] if isinstance(reduced[1][0], list) else ())):
+        if isinstance(value, np.ndarray):
+            return super().reducer_override(value)
+        if isinstance(value, MemoryRows):
+            self._read.add(id(value.array))
+        elif is_arrow(value):
+            return self._by_parts(value, value.__reduce__())
+        elif id(value) in self._read:
+            return self._by_parts(value, super().reducer_override(value))
+        return NotImplemented
+
+    def _by_parts(self, value: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+        """List what is pickled by parts that are made for this."""
+        self._list(value)
+        for part in reduced[1]:
+            for made in part if isinstance(part, list) else (part,):
                 self._made[id(made)] = made
         return reduced
 

@@ -234,8 +234,10 @@ class ArrayDataSource(RandomAccessDataSource):
         self._set_data(data)
 
     def _set_data(self, data: Sequence[Any]) -> None:
-        self.data = [as_numpy(*pair) for pair in enumerate(data)] if self._to_numpy else data
-        self._readers = [make_reader(*pair) for pair in enumerate(self.data)]
+        arrays = [as_numpy(*pair) for pair in enumerate(data)] if self._to_numpy else data
+        # First, also where they are pickled: they tell which memory is read.
+        self._readers = [make_reader(*pair) for pair in enumerate(arrays)]
+        self.data = arrays
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""

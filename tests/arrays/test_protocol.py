@@ -82,12 +82,14 @@ def test_take_needs_a_shape_and_a_dtype(missing):
         ({'x': np.zeros(3)}, r'\[x\[name\] for name in x\]'),
         ({1, 2, 3}, r'no order; np\.asarray\(sorted\(x\)\)'),
         (iter([1, 2, 3]), r'IteratorDataSource\(x\)'),
-        (3, 'a row for each sample'),
+        ('abc', 'a row for each sample'),
+        (np.float64(3), 'a row for each sample'),
+        (None, 'a row for each sample'),
     ],
 )
 def test_advice_for_what_is_no_array(item, advice):
-    with pytest.raises(TypeError, match=rf'data\[0\] must be an array-like.*{advice}'):
-        ArrayDataSource([item])
+    with pytest.raises(TypeError, match=rf'data\[1\] must be an array-like.*{advice}'):
+        ArrayDataSource([np.arange(3), item])
 
 
 def test_the_variables_of_a_data_set_are_named():

@@ -1,5 +1,8 @@
 """Tensors, which are read through their memory."""
 
+import warnings
+from functools import partial
+
 import pytest
 
 from batchup._pools.packing import unpack_whole
@@ -50,8 +53,11 @@ def test_lazily_conjugated_and_negated_tensors(flip):
 def test_tensors_without_rows_are_refused():
     with pytest.raises(TypeError, match=r'data\[0\] is a tensor of layout torch.sparse_coo; x\.to_dense\(\)'):
         ArrayDataSource([VALUES.to_sparse()])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # PyTorch calls nested tensors a prototype
+        nested = torch.nested.nested_tensor([VALUES[0], VALUES[1, :2]])
     with pytest.raises(TypeError, match=r'data\[0\] is a nested tensor; .*to_padded_tensor'):
-        ArrayDataSource([torch.nested.nested_tensor([VALUES[0], VALUES[1, :2]], layout=torch.jagged)])
+        ArrayDataSource([nested])
 
 
 def test_changes_of_a_tensor_are_seen():
@@ -71,3 +77,18 @@ def test_a_tensor_goes_to_workers_once_and_through_shared_memory():
     assert torch.equal(arrived.data[0], tensor)
     source.data[0] = tensor.clone()
     assert not shipment.fits(source)
+
+
+def test_changed_parameters_of_a_mapped_function_are_shipped_again():
+    model = torch.nn.Linear(3, 2)
+    source = ArrayDataSource([VALUES]).map(partial(apply, model))
+    shipment = Shipment(source)
+    assert shipment.fits(source)
+    with torch.no_grad():
+        model.weight += 1
+    assert not shipment.fits(source)
+
+
+def apply(model, values):
+    """Apply a model to a batch."""
+    return (model(values),)
