@@ -193,7 +193,8 @@ class ArrayDataSource(RandomAccessDataSource):
     ----------
     data : list or tuple of array-likes of equal length
         Each with `__len__` and a `__getitem__` that takes 1-D integer arrays, or a table, tensor
-        or sparse matrix: batches are of the same kind. Kept in `data`.
+        or sparse matrix: batches are of the same kind. Kept in `data`. CSC matrices are converted
+        to CSR, and the chunks of Arrow tables combined, once: that takes as much memory again.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`.
     to_numpy : bool
