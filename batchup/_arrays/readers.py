@@ -4,24 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._ground.sparse import is_sparse
 from .array_likes import ArrayLikeRows
+from .arrow import ArrowRows, is_arrow
+from .by_batch import BatchRows
 from .chunked import ChunkedStorage
+from .filled import FilledRows, takes_into_memory
+from .frames import FrameRows, is_pandas
 from .h5 import h5_storage
+from .jax_arrays import JaxRows, jax_memory, reduce_jax
 from .parquet import ParquetArray, ParquetStorage
 from .read_ahead import StorageRows
 from .rows import Rows, is_plain
+from .sparse import SparseRows
 from .storage import Storage
+from .tensors import TensorRows, reduce_tensor, tensor_memory
+from .through_memory import MemoryRows
+from .xarrays import XarrayRows, is_xarray
 from .zarrs import ZarrStorage, is_zarr
 
-Reader = Rows | ArrayLikeRows | StorageRows
+Reader = Rows | MemoryRows | FilledRows | BatchRows | StorageRows
+
+# Those that read batch by batch, and how their arrays are recognised.
+_KINDS = ((is_pandas, FrameRows), (is_arrow, ArrowRows), (is_sparse, SparseRows), (is_xarray, XarrayRows))
 
 
 def make_reader(number: int, array: Any) -> Reader:
     """Return the reader for an array, which is `data[number]` of a source."""
     if is_plain(array):
         return Rows(array)
+    if tensor_memory(array) is not None:
+        return TensorRows(array)
+    if jax_memory(array) is not None:
+        return JaxRows(array)
+    for recognises, reader in _KINDS:
+        if recognises(array):
+            return reader(array, number)
     storage = find_storage(array)
-    return ArrayLikeRows(array) if storage is None else StorageRows(storage)
+    if storage is not None:
+        return StorageRows(storage)
+    return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
 
 
 def find_storage(array: Any) -> Storage | None:
@@ -31,3 +53,8 @@ def find_storage(array: Any) -> Storage | None:
     if isinstance(array, ParquetArray):
         return ParquetStorage(array)
     return h5_storage(array) or (ChunkedStorage(array) if ChunkedStorage.fits(array) else None)
+
+
+def reduce_to_array(value: Any) -> tuple[Any, ...] | None:
+    """Return how to pickle an array of another library as a NumPy array; `None` for any other value."""
+    return reduce_tensor(value) or reduce_jax(value)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.h5_files import reopening
+from .._arrays.readers import reduce_to_array
 
 # The version of pickle that hands over the memory of arrays, and copies it least.
 ARRAY_PROTOCOL = 5
@@ -21,12 +22,13 @@ class ArrayPickler(pickle.Pickler):
 
     Data sets of h5py go by file and name. NumPy hands over the memory of contiguous arrays of many
     dtypes. Any others, also those of subclasses, go through `ndarray.__setstate__`, which gives them
-    the byte order of the machine.
+    the byte order of the machine. What lies in memory that NumPy can read, such as a tensor, is
+    pickled as an array.
     """
 
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            return reopening(value)
+            return reduce_to_array(value) or reopening(value)
         if type(value) is np.ndarray:
             return NotImplemented if value.dtype.hasobject or not value.itemsize else _reduce(value)
         if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.arrow import is_arrow
+from .._arrays.through_memory import MemoryRows
 from .._sources.base import AbstractDataSource
 from .memory import machine
 from .packing import store_whole
@@ -122,7 +124,7 @@ class _ConstantPickler(ArrayPickler):
     Attributes
     ----------
     arrays : list of arrays
-        All arrays that were found.
+        All arrays that were found, also those of other libraries.
     in_memory : list of arrays
         Those whose memory is shipped.
     """
@@ -130,13 +132,18 @@ class _ConstantPickler(ArrayPickler):
     def __init__(self, file: Any, keep: Callable[[pickle.PickleBuffer], Any], pieces: Pieces | None) -> None:
         super().__init__(file, ARRAY_PROTOCOL, buffer_callback=keep)
         self._pieces = pieces
-        self.arrays: list[NDArray[Any]] = []
+        self.arrays: list[Any] = []
         self.in_memory: list[NDArray[Any]] = []
+        # Objects that are made to pickle others, by their ids: they stand for no array of the value.
+        self._made: dict[int, Any] = {}
+        # Those of other libraries that a source reads through their memory. Any others, such as the parameters
+        # of a model, are part of the pickle: it tells when they have changed.
+        self._read: set[int] = set()
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) not in (np.ndarray, np.memmap):
-            return super().reducer_override(value)
-        self.arrays.append(value)
+            return self._reduce_other(value)
+        self._list(value)
         mapped = _mapped_file(value)
         if mapped is not None:
             return _map_again, mapped
@@ -146,6 +153,30 @@ class _ConstantPickler(ArrayPickler):
         if self._pieces is None:
             return super().reducer_override(value) if is_whole(value) else (tuple, ())
         return self._pieces.reduce(value) or super().reducer_override(np.asarray(value))
+
+    def _reduce_other(self, value: Any) -> Any:
+        """Reduce what is no plain array; list it if its memory is handed over."""
+        if isinstance(value, np.ndarray):
+            return super().reducer_override(value)
+        if isinstance(value, MemoryRows):
+            self._read.add(id(value.array))
+        elif is_arrow(value):
+            return self._by_parts(value, value.__reduce__())
+        elif id(value) in self._read:
+            return self._by_parts(value, super().reducer_override(value))
+        return NotImplemented
+
+    def _by_parts(self, value: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+        """List what is pickled by parts that are made for this."""
+        self._list(value)
+        for part in reduced[1]:
+            for made in part if isinstance(part, list) else (part,):
+                self._made[id(made)] = made
+        return reduced
+
+    def _list(self, array: Any) -> None:
+        if id(array) not in self._made:
+            self.arrays.append(array)
 
 
 def _mapped_file(array: NDArray[Any]) -> tuple[Any, ...] | None:

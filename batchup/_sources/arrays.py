@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import check_array_like, length_of
+from .._arrays.as_numpy import as_numpy
 from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.readers import Reader, make_reader
-from .._arrays.rows import Rows, row_bytes
+from .._arrays.rows import Rows
+from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
     check_flag,
@@ -200,17 +202,25 @@ class ArrayDataSource(RandomAccessDataSource):
     Parameters
     ----------
     data : list or tuple of array-likes of equal length
-        Each with `__len__` and a `__getitem__` that takes 1-D integer arrays. Kept in `data`.
+        Each with `__len__` and a `__getitem__` that takes 1-D integer arrays, or a table, tensor
+        or sparse matrix: batches are of the same kind. Kept in `data`. CSC matrices are converted
+        to CSR, and the chunks of Arrow tables combined, once: that takes as much memory again.
     indices, repeats, sampler, include_indices
         As for `RandomAccessDataSource`.
     read_ahead : int
         How many bytes of arrays in storage may be read before their batches are made, and kept; see
         "Data on disk". With 0, batches are read one by one. Batches are the same, whatever it is.
+    to_numpy : bool
+        Whether what pandas, Arrow, PyTorch, JAX and xarray hold in memory becomes NumPy arrays,
+        which `data` then holds, and which batches are of. They are made when the source is
+        made: views, or else copies of the whole data. A table becomes a 2-D array of the dtype
+        that its columns have in common.
 
     Raises
     ------
     TypeError
-        If `data` is not a list or tuple of array-likes.
+        If `data` is not a list or tuple of array-likes, or `to_numpy` is not a bool, or there is
+        no NumPy array for one of them.
     ValueError
         If it is empty, or lengths differ.
 
@@ -232,11 +242,18 @@ class ArrayDataSource(RandomAccessDataSource):
         include_indices: bool = False,
         *,
         read_ahead: int = READ_AHEAD,
+        to_numpy: bool = False,
     ) -> None:
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
-        self.data = data
         self._read_ahead = check_non_negative('read_ahead', read_ahead)
-        self._readers = _make_readers(data)
+        self._to_numpy = check_flag('to_numpy', to_numpy)
+        self._set_data(data)
+
+    def _set_data(self, data: Sequence[Any]) -> None:
+        arrays = [as_numpy(*pair) for pair in enumerate(data)] if self._to_numpy else data
+        # First, also where they are pickled: they tell which memory is read.
+        self._readers = [make_reader(*pair) for pair in enumerate(arrays)]
+        self.data = arrays
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
@@ -275,9 +292,8 @@ class ArrayDataSource(RandomAccessDataSource):
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)
         own = isinstance(self.sampler, PlannedSampler) and not overridden(self, 'samples_by_indices_nomapping')
-        if not own or not all(_in_memory(array) for array in self.data):
-            return math.inf
-        return size * sum(row_bytes(array) for array in self.data)
+        rows = [_rows_in_memory(reader) for reader in self._readers]
+        return size * sum(math.inf if reader is None else reader.row_bytes for reader in rows) if own else math.inf
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         for number in range(len(self.data)):
@@ -306,7 +322,7 @@ class ArrayDataSource(RandomAccessDataSource):
         if any(reader.array is not array for reader, array in zip(self._readers, self.data)):
             if _common_length(self.data) != self._length:
                 raise ValueError(f'the arrays in data now have length {length_of(self.data[0])}, not {self._length}')
-            self._readers = _make_readers(self.data)
+            self._set_data(self.data)
 
     def _read(self, indices: Leaf) -> Batch:
         arrays = tuple([reader.read(indices) for reader in self._readers])
@@ -326,15 +342,18 @@ def common_chunk(chunks: Iterable[int | None]) -> int | None:
     return (common if common <= MOST_BLOCK_ROWS else max(rows)) if rows else None
 
 
+def _rows_in_memory(reader: Reader) -> Rows | None:
+    """Return the rows in memory that a reader copies; `None` if it does more, or they are in a mapped file."""
+    if isinstance(reader, MemoryRows):
+        return reader.rows
+    return reader if isinstance(reader, Rows) and _in_memory(reader.array) else None
+
+
 def _in_memory(array: Any) -> bool:
     """Say whether data is a plain array in memory, and not in a mapped file."""
     while type(array) is np.ndarray and array.base is not None:
         array = array.base
     return type(array) in (np.ndarray, mmap.mmap)
-
-
-def _make_readers(data: Sequence[Any]) -> list[Reader]:
-    return [make_reader(number, array) for number, array in enumerate(data)]
 
 
 def _common_length(data: Any) -> int:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.array_likes import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
+from .._arrays.array_likes import length_of
 from .._arrays.joined import JoinedStorage, storage_of
+from .._arrays.joining import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
 from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.rows import Rows, block_size
 from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
@@ -412,9 +413,9 @@ def _check_part(member: int, number: int, part: Any, size: int) -> Any:
             'arrays: map the function that makes it over the ConcatDataSource instead'
         )
     array = as_kind(part)
-    if len(array) != size:
+    if length_of(array) != size:
         raise ValueError(
-            f'array {number} of data source {member} has {len(array)} samples, for {size} indices; '
+            f'array {number} of data source {member} has {length_of(array)} samples, for {size} indices; '
             'in a ConcatDataSource, samples must not be added or left out'
         )
     return array

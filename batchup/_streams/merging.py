@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.indices import IndexArray
+from .._ground.sparse import dense, is_sparse, stack
 from .outputs import Outputs
 
 
@@ -183,6 +184,10 @@ def _merge_rows(given: list[Part | None], out: Any) -> tuple[Any, ...] | None:
     filled = filled or parts[:1]
     rows = _rows_of(filled, samples)
     if out is None:
+        _check_alike(filled)
+        if any(map(is_sparse, filled[0])):
+            order = np.argsort(np.concatenate(rows))
+            return tuple(concatenate(column)[order] for column in zip(*filled))
         out = _allocate(filled, samples)
         if not out:
             return ()
@@ -216,7 +221,13 @@ def _allocate(parts: Sequence[Part], samples: int) -> tuple[NDArray[Any], ...]:
 
 
 def _likes(parts: Sequence[Part]) -> list[NDArray[Any]]:
-    """Return arrays without rows, of the shapes and dtypes that concatenation gives."""
+    """Return arrays without rows, of the shapes and dtypes that concatenation gives, as arrays of NumPy."""
+    _check_alike(parts)
+    return [dense(concatenate([array[:0] for array in column])) for column in zip(*parts)]
+
+
+def _check_alike(parts: Sequence[Part]) -> None:
+    """Raise `TypeError` unless the arrays of all parts can be put together."""
     shapes = [[array.shape[1:] for array in part] for part in parts]
     for part, own in zip(parts, shapes):
         if own != shapes[0]:
@@ -226,14 +237,19 @@ def _likes(parts: Sequence[Part]) -> list[NDArray[Any]]:
         for number, (one, other) in enumerate(zip(parts[0], part)):
             kinds = [(f'rank {_rank(parts[0])}', one.dtype), (f'rank {_rank(part)}', other.dtype)]
             check_kinds(f'array {number}', *kinds)
-    return [concatenate([array[:0] for array in column]) for column in zip(*parts)]
+            if is_sparse(one) != is_sparse(other):
+                raise TypeError(f'array {number} is sparse in only one of {kinds[0][0]} and {kinds[1][0]}')
 
 
 def concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Concatenate arrays; masked ones keep their masks. Arrays without rows count only if no array has rows."""
-    filled = [array for array in arrays if len(array)] or arrays
+    filled = [array for array in arrays if array.shape[0]] or arrays
+    joined: NDArray[Any]
+    if is_sparse(filled[0]):
+        joined = stack(filled)
+        return joined
     masked = any(isinstance(array, np.ma.MaskedArray) for array in filled)
-    joined: NDArray[Any] = np.ma.concatenate(filled) if masked else np.concatenate(filled)  # type: ignore[no-untyped-call]
+    joined = np.ma.concatenate(filled) if masked else np.concatenate(filled)  # type: ignore[no-untyped-call]
     return joined
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .._ground.indices import Leaf
 from .._ground.messages import add_note
+from .._ground.sparse import dense
 from .npy_files import NpyFile
 from .stored import stored_target
 from .targets import ArrayTarget, Target
@@ -99,7 +100,7 @@ class Outputs:
             If an array is for another kind of values.
         """
         self._check_count(values, origin)
-        return [_fitted(np.asanyarray(value), target, origin) for value, target in zip(values, self._targets)]
+        return [_fitted(np.asanyarray(dense(value)), target, origin) for value, target in zip(values, self._targets)]
 
     def write(self, rows: Leaf, values: Sequence[Any]) -> None:
         """Write values, as `fitted` returned them, into some rows of the arrays."""
@@ -109,7 +110,7 @@ class Outputs:
         for target in self._targets:
             target.check_last(last)
         for value, target in zip(values, self._targets):
-            target.put(rows, value)
+            target.put(rows, dense(value))
 
     def finish(self) -> tuple[Any, ...]:
         """Write all that is left to be written, and return what the user gets for each array of the results."""

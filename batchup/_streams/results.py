@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._ground.arguments import is_integer
 from .._ground.batch import batch_length
 from .._ground.indices import IndexArray, as_array
+from .._ground.sparse import dense, is_sparse
 from .merging import Part, Sums, check_kinds, concatenate, divide
 from .outputs import Outputs
 from .trail import PlacedRows, Trail
@@ -81,8 +82,8 @@ class _Form:
 
     def __init__(self) -> None:
         self._first: tuple[int, int] | None = None
-        # For every array, the first batch that has rows of it, the shape of a row, and the dtype.
-        self._rows: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+        # For every array, the first batch that has rows of it, the shape of a row, the dtype, and whether it is sparse.
+        self._rows: dict[int, tuple[int, tuple[int, ...], np.dtype[Any], bool]] = {}
 
     def check(self, number: int, arrays: Sequence[Any] | None) -> None:
         """Raise an error unless the results of a batch can be put behind those of earlier ones."""
@@ -94,7 +95,7 @@ class _Form:
                 f'and {count} for batch {number}'
             )
         for place, array in enumerate(arrays or ()):
-            if len(array):
+            if array.shape[0]:
                 self._check_rows(number, place, array)
 
     def join(self, place: int, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -103,16 +104,21 @@ class _Form:
 
     def _check_rows(self, number: int, place: int, array: NDArray[Any]) -> None:
         shape, dtype = array.shape[1:], array.dtype
-        first, expected, kind = self._rows.setdefault(place, (number, shape, dtype))
+        first, expected, kind, sparse = self._rows.setdefault(place, (number, shape, dtype, is_sparse(array)))
         if shape != expected:
             raise ValueError(
                 f'func must return rows of equal shape for every batch, but rows of array {place} have shape '
                 f'{expected} for batch {first} and {shape} for batch {number}'
             )
+        if sparse != is_sparse(array):
+            raise TypeError(
+                f'func must return values of one kind, but array {place} is {"sparse" if sparse else "dense"} '
+                f'for batch {first}, and not so for batch {number}'
+            )
         if dtype != kind:
             check_kinds(f'array {place}', (f'batch {first}', kind), (f'batch {number}', dtype))
             if dtype.kind == kind.kind:  # a time without unit goes together with any, but these not with each other
-                self._rows[place] = first, shape, np.promote_types(kind, dtype)
+                self._rows[place] = first, shape, np.promote_types(kind, dtype), sparse
 
 
 class Written(Gathered):
@@ -140,7 +146,7 @@ class Written(Gathered):
 
     def add(self, number: int, batch: Any, result: Any) -> None:
         arrays = _as_arrays(result)
-        n_rows = len(arrays[0]) if arrays else 0
+        n_rows = arrays[0].shape[0] if arrays else 0
         following = range(self._written, self._written + n_rows)
         rows = PlacedRows(following) if self.trail is None else self.trail.next_rows()
         if arrays is None and (self.trail is None or len(rows.places)):
@@ -187,7 +193,7 @@ class Added(Gathered):
             )
         if result is None:
             return
-        values = _listed(result)
+        values = list(map(dense, _listed(result)))
         self._samples += batch_length(batch) - (0 if rows is None else rows.padding)
         if rows is not None and self._sum_axis is not None:
             values = [rows.without_padding(value, self._sum_axis) for value in values]
@@ -208,11 +214,14 @@ def _listed(result: Any) -> Sequence[Any]:
 
 
 def _as_arrays(result: Any) -> list[NDArray[Any]] | None:
-    """Return the result of a function as a list of NumPy's arrays, or `None`."""
+    """Return the result of a function as a list of NumPy's arrays, and of sparse rows as CSR; or `None`."""
     if result is None:
         return None
     arrays = []
     for value in _listed(result):
+        if is_sparse(value) and value.ndim == 2:
+            arrays.append(value.tocsr())
+            continue
         array = np.asanyarray(value) if getattr(value, 'shape', ()) else None
         if array is None or not array.ndim:
             raise TypeError(

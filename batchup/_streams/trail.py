@@ -41,9 +41,10 @@ class PlacedRows(NamedTuple):
         """Take padding out of what a function returned; `ValueError` unless there is then a row for each sample."""
         rows = [value[self.real] for value in values]
         for value in rows:
-            if len(value) != len(self.places):
+            n_rows = value.shape[0]
+            if n_rows != len(self.places):
                 raise ValueError(
-                    f'func must return a row for each sample, got {len(value)} rows for a batch of {len(self.places)}'
+                    f'func must return a row for each sample, got {n_rows} rows for a batch of {len(self.places)}'
                 )
         return rows
 

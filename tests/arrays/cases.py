@@ -225,6 +225,9 @@ CASES: dict[str, Case] = {
         lambda x: x.detach().numpy(),
     ),
     'jax': Case('jax.numpy', lambda jnp, values, _: jnp.asarray(values), 'ArrayImpl', np.asarray),
+    'jax, on a device': Case(
+        'jax', lambda jax, values, _: jax.device_put(values, jax.devices('cpu')[0]), 'ArrayImpl', np.asarray
+    ),
     'jax, bfloat16': Case(
         'jax.numpy',
         lambda jnp, values, _: jnp.asarray(values, 'bfloat16'),
