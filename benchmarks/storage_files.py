@@ -81,13 +81,14 @@ class Files:
         return np.load(self._made(f'digests-{self.n_sparse}-sparse.npy', make))
 
     def h5(self, compressed: bool) -> Path:
-        """Return an HDF5 file: `x`, n x 256, in chunks of 1,000 rows by gzip 4 and shuffle, or contiguous."""
+        """Return an HDF5 file, `x` of n x 256 and `number`: in chunks of 1,000 by gzip 4 and shuffle, or contiguous."""
         how: dict[str, Any] = {'chunks': (1000, 256), 'compression': 'gzip', 'compression_opts': 4, 'shuffle': True}
 
         def make(path: Path) -> None:
             import h5py  # noqa: PLC0415
 
             with h5py.File(path, 'w') as file:
+                file['number'] = np.arange(self.n)
                 x = file.create_dataset('x', (self.n, 256), np.float32, **(how if compressed else {}))
                 for start, block in dense_blocks(self.n, 256):
                     x[start : start + len(block)] = block
