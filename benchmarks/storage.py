@@ -141,7 +141,7 @@ def compare(
 
 def scan_by(array: Any, rows: int) -> Iterator[Any]:
     """Yield the rows of an array in order, so many at a time."""
-    for start in range(0, len(array), rows):
+    for start in range(0, array.shape[0], rows):
         yield array[start : start + rows]
 
 
