@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .._ground.batch import Destination, Memory
 from .._ground.indices import IndexArray, Leaf, as_array
+from .mapped import make_take
 
 # Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
@@ -134,7 +135,7 @@ class Rows:
         self.array = array
         self.row_bytes = row_bytes(array)
         self._plain = array.view(np.ndarray)
-        self._take: Any = self._plain.take
+        self._take: Any = make_take(self._plain)
         # `take` would first copy all of an array that is not contiguous. Its mode 'wrap' is as
         # fast as 'clip', and gives negative indices their meaning.
         self._takes = array.flags.c_contiguous and array.flags.aligned

@@ -1,0 +1,95 @@
+"""Gathering rows of mapped files, which may have to be read from the disk first.
+
+A gather reads what is missing one page after the other, and waits for each; and the system reads
+more around each page, which is of no use to a shuffled batch of a file that memory cannot hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ground.indices import IndexArray
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+# After a row had to be waited for, the rows of so many gathers are asked for. Larger: more calls
+# for nothing once all is in memory. Smaller: more rows that are waited for one by one.
+ASKED_GATHERS = 64
+
+
+class AskingTake:
+    """`ndarray.take` over a mapped file, which asks the system for all rows of a gather before it reads them.
+
+    The system then reads them from the disk at the same time, and nothing else. To ask costs a
+    microsecond a row, which is too much where rows are in memory. So a single row is read first:
+    only if it had to be waited for are the others, and those of the gathers that follow, asked for.
+
+    Parameters
+    ----------
+    rows : array of shape (n, ...)
+        C-contiguous, over memory of the mapping.
+    mapping : mmap.mmap
+        The mapped file. What is asked for does not change how others read it.
+    """
+
+    def __init__(self, rows: NDArray[Any], mapping: mmap.mmap) -> None:
+        self._take: Any = rows.take
+        self._mapping = mapping
+        self._n, self._row_bytes = len(rows), rows.nbytes // max(1, len(rows))
+        self._start = rows.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+        # Threads may share it: at worst, one gather more is asked for, or one fewer.
+        self._asked = 0
+
+    def __call__(self, indices: IndexArray, axis: int, output: Any, mode: str) -> Any:
+        """Take rows, as `ndarray.take` does with indices in one dimension."""
+        if self._asked == 0 and len(indices) > 1:
+            before = _waits()
+            self._take(indices[:1], axis, None, mode)
+            self._asked = ASKED_GATHERS if _waits() > before else 0
+        if self._asked:
+            self._asked -= 1
+            # It is but advice: a file system that does not take it reads as ever.
+            with contextlib.suppress(OSError):
+                self._ask(indices)
+        return self._take(indices, axis, output, mode)
+
+    def _ask(self, indices: IndexArray) -> None:
+        """Ask for rows, in the order of the file: those that share pages, or touch, by one call."""
+        starts = self._start + np.sort(indices % self._n) * self._row_bytes
+        first, end = starts // mmap.PAGESIZE, -(-(starts + self._row_bytes) // mmap.PAGESIZE)
+        apart = np.flatnonzero(first[1:] > end[:-1]) + 1
+        first, end = first[np.append(0, apart)], end[np.append(apart, len(end)) - 1]
+        for start, length in zip((first * mmap.PAGESIZE).tolist(), ((end - first) * mmap.PAGESIZE).tolist()):
+            self._mapping.madvise(mmap.MADV_WILLNEED, start, length)
+
+
+def make_take(rows: NDArray[Any]) -> Any:
+    """Return `rows.take`, or an `AskingTake` for C-contiguous rows of a mapped file."""
+    mapping = _mapping_of(rows)
+    asks = mapping is not None and rows.flags.c_contiguous and rows.nbytes > 0 and _can_ask()
+    return AskingTake(rows, mapping) if asks and mapping is not None else rows.take
+
+
+def _mapping_of(array: Any) -> mmap.mmap | None:
+    """Return the mapping of a `numpy.memmap`, and of its views."""
+    while type(array) is np.ndarray:
+        array = array.base
+    mapping = getattr(array, '_mmap', None)
+    return mapping if isinstance(mapping, mmap.mmap) else None
+
+
+def _can_ask() -> bool:
+    return resource is not None and hasattr(mmap, 'MADV_WILLNEED')
+
+
+def _waits() -> int:
+    """Count how often this thread (or, where the system does not tell, this process) has waited for the disk."""
+    return resource.getrusage(getattr(resource, 'RUSAGE_THREAD', resource.RUSAGE_SELF)).ru_majflt
