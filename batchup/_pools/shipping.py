@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.arrow import is_arrow
+from .._arrays.h5_files import reopening
 from .._arrays.through_memory import MemoryRows
 from .._sources.base import AbstractDataSource
 from .memory import machine
@@ -164,7 +165,7 @@ class _ConstantPickler(ArrayPickler):
             return self._by_parts(value, value.__reduce__())
         elif id(value) in self._read:
             return self._by_parts(value, super().reducer_override(value))
-        return NotImplemented
+        return reopening(value)
 
     def _by_parts(self, value: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """List what is pickled by parts that are made for this."""
