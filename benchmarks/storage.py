@@ -215,6 +215,7 @@ def zarr_blocks(row: str, files: Files) -> None:
 def parquet_blocks(row: str, files: Files) -> None:
     """Compare blocks of row groups with reading each, by one thread, into a table of columns."""
     import pyarrow.parquet as pq  # noqa: PLC0415
+
     from batchup.arrays import ParquetArray  # noqa: PLC0415
 
     path = files.parquet()
