@@ -11,7 +11,6 @@ import itertools
 import math
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .h5_files import H5Array
+from .inflate import inflate
 from .storage import Storage, rows_of_bytes
 
 # Rows of about so many bytes are read at once where there are no chunks. Larger: more rows that
@@ -94,7 +94,7 @@ class H5Storage(Storage):
             self._read(start, stop, output)
         except Exception as error:
             self._check_open()
-            if not isinstance(error, (OSError, RuntimeError, zlib.error)):
+            if not isinstance(error, (OSError, RuntimeError)):
                 raise
             raise OSError(f'{self._name} could not be read: {error}') from error
 
@@ -211,7 +211,7 @@ class _RawChunks:
         """
         applied = [code for number, code in enumerate(self._filters) if not skipped >> number & 1]
         if _GZIP in applied:
-            raw = zlib.decompress(raw, bufsize=self._nbytes)
+            raw = inflate(raw, self._nbytes)
         if len(raw) != self._nbytes:
             raise OSError(f'a chunk has {len(raw)} bytes, and not {self._nbytes}')
         decoded = np.frombuffer(raw, np.uint8)

@@ -105,7 +105,9 @@ class WorkersMapper(Mapper):
         self._path = path
         self._most = parallel._buffer_size
         at_a_time = TURNS * self._pool.processes
-        least = channel.least_batches = max(1, at_once // at_a_time) if channel.apart else 1
+        # Workers that share memory read ahead together: then a job fetches several batches to save its own cost.
+        least = min(at_once, math.inf if channel.apart else self._most) // at_a_time
+        least = channel.least_batches = max(1, int(least))
         # Small copies take little memory. What is read at once is memory that the user has granted.
         self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least)
         self._under_way = UnderWay()
