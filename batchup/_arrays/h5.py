@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ class H5Storage(Storage):
         self.chunk_rows = min(chunk_rows, max(1, self.shape[0]))
         path = array.path if opens_itself else dataset.file.filename
         self._name = f'data set {dataset.name!r} of {path}'
+        # The data set as it is open in this process, and where its bytes are, if they are those in memory.
+        self._opened: tuple[Any, tuple[int, int] | None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return H5Storage, (self.array,)
@@ -100,7 +103,13 @@ class H5Storage(Storage):
 
     def _read(self, start: int, stop: int, output: NDArray[Any]) -> None:
         dataset, chunks, copier = self._dataset, self._chunks, self._copier
-        if chunks is None and copier is None:
+        if self._opened is None or self._opened[0] is not dataset:  # as it is not in a forked process
+            self._opened = dataset, None if self._view is not None else _find_bytes(dataset)
+        place = self._opened[1]
+        if place is not None:
+            self._check_open()  # or its file may be another one by now
+            _read_bytes(place[0], place[1] + start * (output.nbytes // len(output)), output)
+        elif chunks is None and copier is None:
             output[...] = (dataset if self._view is None else self._view)[start:stop]
         elif chunks is None:
             copier.copy(dataset, (start, *[0] * (output.ndim - 1)), output)
@@ -156,13 +165,11 @@ class _RawChunks:
     @classmethod
     def of(cls, dataset: Any) -> _RawChunks | None:
         """Return the chunks of a data set; `None` if only h5py can decode them."""
-        if dataset.chunks is None or dataset.dtype.hasobject or dataset.dtype.subdtype is not None:
+        if dataset.chunks is None:
             return None
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
-        # The bytes in the file are to be those in memory.
-        own_type = sys.modules['h5py'].h5t.py_create(dataset.dtype, logical=True)
-        if filters not in ([_GZIP], [_SHUFFLE, _GZIP]) or not dataset.id.get_type().equal(own_type):
+        if filters not in ([_GZIP], [_SHUFFLE, _GZIP]) or not _bytes_of_memory(dataset):
             return None
         return cls(dataset, filters)
 
@@ -221,6 +228,34 @@ class _RawChunks:
                 items[..., byte] = plane[inside]
         else:
             items[...] = decoded.reshape(*self._shape, -1)[inside]
+
+
+def _bytes_of_memory(dataset: Any) -> bool:
+    """Say whether numbers of a data set have the same bytes in the file as in memory."""
+    if dataset.dtype.hasobject or dataset.dtype.subdtype is not None:
+        return False
+    own_type = sys.modules['h5py'].h5t.py_create(dataset.dtype, logical=True)
+    return bool(dataset.id.get_type().equal(own_type))
+
+
+def _find_bytes(dataset: Any) -> tuple[int, int] | None:
+    """Return the file of a data set, and where in it the rows begin; `None` if they do not lie there as in memory."""
+    file = dataset.file
+    plain = dataset.chunks is None and not (dataset.is_virtual or dataset.external) and _bytes_of_memory(dataset)
+    # What is written to a file may not be there yet.
+    known = file.driver == 'sec2' and file.mode == 'r' and not file.swmr_mode and not file.userblock_size
+    place = dataset.id.get_offset() if plain and known and hasattr(os, 'preadv') else None
+    return None if place is None else (file.id.get_vfd_handle(), place)
+
+
+def _read_bytes(file: int, place: int, output: NDArray[Any]) -> None:
+    """Fill an array with the bytes of a file from a place on; `OSError` if it ends before."""
+    left = memoryview(output.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    while left:
+        count = os.preadv(file, [left], place)
+        if not count:
+            raise OSError(f'the file ends {len(left)} bytes too early')
+        left, place = left[count:], place + count
 
 
 class _Copier:

@@ -51,6 +51,10 @@ CHUNKS_PER_SEGMENT = 16
 # batch. Smaller: chunks are decoded more often.
 LEAST_PARTS = 32
 
+# Consecutive rows of storage without chunks are read in parts of this many bytes. Larger: they leave the
+# processor's cache. Smaller: more work for each batch.
+RUN_BYTES = 2**18
+
 # Marks of rows: not read yet, and given to the user.
 UNREAD, GIVEN = -1, -2
 
@@ -436,14 +440,18 @@ class StorageRows:
             The number of this array in its source.
         """
         size = len(request.indices) // request.n_batches
-        first, most = request.number, block_size(size * self.row_bytes, to.apart)
-        # Rows are kept from one part to another, and few of them go through a part at a time.
-        most = max(1, min(most, room // (LEAST_PARTS * max(1, size))))
-        ahead, reader = request.ahead, None
-        if room and ahead is not None and not self._reads_runs(request.indices):
-            reader = ahead.keep(number, partial(ReadAhead, self.storage, room, ahead.start, ahead.window))
+        if isinstance(request.indices, range) and not self.storage.whole_chunks and size:
+            yield from self._runs(request.indices, size)
+            return
+        first, ahead, reader = request.number, request.ahead, None
         if ahead is None:  # the request is all that is known
-            most = max(1, room // max(1, size))
+            most = room // max(1, size)
+        else:
+            # Rows are kept from one part to another, and few of them go through a part at a time.
+            most = min(block_size(size * self.row_bytes, to.apart), room // (LEAST_PARTS * max(1, size)))
+            if room:
+                reader = ahead.keep(number, partial(ReadAhead, self.storage, room, ahead.start, ahead.window))
+        most = max(1, most)
         # The first batch does not wait for others.
         count = 1 if ahead is not None and first == ahead.start else most
         while first < request.end:
@@ -458,6 +466,23 @@ class StorageRows:
             del output
             first, count = part.end, min(2 * count, most)
 
+    def _runs(self, rows: range, size: int) -> Iterator[NDArray[Any]]:
+        """Read batches of consecutive rows as they come, from storage that has no chunks."""
+        most = max(1, RUN_BYTES // max(1, size * self.row_bytes)) * size
+        for start in range(rows.start, rows.stop, most):
+            self.storage.check()
+            output = self._empty(min(most, rows.stop - start), None)
+            try:
+                read_rows(self.storage, start, start + len(output), output)
+            except Exception:
+                if len(output) == size:
+                    raise
+                # The error comes at the first batch that it concerns.
+                yield from (self.read(range(first, first + size)) for first in range(start, start + len(output), size))
+            else:
+                yield from (output,) if len(output) == size else output.reshape(-1, size, *output.shape[1:])
+            del output
+
     def _read_part(self, request: Request, reader: ReadAhead | None, output: NDArray[Any]) -> bool:
         """Read several batches; return whether that was possible."""
         if reader is not None:
@@ -470,10 +495,6 @@ class StorageRows:
 
     def _empty(self, count: int, memory: Memory | None) -> NDArray[Any]:
         return self._output.empty(count, memory)
-
-    def _reads_runs(self, indices: Leaf) -> bool:
-        """Say whether rows are best read as they come: consecutive ones, of storage without chunks."""
-        return isinstance(indices, range) and not self.storage.whole_chunks
 
     def _read_alone(self, indices: Leaf, output: NDArray[Any]) -> NDArray[Any]:
         if isinstance(indices, range) and not self.storage.whole_chunks and len(indices):
