@@ -105,9 +105,10 @@ class WorkersMapper(Mapper):
         self._path = path
         self._most = parallel._buffer_size
         at_a_time = TURNS * self._pool.processes
-        # Workers that share memory read ahead together: then a job fetches several batches to save its own cost.
-        least = min(at_once, math.inf if channel.apart else self._most) // at_a_time
-        least = channel.least_batches = max(1, int(least))
+        # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
+        # memory read ahead together: with them, a job fetches several batches only to save its own cost.
+        most = at_once // 2 if channel.apart else min(at_once, self._most)
+        least = channel.least_batches = max(1, most // at_a_time)
         # Small copies take little memory. What is read at once is memory that the user has granted.
         self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least)
         self._under_way = UnderWay()

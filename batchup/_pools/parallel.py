@@ -95,7 +95,7 @@ class ParallelDataSource(AbstractDataSource):
         idle = self._idle.setdefault(options.batch_size, [])
         at_once = self.source._batches_at_once(options.batch_size)
         mapper = WorkersMapper(self, self._channel(idle), idle, path, copied if plan.pure else math.inf, at_once)
-        return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard))
+        return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard, at_once))
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
         """Return a feed whose batches the caller makes."""

@@ -25,7 +25,8 @@ def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) ->
     """Return the feed of a plan whose batches are read from a source by the caller."""
     quick = source._copied_bytes(options.batch_size) < math.inf
     mapper = InlineMapper(partial(read_batches, source, path=path), quick)
-    return PlannedFeed(plan, mapper, options.facts(), options.shard)
+    at_once = source._batches_at_once(options.batch_size)
+    return PlannedFeed(plan, mapper, options.facts(), options.shard, at_once)
 
 
 def read_batches(source: Reachable, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:

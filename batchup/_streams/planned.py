@@ -84,11 +84,14 @@ class PlannedFeed(Feed):
         What must be equal for a state to fit, besides the plan.
     shard : Shard
         The part of every batch to fetch.
+    at_once : int
+        How many batches are best read at once. From a sequential generator, which cannot be asked for batches
+        ahead, so many are asked for at a time: those that it has drawn come.
     """
 
     steady = True
 
-    def __init__(self, plan: Plan, mapper: Mapper, facts: Mapping[str, Any], shard: Shard) -> None:
+    def __init__(self, plan: Plan, mapper: Mapper, facts: Mapping[str, Any], shard: Shard, at_once: int = 1) -> None:
         self.plan = plan
         self.mapper = mapper
         self.shard = shard
@@ -96,6 +99,7 @@ class PlannedFeed(Feed):
         self.sequential = not plan.pure
         self.quick = mapper.quick
         self._facts = facts
+        self._at_once = at_once
         # The latest windows: a sequential generator cannot make them again.
         self._windows: deque[Request] = deque()
         # The number of the batch after the last one of these.
@@ -174,7 +178,7 @@ class PlannedFeed(Feed):
                 return window.since(position)
             self._drawing = True
             try:
-                window = self.plan.window(position, limit)
+                window = self.plan.window(position, max(limit, self._at_once) if self.sequential else limit)
             finally:
                 self._drawing = False
             if position < self._end:

@@ -79,6 +79,15 @@ def test_a_chunk_is_read_once_if_its_rows_find_room(order):
     assert Counter(stored.reads) == dict.fromkeys(range(N // 100), 1)
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+def test_what_a_sequential_generator_has_drawn_is_read_ahead(workers):
+    stored = numbers(N, 100)
+    source = ArrayDataSource([stored])
+    with WorkerThreadPool(max(workers, 1)) as pool:
+        list((pool.parallel_data_source(source) if workers else source).batch_iterator(5, np.random.RandomState(1)))
+    assert Counter(stored.reads) == dict.fromkeys(range(N // 100), 1)
+
+
 def test_a_full_shuffle_reads_storage_less_often_than_room_goes_into_it():
     stored = numbers(10 * N, 100)
     source = ArrayDataSource([stored], read_ahead=10 * N // 8 * ROW)
