@@ -25,8 +25,6 @@ def pytest_configure(config):
     """Have Ctrl-C work in scripts of tests, also where a shell has put these tests into the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # JAX, once it is imported, warns of every fork; what these tests fork does not use it.
-    config.addinivalue_line('filterwarnings', r'ignore:os\.fork\(\) was called:RuntimeWarning')
 
 
 def pytest_collection_finish(session):

@@ -7,6 +7,7 @@ from its batches again. Entries do not depend on each other.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,7 +143,7 @@ def in_parquet(parquet: Any, values: Any, folder: Path) -> Any:
     return ParquetArray(path, 'x' if values.ndim == 1 else list(columns))
 
 
-CASES: dict[str, Case] = {
+ALL_CASES: dict[str, Case] = {
     'numpy': Case('numpy', lambda np, values, _: values, 'ndarray', np.asarray),
     'numpy, strings': Case(
         'numpy', lambda np, values, _: values.astype(str), 'ndarray', lambda x: x.astype(object), texts
@@ -254,3 +255,7 @@ CASES: dict[str, Case] = {
     'Parquet, booleans': Case('pyarrow.parquet', in_parquet, 'ndarray', np.asarray, flags),
     'Parquet, strings': Case('pyarrow.parquet', in_parquet, 'ndarray', np.asarray, texts),
 }
+
+# JAX, once it is imported, warns of every fork: its cases run in an interpreter of their own (see test_jax.py).
+ONLY_JAX = 'ONLY_JAX' in os.environ
+CASES = {name: case for name, case in ALL_CASES.items() if case.library.startswith('jax') == ONLY_JAX}
