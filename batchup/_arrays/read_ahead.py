@@ -25,6 +25,7 @@ from .._ground.indices import IndexArray, Leaf
 from .._ground.messages import add_note
 from .._plans.plan import Request
 from .rows import Rows, block_size
+from .slots import Slots
 from .storage import Storage
 
 # How many bytes of storage are read ahead, unless the user says otherwise. Larger: more memory. Smaller: chunks
@@ -54,6 +55,10 @@ LEAST_PARTS = 32
 # Consecutive rows of storage without chunks are read in parts of this many bytes. Larger: they leave the
 # processor's cache. Smaller: more work for each batch.
 RUN_BYTES = 2**18
+
+# A chunk is kept as a whole if more than this part of its rows will be needed. Larger: more copies. Smaller:
+# more room for rows that nobody needs.
+WHOLE = 0.7
 
 # Marks of rows: not read yet, and given to the user.
 UNREAD, GIVEN = -1, -2
@@ -170,6 +175,8 @@ class _Decoding:
         they are.
     slots, later : arrays of equal length
         Where rows for later batches are kept, and which rows of the chunk they are.
+    page : int, optional
+        The first slot of a page that the whole chunk is decoded into; else its rows are copied to their slots.
     read : array, optional
         The rows for these batches, when the chunk is decoded.
     failed : bool
@@ -181,6 +188,7 @@ class _Decoding:
     now: IndexArray
     slots: IndexArray
     later: IndexArray
+    page: int | None = None
     read: NDArray[Any] | None = None
     failed: bool = False
     lock: Any = field(default_factory=threading.Lock)
@@ -211,13 +219,10 @@ class ReadAhead:
     def __init__(self, storage: Storage, room: int, start: int, window: Callable[[int], Request | None]) -> None:
         self._storage = storage
         self._window = window
-        # The last row is for what nobody needs: it is faster to copy a whole chunk than most of it.
-        self._kept = empty_rows(storage, room + 1)
+        self._kept = empty_rows(storage, room)
         # Memory for chunks and for rows of them, used again and again: new memory would take as long as the copies.
         self._memory: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        # The slots that are free; the last one is used first, as its memory may be in the cache.
-        self._free = np.arange(room)[::-1].copy()
-        self._n_free = room
+        self._slots = Slots(room, storage.chunk_rows)
         self._horizon = int(HORIZON * room)
         self._scarce = room < storage.shape[0]
         self._segments: deque[_Segment] = deque()
@@ -267,7 +272,7 @@ class ReadAhead:
             if decoding.read is not None:
                 output[decoding.places] = decoding.read
         with self._lock:
-            self._release(slots[slots >= 0])
+            self._slots.give_back(slots[slots >= 0])
             self._decodings = [decoding for decoding in self._decodings if decoding.failed or not decoding.over]
         return not any(decoding.failed for decoding in decodings)
 
@@ -305,13 +310,18 @@ class ReadAhead:
                 break
         decodings = []
         for chunk, places in by_chunk:
-            slots, later = self._keep(chunk, segment, here)
-            first, _ = self._storage.bounds(chunk)
-            decodings.append(_Decoding(chunk, places, rows[places] - first, slots, later - first))
+            now = rows[places] - self._storage.bounds(chunk)[0]
+            decodings.append(_Decoding(chunk, places, now, *self._keep(chunk, segment, here)))
         return decodings
 
-    def _keep(self, chunk: int, segment: _Segment, here: int) -> tuple[IndexArray, IndexArray]:
-        """Give slots to the rows of a chunk that are needed within the horizon; return the slots and the rows."""
+    def _keep(self, chunk: int, segment: _Segment, here: int) -> tuple[IndexArray, IndexArray, int | None]:
+        """Give slots to the rows of a chunk that are needed within the horizon.
+
+        Returns
+        -------
+        tuple
+            The slots, which rows of the chunk are kept in them, and the page of the chunk if it has got one.
+        """
         found = [(each, each.unread(chunk)) for each in self._segments if each.number >= segment.number]
         last = max((each.first + int(places[-1]) for each, places in found if len(places)), default=here)
         horizon: float = self._horizon
@@ -320,19 +330,22 @@ class ReadAhead:
             # they are not all decoded again at once: room for rows is then free when it is needed.
             horizon *= chunk * GOLDEN % 1
         self._seen.add(chunk)
+        wanted = [(each, places[: places.searchsorted(here + horizon - each.first)]) for each, places in found]
+        first, stop = self._storage.bounds(chunk)
+        count = sum(len(places) for _, places in wanted)
+        page = self._slots.take_page(count) if count > WHOLE * (stop - first) else None
         slots, rows = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
-        for each, places in found:
-            count = min(int(places.searchsorted(here + horizon - each.first)), self._n_free)
-            self._n_free -= count
-            slots.append(self._free[self._n_free : self._n_free + count].copy())
-            each.slots[places[:count]] = slots[-1]
-            rows.append(each.rows[places[:count]])
-        return np.concatenate(slots), np.concatenate(rows)
+        for each, places in wanted:
+            kept = places if page is not None else places[: self._slots.free]
+            rows.append(each.rows[kept] - first)
+            slots.append(self._slots.take(len(kept)) if page is None else page + rows[-1])
+            each.slots[kept] = slots[-1]
+        return np.concatenate(slots), np.concatenate(rows), page
 
     def _decode_next(self, segment: _Segment, part: slice) -> None:
         """Decode the next chunk that will be needed after some batches, if there is room for its rows."""
         with self._lock:
-            decoding = self._plan_next(segment, part) if self._n_free > self._storage.chunk_rows else None
+            decoding = self._plan_next(segment, part) if self._slots.free > self._storage.chunk_rows else None
             if decoding is None:
                 return
             self._decodings.append(decoding)
@@ -345,14 +358,8 @@ class ReadAhead:
             unread = np.flatnonzero(each.slots[after:] == UNREAD)[:1] if each.number >= segment.number else none
             if len(unread):
                 chunk = int(each.chunks[after + unread[0]])
-                slots, later = self._keep(chunk, segment, segment.first + part.stop)
-                return _Decoding(chunk, none, none, slots, later - self._storage.bounds(chunk)[0])
+                return _Decoding(chunk, none, none, *self._keep(chunk, segment, segment.first + part.stop))
         return None
-
-    def _release(self, slots: IndexArray) -> None:
-        """Have slots used again."""
-        self._free[self._n_free : self._n_free + len(slots)] = slots
-        self._n_free += len(slots)
 
     def _decode(self, decoding: _Decoding, wait: bool) -> None:
         """Decode a chunk, unless another thread does; `wait` until that is done."""
@@ -361,28 +368,23 @@ class ReadAhead:
         with decoding.lock:
             if decoding.over:
                 return
-            memory = self._take_memory()
+            memory = self._take_memory() if decoding.page is None else (self._kept[decoding.page :],) * 2
             try:
                 rows = read_chunk(self._storage, decoding.chunk, memory[0])
             except Exception:
                 decoding.failed = True
                 return
-            self._copy(rows, decoding.later, decoding.slots, memory[1])
+            if decoding.page is None:
+                self._copy(rows, decoding, memory[1])
+                self._memory.append(memory)
             decoding.read = rows.take(decoding.now, 0)
-            self._memory.append(memory)
 
-    def _copy(self, rows: NDArray[Any], later: IndexArray, slots: IndexArray, memory: NDArray[Any]) -> None:
-        """Copy rows of a chunk to slots, by way of memory for a chunk."""
-        if 2 * len(later) > len(rows):
-            targets = np.full(len(rows), len(self._kept) - 1)
-            targets[later] = slots
-            if np.count_nonzero(targets < len(self._kept) - 1) == len(later):  # no row is needed twice
-                self._kept[targets] = rows
-                return
-        for start in range(0, len(later), len(memory)):
-            part = later[start : start + len(memory)]
-            rows.take(part, 0, memory[: len(part)], 'clip')
-            self._kept[slots[start : start + len(part)]] = memory[: len(part)]
+    def _copy(self, rows: NDArray[Any], decoding: _Decoding, memory: NDArray[Any]) -> None:
+        """Copy rows of a chunk to their slots, by way of memory for a chunk."""
+        for start in range(0, len(decoding.later), len(memory)):  # rows may be needed several times
+            later = decoding.later[start : start + len(memory)]
+            rows.take(later, 0, memory[: len(later)], 'clip')
+            self._kept[decoding.slots[start : start + len(later)]] = memory[: len(later)]
 
     def _take_memory(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return memory for a chunk, and for as many rows again."""
