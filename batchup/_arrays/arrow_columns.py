@@ -142,7 +142,8 @@ class Columns:
     def _type(self, name: str, schema: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
         if schema.names.count(name) != 1:
             count = schema.names.count(name)
-            raise KeyError(f'there are {count} columns {name!r}; the columns are {", ".join(map(repr, schema.names))}')
+            found = f'there are {count} columns' if count else 'there is no column'
+            raise KeyError(f'{found} {name!r}; the columns are {", ".join(map(repr, schema.names))}')
         try:
             return numpy_type(schema.field(name).type)
         except TypeError as error:

@@ -198,7 +198,7 @@ def test_integers_that_are_missing_are_an_error_with_file_column_and_rows(tmp_pa
 
 
 def test_bad_columns_are_errors_that_name_them(tmp_path, path):
-    with pytest.raises(KeyError, match=r"table.parquet: there are 0 columns 'y'; the columns are 'x0', "):
+    with pytest.raises(KeyError, match=r"table.parquet: there is no column 'y'; the columns are 'x0', "):
         ParquetArray(path, ['x0', 'y'])
     with pytest.raises(ValueError, match='at least one column'):
         ParquetArray(path, [])
