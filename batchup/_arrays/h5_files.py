@@ -106,7 +106,7 @@ def reopening(value: Any) -> Any:
     Raises `ValueError` if no other process can open it.
     """
     h5py = sys.modules.get('h5py')
-    if h5py is None or not isinstance(value, h5py.Dataset | h5py.Group):
+    if h5py is None or not isinstance(value, h5py.Dataset | h5py.Group) or isinstance(value, h5py.File):
         return NotImplemented
     if not value:
         raise ValueError('the h5py file of a data set is closed')

@@ -42,12 +42,18 @@ def make_reader(number: int, array: Any) -> Reader:
     for recognises, reader in _KINDS:
         if recognises(array):
             return reader(array, number)
+    stored = _make_stored(array)
+    if stored is not None:
+        return stored
+    return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
+
+
+def _make_stored(array: Any) -> StorageRows | SparseStorageRows | None:
+    """Return the reader for what is in storage; `None` for anything else."""
     if is_csr_group(array):
         return SparseStorageRows(array)
     storage = find_storage(array)
-    if storage is not None:
-        return StorageRows(storage)
-    return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
+    return None if storage is None else StorageRows(storage)
 
 
 def find_storage(array: Any) -> Storage | None:

@@ -43,7 +43,7 @@ class _Coming:
         self._storage = storage
         self.numbers = np.concatenate([np.arange(each.number, each.end) for each in requests])
         sizes = [np.full(each.n_batches, len(each.indices) // each.n_batches) for each in requests]
-        self.ends = np.cumsum([0, *np.concatenate(sizes)])
+        self.ends = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
         self.rows = np.concatenate([from_start(each.indices, storage.shape[0]) for each in requests])
         self.given = np.zeros(len(self.numbers), bool)
         blocks, batches = self.rows // storage.chunk_rows, np.repeat(np.arange(len(self.numbers)), np.diff(self.ends))
@@ -60,7 +60,7 @@ class _Coming:
     def rows_of(self, place: int) -> IndexArray:
         return self.rows[self.ends[place] : self.ends[place + 1]]
 
-    def most_blocks(self, kept: list[int]) -> int:
+    def most_blocks(self, kept: IndexArray) -> int:
         """Return how many blocks are in use at the same time, at most; some are kept from the beginning."""
         first = self.first.copy()
         first[kept] = 0
@@ -87,7 +87,8 @@ class _Blocks:
         self._storage = storage
         self._memory = data, indices
         self._free = list(range(n_slots))[::-1]  # the last one is used first: its memory may be in the cache
-        self.slots: dict[int, int] = {}
+        # The slot of each block; -1 for those that are not kept.
+        self._slots = np.full(storage.n_blocks, -1)
         # Each slot has one number more than rows, so that one after another they are as of one matrix.
         self._slot_rows = storage.chunk_rows + 1
         self._indptr = np.zeros(n_slots * self._slot_rows, storage.index_dtype)
@@ -95,34 +96,38 @@ class _Blocks:
 
     def drop(self, last: IndexArray, place: int) -> None:
         """Let go of the blocks that no batch from a place on needs."""
-        for block in [block for block in self.slots if last[block] < place]:
-            self._free.append(self.slots.pop(block))
+        dropped = np.flatnonzero((self._slots >= 0) & (last < place))
+        self._free += self._slots[dropped].tolist()
+        self._slots[dropped] = -1
 
-    def load(self, blocks: list[int]) -> bool:
+    def load(self, blocks: IndexArray) -> bool:
         """Decode blocks; return whether there was room for them."""
         if len(blocks) > len(self._free):
             return False
-        for block in blocks:
+        for block in blocks.tolist():
             slot = self._free[-1]
             start = slot * self._storage.most_values
             memory = (part[start : start + self._storage.most_values] for part in self._memory)
             ends = self._storage.read(block, *memory)
             first = slot * self._slot_rows
             self._indptr[first : first + len(ends)] = ends + start
-            self.slots[block] = self._free.pop()
+            self._slots[block] = self._free.pop()
         return True
 
-    def missing(self, rows: IndexArray) -> list[int]:
+    @property
+    def blocks(self) -> IndexArray:
+        """The blocks that are kept."""
+        return np.flatnonzero(self._slots >= 0)
+
+    def missing(self, rows: IndexArray) -> IndexArray:
         """Return the blocks of rows that are not kept, in order."""
-        blocks: list[int] = np.unique(rows // self._storage.chunk_rows).tolist()
-        return [block for block in blocks if block not in self.slots]
+        blocks = rows // self._storage.chunk_rows
+        return np.unique(blocks[self._slots[blocks] < 0])
 
     def take(self, rows: IndexArray) -> Any:
         """Return rows of blocks that are kept, as a CSR matrix."""
         blocks, within = np.divmod(rows, self._storage.chunk_rows)
-        kept, place = np.unique(blocks, return_inverse=True)
-        slots = np.array([self.slots[block] for block in kept.tolist()], np.intp)
-        return self._matrix[slots[place] * self._slot_rows + within]
+        return self._matrix[self._slots[blocks] * self._slot_rows + within]
 
 
 class _Packed:
@@ -186,8 +191,10 @@ class SparseAhead:
         self._memory = storage.memory(n_values)
         self._requests: deque[Request] = deque()
         self._coming: _Coming | None = None
-        # From which number on other batches are looked at.
+        # From which number on other batches are looked at; until then, threads may ask in another order.
         self._until = begin
+        # Where they were looked at last.
+        self._looked = begin
         self._kept: _Blocks | _Packed | None = None
         # Batches of rows that were packed before, which other threads still ask for.
         self._late: dict[int, Any] = {}
@@ -208,7 +215,7 @@ class SparseAhead:
             self._look_ahead(number)
         coming = self._coming
         place = None if coming is None else coming.place(number)
-        if coming is None or place is None or number >= self._until:
+        if coming is None or place is None:
             return None
         coming.given[place] = True
         if isinstance(self._kept, _Packed):
@@ -217,7 +224,7 @@ class SparseAhead:
         if kept is None:
             return None
         missing = kept.missing(rows)
-        if missing:
+        if len(missing):
             if self._n_slots < self._storage.n_blocks:
                 kept.drop(coming.last, min(place, int(coming.given.argmin())))
             if not kept.load(missing):
@@ -226,30 +233,32 @@ class SparseAhead:
 
     def _look_ahead(self, number: int) -> None:
         """Look at the batches from a number on, and those before it that other threads still ask for."""
-        before = self._coming
-        first = number
-        if before is not None and isinstance(self._kept, _Packed):
-            self._keep_late(before, self._kept)
-        elif before is not None and self._kept is not None:
-            first = min(first, before.unasked)
-        requests = self._requests_from(first)
-        self._coming = coming = _Coming(self._storage, requests) if requests else None
+        coming = self._coming_from(self._first_unasked(number))
+        if coming is not None and coming.place(number) is None:  # it is far from those that were not asked for
+            coming = self._coming_from(number)
+        self._coming, self._looked = coming, number
         if coming is None:
             self._kept = None
             return
-        if coming.place(number) is None and first < number:
-            self._coming = None  # what lies between is not asked for in order
-            self._look_ahead(number)
-            return
         self._until = int(coming.numbers[-1]) + 1
         blocks = self._kept if isinstance(self._kept, _Blocks) else None
-        if coming.most_blocks([] if blocks is None else list(blocks.slots)) <= self._n_slots:
+        if coming.most_blocks(np.empty(0, np.intp) if blocks is None else blocks.blocks) <= self._n_slots:
             self._kept = blocks or _Blocks(self._storage, *self._memory, self._n_slots)
             # Before the end, it is not known what is needed after it.
             self._until = max(number + 1, int(coming.numbers[len(coming.numbers) // 2]))
         else:
             self._kept = None
             self._pack(coming, number)
+
+    def _first_unasked(self, number: int) -> int:
+        """Return the number of the first batch that other threads may still ask for; at most this one."""
+        before = self._coming
+        if before is None:
+            return min(number, self._looked)
+        if isinstance(self._kept, _Packed):
+            self._keep_late(before, self._kept)
+            return min(number, self._until)
+        return min(number, before.unasked)
 
     def _pack(self, coming: _Coming, number: int) -> None:
         """Pack the rows of as many batches as there is room for."""
@@ -266,8 +275,8 @@ class SparseAhead:
         places = np.flatnonzero(~coming.given & (coming.numbers < self._until)).tolist()
         self._late = {int(coming.numbers[k]): packed.take(slice(*coming.ends[k : k + 2])) for k in places}
 
-    def _requests_from(self, number: int) -> list[Request]:
-        """Return requests for the batches to come from a number on, for about as many rows as there is room for."""
+    def _coming_from(self, number: int) -> _Coming | None:
+        """Return the batches to come from a number on, with about as many rows as there is room for."""
         while self._requests and self._requests[0].end <= number:
             self._requests.popleft()
         found: list[Request] = []
@@ -280,7 +289,7 @@ class SparseAhead:
             found.append(request.up_to(max(1, (self._horizon - rows) // size)))
             rows += len(request.indices)
             n_seen += 1
-        return found
+        return _Coming(self._storage, found) if found else None
 
     def _draw(self) -> bool:
         """Get one more request; return whether there is one."""

@@ -40,14 +40,19 @@ def is_group(value: Any) -> bool:
 
 def is_csr_group(value: Any) -> bool:
     """Say whether something is a group that holds a CSR matrix."""
-    return is_group(value) and _format_of(value) == 'csr'
+    return is_group(value) and is_open(value) and _format_of(value) == 'csr'
+
+
+def is_open(group: Any) -> bool:
+    """Say whether a group can be read: its file is not closed."""
+    return 'h5py' not in sys.modules or not isinstance(group, sys.modules['h5py'].Group) or bool(group)
 
 
 def check_group(number: int, data: Any) -> None:
     """Raise an error for a group that is closed, or holds a matrix whose rows cannot be read well."""
     if not is_group(data):
         return
-    if getattr(data, 'id', True) is not True and not data:
+    if not is_open(data):
         raise ValueError(
             f'data[{number}] is a group of an h5py file that is closed; keep the file open while batches are read'
         )
@@ -146,8 +151,7 @@ class SparseStorage:
 
     def name(self) -> str:
         """Name the matrix for errors."""
-        name = self._data.name().replace('data set', 'sparse matrix', 1).replace('zarr array', 'sparse matrix', 1)
-        return name.replace("/data'", "'", 1)
+        return f'the sparse matrix of {self._data.name()}'
 
     def check(self) -> None:
         """Raise `ValueError` if the file is closed, or has another number of values than at first."""
@@ -168,18 +172,25 @@ class SparseStorage:
         """
         start, stop = block * self.chunk_rows, min((block + 1) * self.chunk_rows, self.shape[0])
         try:
-            ends = self._ends[start : stop + 1]
-            if ends[0] < 0 or ends[-1] > self._n_values or (ends[1:] < ends[:-1]).any():
-                raise ValueError(f'the numbers in indptr are none that {self._n_values} values can have: it is damaged')
-            count = int(ends[-1] - ends[0])
-            _read_values(self._data, int(ends[0]), data[:count])
-            _read_values(self._indices, int(ends[0]), indices[:count])
-            if count and not 0 <= indices[:count].min() <= indices[:count].max() < self.shape[1]:
-                raise ValueError(f'there are indices of columns that {self.shape[1]} columns do not have: it is damaged')
+            return self._read(start, stop, data, indices)
         except Exception as error:
             add_note(error, f'in rows {start} to {stop - 1} of {self.name()}')
             raise
-        return ends - ends[0]
+
+    def _read(self, start: int, stop: int, data: NDArray[Any], indices: NDArray[Any]) -> IndexArray:
+        ends = self._ends[start : stop + 1]
+        if ends[0] < 0 or ends[-1] > self._n_values or (ends[1:] < ends[:-1]).any():
+            raise ValueError(
+                f'{self.name()} is damaged: its indptr decreases, or has numbers beyond {self._n_values} values'
+            )
+        count = int(ends[-1] - ends[0])
+        _read_values(self._data, int(ends[0]), data[:count])
+        _read_values(self._indices, int(ends[0]), indices[:count])
+        # Negative ones are very large as unsigned numbers.
+        if indices[:count].view(f'u{self.index_dtype.itemsize}').max(initial=0) >= max(1, self.shape[1]):
+            raise ValueError(f'{self.name()} is damaged: its indices name columns that are none of {self.shape[1]}')
+        places: IndexArray = ends - ends[0]
+        return places
 
 
 def _storage_of(array: Any) -> Storage:
