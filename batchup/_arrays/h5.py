@@ -287,7 +287,7 @@ def _chunk_places(dataset: Any) -> NDArray[Any] | None:
     count = -(-len(dataset) // dataset.chunks[0])
     whole = dataset.chunks[1:] == dataset.shape[1:] and dataset.id.get_create_plist().get_nfilters() == 0
     # To ask for one chunk at a time takes longer than to read it.
-    if not whole or not hasattr(dataset.id, 'chunk_iter') or dataset.id.get_num_chunks() != count:
+    if not (whole and count) or not hasattr(dataset.id, 'chunk_iter') or dataset.id.get_num_chunks() != count:
         return None
     places = np.full(count, -1)
 

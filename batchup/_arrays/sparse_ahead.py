@@ -156,7 +156,7 @@ class _Packed:
 class SparseAhead:
     """The rows of a sparse matrix in storage that the batches of a stream need, read ahead of them.
 
-    One thread at a time reads.
+    Several threads may ask for batches, about in order; one at a time reads.
 
     Parameters
     ----------
@@ -164,25 +164,25 @@ class SparseAhead:
         What is read.
     nbytes : int
         How much of it may be kept.
-    start : int, optional
-        The number of the first batch, if it is not to wait for others.
     begin : int
-        The number from which `window` is asked.
+        The number of the first batch.
     window : callable
         Gives the batches to come, as that of `Ahead` does.
+    first_alone : bool
+        Whether the first batch does not wait until many others are read with it.
     """
 
     def __init__(
         self,
         storage: SparseStorage,
         nbytes: int,
-        start: int | None,
         begin: int,
         window: Callable[[int], Request | None],
+        first_alone: bool = True,
     ) -> None:
         self._storage = storage
         self._window = window
-        self._start = start
+        self._alone = begin if first_alone else None
         self._next = begin
         most = min(nbytes // storage.value_bytes, np.iinfo(storage.index_dtype).max)
         self._n_slots = min(most // storage.most_values, storage.n_blocks)
@@ -213,23 +213,23 @@ class SparseAhead:
     def _read(self, number: int) -> Any:
         if number >= self._until:
             self._look_ahead(number)
-        coming = self._coming
+        coming, kept = self._coming, self._kept
         place = None if coming is None else coming.place(number)
         if coming is None or place is None:
             return None
         coming.given[place] = True
-        if isinstance(self._kept, _Packed):
-            return self._kept.take(slice(*coming.ends[place : place + 2]))
-        rows, kept = coming.rows_of(place), self._kept
-        if kept is None:
+        if isinstance(kept, _Packed):
+            return kept.take(slice(*coming.ends[place : place + 2]))
+        if kept is None or not self._load(kept, coming, place):
             return None
-        missing = kept.missing(rows)
-        if len(missing):
-            if self._n_slots < self._storage.n_blocks:
-                kept.drop(coming.last, min(place, int(coming.given.argmin())))
-            if not kept.load(missing):
-                return None
-        return kept.take(rows)
+        return kept.take(coming.rows_of(place))
+
+    def _load(self, kept: _Blocks, coming: _Coming, place: int) -> bool:
+        """Decode what is missing for a batch; return whether there was room for it."""
+        missing = kept.missing(coming.rows_of(place))
+        if len(missing) and self._n_slots < self._storage.n_blocks:
+            kept.drop(coming.last, min(place, int(coming.given.argmin())))
+        return kept.load(missing)
 
     def _look_ahead(self, number: int) -> None:
         """Look at the batches from a number on, and those before it that other threads still ask for."""
@@ -263,7 +263,7 @@ class SparseAhead:
     def _pack(self, coming: _Coming, number: int) -> None:
         """Pack the rows of as many batches as there is room for."""
         place = coming.place(number)
-        count = 0 if place is None or number == self._start else coming.fitting(len(self._memory[0]))
+        count = 0 if place is None or number == self._alone else coming.fitting(len(self._memory[0]))
         if place is None or count <= place:
             self._until = number + 1
             return
@@ -343,10 +343,10 @@ class SparseStorageRows:
         """
         ahead, reader = request.ahead, None
         if ahead is not None:
-            make = partial(SparseAhead, self._storage, nbytes, ahead.start, ahead.start, ahead.window)
+            make = partial(SparseAhead, self._storage, nbytes, ahead.start, ahead.window)
             reader = ahead.keep(number, make)
         elif request.n_batches > 1:  # the request is all that is known
-            reader = SparseAhead(self._storage, nbytes, None, request.number, partial(_rest, request))
+            reader = SparseAhead(self._storage, nbytes, request.number, partial(_rest, request), first_alone=False)
         for single in request.split():
             self._storage.check()
             batch = None if reader is None else reader.read(single.number)

@@ -19,8 +19,8 @@ from .h5 import H5Storage
 from .storage import Storage
 from .zarrs import ZarrStorage, is_zarr
 
-# A block of rows has about so many bytes. Larger: fewer of them fit into memory. Smaller: more calls.
-BLOCK_BYTES = 2**20
+# A block of rows has about so many bytes. Larger: more rows are kept than are needed. Smaller: more calls.
+BLOCK_BYTES = 2**19
 
 # A block has at least so many chunks of the file, as those at its ends are decoded for two blocks. Larger:
 # fewer blocks fit into memory. Smaller: more is decoded twice.

@@ -91,7 +91,7 @@ def test_a_full_shuffle_of_much_data_decodes_each_block_once_for_many_batches(tm
 
 def test_any_room_is_enough(tmp_path):
     group = sparse_in_h5(h5py, DENSE, tmp_path)
-    for n_blocks in range(24):
+    for n_blocks in (0, 1, 2, 5, 9, 19):
         for shuffle in (None, 3, BlockShuffle(3, ROWS, window=4)):
             source = source_over(group, n_blocks)
             check(source.batch_iterator(30, shuffle))
@@ -128,7 +128,7 @@ def test_threads_that_are_late_do_not_have_blocks_decoded_again(tmp_path, decode
     whole = Request(0, 25, order)
     for numbers in (range(25), [*np.arange(24).reshape(-1, 2)[:, ::-1].reshape(-1), 24]):
         window = functools.partial(since, whole)
-        ahead = SparseAhead(SparseStorage(group), memory_of(group, n_blocks), None, 0, window)
+        ahead = SparseAhead(SparseStorage(group), memory_of(group, n_blocks), 0, window, first_alone=False)
         for number in numbers:
             rows = order[8 * number : 8 * number + 8]
             np.testing.assert_array_equal(ahead.read(number).toarray(), DENSE[rows])
@@ -176,7 +176,7 @@ def test_dtypes_that_scipy_does_not_have(tmp_path):
         check(source_over(group['/'], 6).batch_iterator(8, 3))
 
 
-def test_a_block_has_about_a_megabyte(tmp_path, monkeypatch):
+def test_a_block_has_about_so_many_bytes(tmp_path, monkeypatch):
     monkeypatch.undo()
     storage = SparseStorage(sparse_in_h5(h5py, DENSE, tmp_path))
     assert storage.chunk_rows == N
