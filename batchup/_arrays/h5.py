@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -245,13 +245,13 @@ class _Bytes:
     ----------
     file : int
         The descriptor of the file.
-    places : array of integers
+    places : sequence of integers
         Where in the file each chunk begins.
     rows : int
         How many rows a chunk has.
     """
 
-    def __init__(self, file: int, places: NDArray[Any], rows: int) -> None:
+    def __init__(self, file: int, places: Sequence[int] | NDArray[Any], rows: int) -> None:
         self._file = file
         self._places = places
         self._rows = rows
@@ -259,12 +259,12 @@ class _Bytes:
     def read(self, start: int, output: NDArray[Any]) -> None:
         """Read consecutive rows."""
         row_bytes = output.nbytes // len(output)
-        done = 0
-        while done < len(output):
-            chunk, first = divmod(start + done, self._rows)
-            part = output[done : done + self._rows - first]
+        chunk, first = divmod(start, self._rows)
+        while len(output) > self._rows - first:
+            part, output = output[: self._rows - first], output[self._rows - first :]
             _read_bytes(self._file, int(self._places[chunk]) + first * row_bytes, part)
-            done += len(part)
+            chunk, first = chunk + 1, 0
+        _read_bytes(self._file, int(self._places[chunk]) + first * row_bytes, output)
 
 
 def _find_bytes(dataset: Any) -> _Bytes | None:
@@ -279,7 +279,7 @@ def _find_bytes(dataset: Any) -> _Bytes | None:
         places = _chunk_places(dataset)
         return None if places is None else _Bytes(file.id.get_vfd_handle(), places, dataset.chunks[0])
     place = dataset.id.get_offset()
-    return None if place is None else _Bytes(file.id.get_vfd_handle(), np.array([place]), max(1, len(dataset)))
+    return None if place is None else _Bytes(file.id.get_vfd_handle(), [place], max(1, len(dataset)))
 
 
 def _chunk_places(dataset: Any) -> NDArray[Any] | None:
