@@ -20,6 +20,7 @@ from .._ground.sparse import is_sparse
 from .by_batch import BatchRows
 from .h5 import is_closed
 from .sparse import check_sparse
+from .sparse_groups import check_group, is_csr_group
 from .tensors import check_tensor
 from .zarrs import is_zarr
 
@@ -43,6 +44,9 @@ def check_array_like(number: int, data: Any) -> None:
     """Raise `TypeError` unless data has rows that can be chosen by an array of indices."""
     check_sparse(number, data)
     check_tensor(number, data)
+    check_group(number, data)
+    if is_csr_group(data):
+        return
     has_length = hasattr(data, '__len__') or is_zarr(data)
     if not (has_length and hasattr(data, '__getitem__')) or isinstance(data, _NO_ARRAYS):
         raise TypeError(
@@ -59,6 +63,8 @@ def check_array_like(number: int, data: Any) -> None:
 
 def length_of(data: Any) -> int:
     """Return the number of rows of an array-like; sparse matrices and arrays of zarr have no length of their own."""
+    if is_csr_group(data):
+        return int(data.attrs['shape'][0])
     n_rows: int = data.shape[0] if is_sparse(data) or is_zarr(data) else len(data)
     return n_rows
 

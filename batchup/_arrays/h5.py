@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -55,7 +55,7 @@ class H5Storage(Storage):
         path = array.path if opens_itself else dataset.file.filename
         self._name = f'data set {dataset.name!r} of {path}'
         # The data set as it is open in this process, and where its bytes are, if they are those in memory.
-        self._opened: tuple[Any, tuple[int, int] | None] | None = None
+        self._opened: tuple[Any, _Bytes | None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return H5Storage, (self.array,)
@@ -108,7 +108,7 @@ class H5Storage(Storage):
         place = self._opened[1]
         if place is not None:
             self._check_open()  # or its file may be another one by now
-            _read_bytes(place[0], place[1] + start * (output.nbytes // len(output)), output)
+            place.read(start, output)
         elif chunks is None and copier is None:
             output[...] = (dataset if self._view is None else self._view)[start:stop]
         elif chunks is None:
@@ -238,14 +238,64 @@ def _bytes_of_memory(dataset: Any) -> bool:
     return bool(dataset.id.get_type().equal(own_type))
 
 
-def _find_bytes(dataset: Any) -> tuple[int, int] | None:
-    """Return the file of a data set, and where in it the rows begin; `None` if they do not lie there as in memory."""
+class _Bytes:
+    """Rows of a data set that lie in a file as in memory: all in one place, or those of each chunk.
+
+    Parameters
+    ----------
+    file : int
+        The descriptor of the file.
+    places : sequence of integers
+        Where in the file each chunk begins.
+    rows : int
+        How many rows a chunk has.
+    """
+
+    def __init__(self, file: int, places: Sequence[int] | NDArray[Any], rows: int) -> None:
+        self._file = file
+        self._places = places
+        self._rows = rows
+
+    def read(self, start: int, output: NDArray[Any]) -> None:
+        """Read consecutive rows."""
+        row_bytes = output.nbytes // len(output)
+        chunk, first = divmod(start, self._rows)
+        while len(output) > self._rows - first:
+            part, output = output[: self._rows - first], output[self._rows - first :]
+            _read_bytes(self._file, int(self._places[chunk]) + first * row_bytes, part)
+            chunk, first = chunk + 1, 0
+        _read_bytes(self._file, int(self._places[chunk]) + first * row_bytes, output)
+
+
+def _find_bytes(dataset: Any) -> _Bytes | None:
+    """Return where the bytes of a data set are; `None` if they do not lie in the file as in memory."""
     file = dataset.file
-    plain = dataset.chunks is None and not (dataset.is_virtual or dataset.external) and _bytes_of_memory(dataset)
+    plain = not (dataset.is_virtual or dataset.external) and _bytes_of_memory(dataset)
     # What is written to a file may not be there yet.
     known = file.driver == 'sec2' and file.mode == 'r' and not file.swmr_mode and not file.userblock_size
-    place = dataset.id.get_offset() if plain and known and hasattr(os, 'preadv') else None
-    return None if place is None else (file.id.get_vfd_handle(), place)
+    if not (plain and known and hasattr(os, 'preadv')):
+        return None
+    if dataset.chunks is not None:
+        places = _chunk_places(dataset)
+        return None if places is None else _Bytes(file.id.get_vfd_handle(), places, dataset.chunks[0])
+    place = dataset.id.get_offset()
+    return None if place is None else _Bytes(file.id.get_vfd_handle(), [place], max(1, len(dataset)))
+
+
+def _chunk_places(dataset: Any) -> NDArray[Any] | None:
+    """Return where in the file each chunk begins; `None` unless all are there, without filters, and of whole rows."""
+    count = -(-len(dataset) // dataset.chunks[0])
+    whole = dataset.chunks[1:] == dataset.shape[1:] and dataset.id.get_create_plist().get_nfilters() == 0
+    # To ask for one chunk at a time takes longer than to read it.
+    if not (whole and count) or not hasattr(dataset.id, 'chunk_iter') or dataset.id.get_num_chunks() != count:
+        return None
+    places = np.full(count, -1)
+
+    def note(chunk: Any) -> None:
+        places[chunk.chunk_offset[0] // dataset.chunks[0]] = chunk.byte_offset
+
+    dataset.id.chunk_iter(note)
+    return None if (places < 0).any() else places
 
 
 def _read_bytes(file: int, place: int, output: NDArray[Any]) -> None:

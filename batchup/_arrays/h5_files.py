@@ -101,12 +101,12 @@ class H5Array:
 
 
 def reopening(value: Any) -> Any:
-    """Return how another process opens a data set of h5py: a function, and its arguments; `NotImplemented` for others.
+    """Return how another process opens a data set or group of h5py: a function and arguments; else `NotImplemented`.
 
     Raises `ValueError` if no other process can open it.
     """
     h5py = sys.modules.get('h5py')
-    if h5py is None or not isinstance(value, h5py.Dataset):
+    if h5py is None or not isinstance(value, h5py.Dataset | h5py.Group) or isinstance(value, h5py.File):
         return NotImplemented
     if not value:
         raise ValueError('the h5py file of a data set is closed')
@@ -118,7 +118,10 @@ def reopening(value: Any) -> Any:
             f'{file.filename} is open for writing, and no other process can open it then: close it, and open it '
             "with mode 'r', or set swmr_mode"
         )
-    return _reopen, (os.path.abspath(file.filename), value.name, file.swmr_mode, value.shape)
+    path = os.path.abspath(file.filename)
+    if isinstance(value, h5py.Group):
+        return _reopen_group, (path, value.name, file.swmr_mode)
+    return _reopen, (path, value.name, file.swmr_mode, value.shape)
 
 
 def _is_there(file: Any) -> bool:
@@ -130,6 +133,14 @@ def _is_there(file: Any) -> bool:
 
 def _reopen(path: str, name: str, swmr: bool, shape: tuple[int, ...]) -> Any:
     return _same_shape(_find(_open(path, swmr), path, name), path, name, shape)
+
+
+def _reopen_group(path: str, name: str, swmr: bool) -> Any:
+    h5py = importlib.import_module('h5py')
+    found = _open(path, swmr).get(name)
+    if not isinstance(found, h5py.Group):
+        raise KeyError(f'{path} has no group {name!r}')
+    return found
 
 
 def _same_array(path: str, name: str, shape: tuple[int, ...]) -> H5Array:

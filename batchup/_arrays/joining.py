@@ -13,6 +13,7 @@ from .arrow import in_one_chunk, is_arrow, is_arrow_array, is_arrow_table, join_
 from .frames import is_pandas, join_frames
 from .h5 import is_h5
 from .rows import is_plain
+from .sparse_groups import is_csr_group
 from .tensors import is_tensor, join_tensors
 from .xarrays import choose, is_xarray, join_xarrays
 
@@ -40,6 +41,8 @@ def known_kind(data: Any) -> str | None:
     """Return the kind of arrays that is read from data, without reading; `None` if it is not known."""
     if is_h5(data):
         return 'numpy.ndarray'
+    if is_csr_group(data):
+        return 'scipy.csr_matrix'
     return kind_of(data) if _keeps_its_kind(data) else None
 
 

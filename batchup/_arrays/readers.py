@@ -17,13 +17,15 @@ from .parquet import ParquetArray, ParquetStorage
 from .read_ahead import StorageRows
 from .rows import Rows, is_plain
 from .sparse import SparseRows
+from .sparse_ahead import SparseStorageRows
+from .sparse_groups import is_csr_group
 from .storage import Storage
 from .tensors import TensorRows, reduce_tensor, tensor_memory
 from .through_memory import MemoryRows
 from .xarrays import XarrayRows, is_xarray
 from .zarrs import ZarrStorage, is_zarr
 
-Reader = Rows | MemoryRows | FilledRows | BatchRows | StorageRows
+Reader = Rows | MemoryRows | FilledRows | BatchRows | StorageRows | SparseStorageRows
 
 # Those that read batch by batch, and how their arrays are recognised.
 _KINDS = ((is_pandas, FrameRows), (is_arrow, ArrowRows), (is_sparse, SparseRows), (is_xarray, XarrayRows))
@@ -40,10 +42,18 @@ def make_reader(number: int, array: Any) -> Reader:
     for recognises, reader in _KINDS:
         if recognises(array):
             return reader(array, number)
-    storage = find_storage(array)
-    if storage is not None:
-        return StorageRows(storage)
+    stored = _make_stored(array)
+    if stored is not None:
+        return stored
     return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
+
+
+def _make_stored(array: Any) -> StorageRows | SparseStorageRows | None:
+    """Return the reader for what is in storage; `None` for anything else."""
+    if is_csr_group(array):
+        return SparseStorageRows(array)
+    storage = find_storage(array)
+    return None if storage is None else StorageRows(storage)
 
 
 def find_storage(array: Any) -> Storage | None:

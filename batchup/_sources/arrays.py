@@ -17,6 +17,7 @@ from .._arrays.as_numpy import as_numpy
 from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.readers import Reader, make_reader
 from .._arrays.rows import Rows
+from .._arrays.sparse_ahead import SparseStorageRows
 from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
@@ -275,19 +276,31 @@ class ArrayDataSource(RandomAccessDataSource):
         for number, reader in enumerate(self._readers):
             if isinstance(reader, StorageRows):
                 yield reader.batches(request, to, room, number)
+            elif isinstance(reader, SparseStorageRows):
+                yield reader.batches(request, self._share(), number)
             else:
                 yield reader.batches(request.indices, request.n_batches, to)
 
     def _batches_at_once(self, batch_size: BatchSize) -> int:
-        return max(1, self._room() // single_size(batch_size, type(self).__name__))
+        rooms = [reader.room(self._share()) for reader in self._readers if isinstance(reader, SparseStorageRows)]
+        if not rooms or any(isinstance(reader, StorageRows) for reader in self._readers):
+            rooms.append(self._room())
+        return max(1, min(rooms) // single_size(batch_size, type(self).__name__))
 
     def _room(self) -> int:
         """Return how many rows of the arrays in storage may be read ahead."""
-        return room_for([each.storage for each in self._readers if isinstance(each, StorageRows)], self._read_ahead)
+        return room_for([each.storage for each in self._readers if isinstance(each, StorageRows)], self._share())
+
+    def _share(self) -> int:
+        """Return how many bytes each sparse matrix in storage may take, and all other arrays in storage together."""
+        n_sparse = sum(isinstance(reader, SparseStorageRows) for reader in self._readers)
+        dense = any(isinstance(reader, StorageRows) for reader in self._readers)
+        return self._read_ahead // max(1, n_sparse + dense)
 
     def _chunk_rows(self) -> int | None:
-        stored = (reader.storage for reader in self._readers if isinstance(reader, StorageRows))
-        return common_chunk(storage.chunk_rows for storage in stored)
+        chunks = [reader.storage.chunk_rows for reader in self._readers if isinstance(reader, StorageRows)]
+        chunks += [reader.chunk_rows for reader in self._readers if isinstance(reader, SparseStorageRows)]
+        return common_chunk(chunks)
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)

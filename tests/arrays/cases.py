@@ -133,6 +133,27 @@ def in_zarr(zarr: Any, values: Any, folder: Path, **layout: Any) -> Any:
     return array
 
 
+def sparse_group(values: Any, group: Any, **layout: Any) -> Any:
+    """Write values to a group as AnnData writes sparse rows."""
+    rows = importlib.import_module('scipy.sparse').csr_matrix(values)
+    group.attrs.update({'encoding-type': 'csr_matrix', 'encoding-version': '0.1.0', 'shape': list(rows.shape)})
+    for name in ('data', 'indices', 'indptr'):
+        create = group.create_array if hasattr(group, 'create_array') else group.create_dataset
+        create(name, data=getattr(rows, name), **layout)
+    return group
+
+
+def sparse_in_h5(h5py: Any, values: Any, folder: Path, **layout: Any) -> Any:
+    path = new_path(folder)
+    with h5py.File(path, 'w') as file:
+        sparse_group(values, file.create_group('X'), **layout)
+    return h5py.File(path, 'r')['X']
+
+
+def sparse_in_zarr(zarr: Any, values: Any, folder: Path) -> Any:
+    return sparse_group(values, zarr.open_group(new_path(folder), mode='w'))
+
+
 def in_parquet(parquet: Any, values: Any, folder: Path) -> Any:
     columns = {'x': values} if values.ndim == 1 else {f'x{k}': values[:, k] for k in range(values.shape[1])}
     path = new_path(folder)
@@ -213,6 +234,8 @@ ALL_CASES: dict[str, Case] = {
         lambda x: x.toarray(),
         sparse_floats,
     ),
+    'h5py, sparse rows': Case('h5py', sparse_in_h5, 'csr_matrix', lambda x: x.toarray(), sparse_floats),
+    'zarr, sparse rows': Case('zarr', sparse_in_zarr, 'csr_matrix', lambda x: x.toarray(), sparse_floats),
     'torch': Case('torch', lambda torch, values, _: torch.from_numpy(values), 'Tensor', np.asarray),
     'torch, not contiguous': Case('torch', lambda torch, values, _: transposed(torch, values), 'Tensor', np.asarray),
     'torch, booleans': Case('torch', lambda torch, values, _: torch.from_numpy(values), 'Tensor', np.asarray, flags),

@@ -21,8 +21,9 @@ N = 10
 def case(request):
     case = CASES[request.param]
     pytest.importorskip(case.library.partition('.')[0])
-    if 'dask' in request.param:
-        pytest.importorskip('dask')
+    for word, library in (('dask', 'dask'), ('sparse', 'scipy')):
+        if word in request.param:
+            pytest.importorskip(library)
     return case
 
 
@@ -72,9 +73,9 @@ def test_hardly_any_samples(case, tmp_path, n):
 
 def test_batches_share_no_memory_with_the_data(case, tmp_path):
     array = case.array(N, tmp_path)
-    data = (
-        case.back(getattr(array, 'halves', array)) if isinstance(array, np.ndarray) or case.kind != 'ndarray' else None
-    )
+    data = None
+    if (isinstance(array, np.ndarray) or case.kind != 'ndarray') and type(array).__name__ != 'Group':
+        data = case.back(getattr(array, 'halves', array))
     for size in (4, N):
         for (batch,) in ArrayDataSource([array]).batch_iterator(size):
             assert data is None or not np.shares_memory(case.back(batch), data)
@@ -90,6 +91,8 @@ def test_a_stream_resumes(case, tmp_path):
 
 
 def test_a_source_pickles(case, tmp_path):
+    if case.library == 'h5py':
+        pytest.skip('h5py pickles nothing; pools open its files by name')
     source, expected = sources(case, tmp_path)
     assert_same(case, pickle.loads(pickle.dumps(source)).batch_iterator(4, 3), expected.batch_iterator(4, 3))
 
