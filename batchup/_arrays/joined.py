@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.indices import IndexArray, Leaf
-from .read_ahead import StorageRows, by_chunks
 from .rows import Rows
+from .segments import by_chunks
 from .storage import Storage, rows_of_bytes
+from .storage_rows import StorageRows
 
 # Arrays in memory, between others in storage, are read in chunks of so many bytes. Larger: more
 # memory. Smaller: more calls.
@@ -42,7 +43,8 @@ class JoinedStorage(Storage):
     members : sequence of Storage
         The arrays: their rows have one shape and one dtype.
     rows : callable
-        Returns, for sample indices, the numbers of the samples' arrays, and their rows in these.
+        Returns, for sample indices, the numbers of the samples' arrays, and their rows in these; negative
+        ones count from the end.
     """
 
     def __init__(self, members: Sequence[Storage], rows: Callable[[Leaf], tuple[IndexArray, IndexArray]]) -> None:
@@ -57,7 +59,8 @@ class JoinedStorage(Storage):
 
     def rows(self, indices: Leaf) -> IndexArray:
         members, rows = self._rows(indices)
-        joined: IndexArray = self._starts[members] + rows
+        # Negative rows count from the end of their array.
+        joined: IndexArray = self._starts[members + (rows < 0)] + rows
         return joined
 
     def chunks(self, rows: IndexArray) -> IndexArray:

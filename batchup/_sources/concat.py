@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays.array_likes import length_of
 from .._arrays.joined import JoinedStorage, storage_of
 from .._arrays.joining import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
-from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.rows import Rows, block_size
+from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
 from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, as_array, check_batch_indices, own_array
@@ -226,7 +226,7 @@ class ConcatDataSource(RandomAccessDataSource):
         """Read the batches of a request from members of which some are in storage."""
         room = self._room(columns)
         own = [own_array(request.indices).reshape(request.n_batches, -1)] if self.include_indices else []
-        return iter(Columns((*own, *[column.batches(request, to, room, k) for k, column in enumerate(columns)])))
+        return iter(Columns((*own, *[column.batches(request, to, room) for column in columns])))
 
     def _read_columns(self, readers: list[list[Rows]], request: Request, memory: Memory | None = None) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""

@@ -25,6 +25,10 @@ from ..errors import EndOfPlanError, ReplayError, StateMismatchError
 from .stream import Feed
 from .turns import ProcessLock
 
+# So many windows are at hand at most, of those that are ahead of the user. Larger: more memory, if windows are
+# of single batches, as those of a choice. Smaller: less is known of the batches to come.
+MOST_WINDOWS = 2**12
+
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
 
@@ -151,10 +155,15 @@ class PlannedFeed(Feed):
         return self.shard.part_of(window)._replace(ahead=self._ahead)
 
     def window_ahead(self, number: int, passes: int) -> Request | None:
-        """Return a window ahead of the user; `None` if a sequential generator would have to draw it."""
+        """Return a window ahead of the user.
+
+        `None` if a sequential generator would have to draw it, if the user is past it, or if too many are at hand.
+        """
         if self._passes != passes:
             return None  # the stream has gone elsewhere
-        window = self._at_hand(number) if self.sequential else self._window(number)
+        window = self._at_hand(number)
+        if window is None and not self.sequential and number >= self._end and len(self._windows) < MOST_WINDOWS:
+            window = self._window(number)
         return None if window is None else self.shard.part_of(window.since(number))
 
     def forget_before(self, position: int) -> None:
@@ -186,6 +195,8 @@ class PlannedFeed(Feed):
 
     def _at_hand(self, number: int) -> Request | None:
         """Return the window at hand that covers batch `number`, if there is one."""
+        if number >= self._end:
+            return None
         windows = tuple(self._windows)  # in order
         k = bisect_right(windows, number, key=attrgetter('number')) - 1
         return windows[k] if k >= 0 and number < windows[k].end else None
