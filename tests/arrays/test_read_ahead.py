@@ -246,3 +246,11 @@ def test_another_array_in_data_is_read_from_the_next_window_on():
     next(stream)
     source.data[0] = other
     check_equal((array for (array,) in itertools.islice(stream, 255, None)), batches_of(source, 10, 42)[256:])
+
+
+def test_another_array_in_the_data_of_a_member_must_be_like_those_of_others():
+    members = [ArrayDataSource([numbers(N, 100)]), ArrayDataSource([numbers(700, 64).array])]
+    source = ConcatDataSource(members)
+    members[1].data[0] = np.zeros((700, 16))
+    with pytest.raises(TypeError, match='array 0 is int32 in data source 0, but float64 in data source 1'):
+        next(source.batch_iterator(64, 42))
