@@ -134,24 +134,27 @@ class PlannedFeed(Feed):
 
     def close(self) -> None:
         self.mapper.close()
+        self._ahead = None
 
     def requests(self, position: int) -> Iterator[Request]:
         """Go through the windows from `position` on; each is asked for when the user has all batches before it."""
         while True:
             self.forget_before(position)
             try:
-                window = self._window(position)
+                request = self.request(position)
             except EndOfPlanError:
                 return
-            yield self._part_of(window)
-            position = window.end
+            yield request
+            position = request.end
 
     def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the request for the batches from `position` on, up to `limit`, as far as one window goes."""
-        return self._part_of(self._window(position, limit).up_to(limit))
-
-    def _part_of(self, window: Request) -> Request:
-        """Return what is to be fetched of a window, with what is known of the batches after it."""
+        try:
+            window = self._window(position, limit).up_to(limit)
+        except EndOfPlanError:
+            # Requests under way have it: with them, the memory goes that sources read ahead into.
+            self._ahead = None
+            raise
         return self.shard.part_of(window)._replace(ahead=self._ahead)
 
     def window_ahead(self, number: int, passes: int) -> Request | None:

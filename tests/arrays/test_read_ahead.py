@@ -166,6 +166,24 @@ def test_what_is_read_ahead_is_let_go_with_the_stream():
         gc.enable()
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('end', ['close', 'exhaust'])
+def test_what_is_read_ahead_is_let_go_at_the_end_of_a_stream(end, workers):
+    stored = numbers(N, 100)
+    with WorkerThreadPool(max(workers, 1)) as pool:
+        source = ArrayDataSource([stored])
+        stream = (pool.parallel_data_source(source) if workers else source).batch_iterator(64, 42)
+        next(stream)
+        kept = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, ReadAhead)]
+        kept = [each for each in kept if each()._storage.array is stored]
+        if end == 'close':
+            stream.close()
+        else:
+            assert sum(len(batch) for (batch,) in stream) == N - 64
+        assert len(kept) == 1
+        assert until(lambda: kept[0]() is None)
+
+
 def test_an_array_that_has_got_another_shape_is_an_error():
     stored = numbers(N, 100)
     stream = ArrayDataSource([stored]).batch_iterator(64)
