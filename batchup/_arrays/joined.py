@@ -99,6 +99,7 @@ class JoinedStorage(Storage):
 
 
 def _count_chunks(storage: Storage) -> int:
+    """Return how many chunks there are: one more than the number of the last one."""
     last = storage.shape[0] - 1
     return int(storage.chunks(np.array([last]))[0]) + 1 if last >= 0 else 0
 

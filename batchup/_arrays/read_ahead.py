@@ -110,7 +110,7 @@ class ReadAhead:
         self._rows_seen = 0
         # The chunks that were decoded before.
         self._seen: set[int] = set()
-        # What is being decoded, and what could not be.
+        # What is to be decoded, or being decoded.
         self._decodings: list[_Decoding] = []
         self._lock = threading.Lock()
 
@@ -165,7 +165,7 @@ class ReadAhead:
                 continue
             if self._next >= number:
                 return None
-            self._next = number  # what comes before is known no more
+            self._next = number  # the windows before it are no longer at hand
         return next((segment for segment in self._segments if segment.number <= number < segment.end), None)
 
     def _look_ahead(self) -> bool:
@@ -186,7 +186,7 @@ class ReadAhead:
         return bool(windows)
 
     def _plan(self, segment: Segment, part: slice, unread: IndexArray) -> list[_Decoding]:
-        """Plan how to decode the chunks of rows that are not read yet; these are given by their places in a part."""
+        """Look further ahead; plan to decode the chunks of unread rows, whose places in a part are given."""
         rows, chunks, here = segment.rows[part], segment.chunks[part], segment.first + part.stop
         by_chunk = [(chunk, unread[places]) for chunk, places in by_chunks(chunks[unread])]
         for _ in range(-(-len(by_chunk) // CHUNKS_PER_SEGMENT)):
@@ -226,6 +226,7 @@ class ReadAhead:
         self._decode(decoding, wait=False)
 
     def _plan_next(self, segment: Segment, part: slice) -> _Decoding | None:
+        """Plan to decode the chunk of the first unread row after some batches; `None` if there is none."""
         none = np.empty(0, np.intp)
         for each in self._segments:
             after = part.stop if each is segment else 0
@@ -263,6 +264,7 @@ class ReadAhead:
             decoding.failed = True
             start = 0
             for segment, places in decoding.kept:
+                # Rows of batches that were asked for meanwhile are marked as given.
                 slots = decoding.slots[start : start + len(places)]
                 start += len(places)
                 waiting = segment.slots[places] == slots

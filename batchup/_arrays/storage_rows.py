@@ -131,9 +131,11 @@ class StorageRows:
         return True
 
     def _empty(self, count: int, memory: Memory | None) -> NDArray[Any]:
+        """Return an uninitialised array for so many rows: in `memory`, if it has room, or else recycled."""
         return self._output.empty(count, memory)
 
     def _read_alone(self, indices: Leaf, output: NDArray[Any]) -> NDArray[Any]:
+        """Read rows into an array, and nothing for other batches."""
         if isinstance(indices, range) and not self.storage.whole_chunks and len(indices):
             read_rows(self.storage, indices.start, indices.stop, output)
         else:

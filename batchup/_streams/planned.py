@@ -158,9 +158,10 @@ class PlannedFeed(Feed):
         return self.shard.part_of(window)._replace(ahead=self._ahead)
 
     def window_ahead(self, number: int, passes: int) -> Request | None:
-        """Return a window ahead of the user.
+        """Return the window from batch `number` on, ahead of the user.
 
-        `None` if a sequential generator would have to draw it, if the user is past it, or if too many are at hand.
+        `None` if a sequential generator would have to draw it, if it was forgotten, or if as many are
+        at hand as may be.
         """
         if self._passes != passes:
             return None  # the stream has gone elsewhere
