@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray, Leaf
-from .read_ahead import StorageRows, by_chunks
+from .._ground.indices import IndexArray, Leaf, as_array
 from .rows import Rows
+from .segments import by_chunks
 from .storage import Storage, rows_of_bytes
+from .storage_rows import StorageRows
 
 # Arrays in memory, between others in storage, are read in chunks of so many bytes. Larger: more
 # memory. Smaller: more calls.
@@ -42,7 +44,8 @@ class JoinedStorage(Storage):
     members : sequence of Storage
         The arrays: their rows have one shape and one dtype.
     rows : callable
-        Returns, for sample indices, the numbers of the samples' arrays, and their rows in these.
+        Returns, for sample indices, the numbers of the samples' arrays, and their rows in these; negative
+        ones count from the end.
     """
 
     def __init__(self, members: Sequence[Storage], rows: Callable[[Leaf], tuple[IndexArray, IndexArray]]) -> None:
@@ -57,7 +60,8 @@ class JoinedStorage(Storage):
 
     def rows(self, indices: Leaf) -> IndexArray:
         members, rows = self._rows(indices)
-        joined: IndexArray = self._starts[members] + rows
+        # Negative rows count from the end of their array.
+        joined: IndexArray = self._starts[members + (rows < 0)] + rows
         return joined
 
     def chunks(self, rows: IndexArray) -> IndexArray:
@@ -95,6 +99,7 @@ class JoinedStorage(Storage):
 
 
 def _count_chunks(storage: Storage) -> int:
+    """Return how many chunks there are: one more than the number of the last one."""
     last = storage.shape[0] - 1
     return int(storage.chunks(np.array([last]))[0]) + 1 if last >= 0 else 0
 
@@ -102,3 +107,34 @@ def _count_chunks(storage: Storage) -> int:
 def storage_of(reader: Rows | StorageRows) -> Storage:
     """Return the storage that a reader reads, or an array in memory as storage."""
     return reader.storage if isinstance(reader, StorageRows) else MemoryStorage(reader.array)
+
+
+def join_columns(
+    readers: Sequence[Sequence[Rows | StorageRows]], starts: IndexArray, subsets: Mapping[int, IndexArray]
+) -> list[StorageRows]:
+    """Return a reader for each array, through all members.
+
+    Parameters
+    ----------
+    readers : sequence of sequences
+        For each member, the readers of its arrays.
+    starts : array of shape (number of members + 1,)
+        Where the samples of each member begin, and where the last ones end.
+    subsets : dict
+        For the numbers of members that use some of their samples only: which these are.
+    """
+    # It does not refer to the source: what refers to each other is freed late.
+    locate = partial(_locate, starts, subsets)
+    return [StorageRows(JoinedStorage(list(map(storage_of, column)), locate)) for column in zip(*readers)]
+
+
+def _locate(starts: IndexArray, subsets: Mapping[int, IndexArray], indices: Leaf) -> tuple[IndexArray, IndexArray]:
+    """Return the numbers of the members that samples belong to, and the indices into the members' data."""
+    array = as_array(indices)
+    positive = np.where(array < 0, array + starts[-1], array)
+    members = starts.searchsorted(positive, side='right') - 1
+    rows = positive - starts[members]
+    for k, chosen in subsets.items():
+        own = members == k
+        rows[own] = chosen[rows[own]]
+    return members, rows

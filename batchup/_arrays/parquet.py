@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .._ground.indices import IndexArray
 from .._ground.messages import installed_by
 from .arrow_columns import Columns, NullsError
-from .read_ahead import by_chunks
+from .segments import by_chunks
 from .storage import Storage
 
 # Columns of a row group are decoded together up to so many bytes of them. Larger: more memory beside the

@@ -14,12 +14,12 @@ from .frames import FrameRows, is_pandas
 from .h5 import h5_storage
 from .jax_arrays import JaxRows, jax_memory, reduce_jax
 from .parquet import ParquetArray, ParquetStorage
-from .read_ahead import StorageRows
 from .rows import Rows, is_plain
 from .sparse import SparseRows
 from .sparse_ahead import SparseStorageRows
 from .sparse_groups import is_csr_group
 from .storage import Storage
+from .storage_rows import StorageRows
 from .tensors import TensorRows, reduce_tensor, tensor_memory
 from .through_memory import MemoryRows
 from .xarrays import XarrayRows, is_xarray

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from .._ground.indices import IndexArray, Leaf
 from .._plans.plan import Request
 from .by_batch import from_start
-from .read_ahead import ACCOUNT_BYTES, by_chunks
+from .segments import by_chunks
 from .sparse_groups import SparseStorage, sparse_matrix
+from .storage_rows import ACCOUNT_BYTES
 
 
 class _Coming:
@@ -329,7 +330,7 @@ class SparseStorageRows:
         """Return how many rows may be read ahead in so many bytes."""
         return min(nbytes // (self._storage.row_bytes + ACCOUNT_BYTES), self._storage.shape[0])
 
-    def batches(self, request: Request, nbytes: int, number: int) -> Iterator[Any]:
+    def batches(self, request: Request, nbytes: int) -> Iterator[Any]:
         """Read the batches of a request.
 
         Parameters
@@ -338,13 +339,11 @@ class SparseStorageRows:
             Its indices are those of this matrix.
         nbytes : int
             How much of it may be read ahead.
-        number : int
-            The number of this matrix in its source.
         """
         ahead, reader = request.ahead, None
         if ahead is not None:
             make = partial(SparseAhead, self._storage, nbytes, ahead.start, ahead.window)
-            reader = ahead.keep(number, make)
+            reader = ahead.keep(self, make)
         elif request.n_batches > 1:  # the request is all that is known
             reader = SparseAhead(self._storage, nbytes, request.number, partial(_rest, request), first_alone=False)
         for single in request.split():

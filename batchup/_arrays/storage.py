@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.indices import IndexArray, Leaf, as_array
+from .._ground.messages import add_note
 
 
 class Storage(abc.ABC):
@@ -80,3 +82,29 @@ def rows_of_bytes(nbytes: float, dtype: np.dtype[Any], row_shape: tuple[int, ...
     """Return how many rows take up to so many bytes: at least 1."""
     row_bytes = dtype.itemsize * int(np.prod(row_shape, dtype=object))
     return max(1, int(nbytes // max(1, row_bytes)))
+
+
+def row_bytes_of(storage: Storage) -> int:
+    """Return the number of bytes of a row."""
+    return math.prod(storage.shape[1:]) * storage.dtype.itemsize
+
+
+def read_rows(storage: Storage, start: int, stop: int, output: NDArray[Any]) -> None:
+    """Read consecutive rows; an error gets a note that says which."""
+    try:
+        storage.read(start, stop, output)
+    except Exception as error:
+        add_note(error, f'in {storage.describe(start, stop)}')
+        raise
+
+
+def empty_rows(storage: Storage, count: int) -> NDArray[Any]:
+    """Return an uninitialised array for so many rows."""
+    return np.empty((count, *storage.shape[1:]), storage.dtype)
+
+
+def read_chunk(storage: Storage, chunk: int, output: NDArray[Any]) -> NDArray[Any]:
+    """Decode a chunk into an array that has room for it; return its rows."""
+    start, stop = storage.bounds(chunk)
+    read_rows(storage, start, stop, output[: stop - start])
+    return output[: stop - start]

@@ -30,7 +30,7 @@ class Ahead:
         self.start = start
         self.window = window
         self._members: dict[int, Ahead] = {}
-        self._kept: dict[int, Any] = {}
+        self._kept: dict[Any, Any] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
@@ -48,12 +48,12 @@ class Ahead:
                 self._members[number] = Ahead(self.start, partial(part, self.window, number))
             return self._members[number]
 
-    def keep(self, number: int, make: Callable[[], Any]) -> Any:
-        """Return what a source keeps under a number while the stream goes on: made once, for all threads."""
+    def keep(self, reader: Any, make: Callable[[], Any]) -> Any:
+        """Return what is kept for a reader of an array while the stream goes on: made once, for all threads."""
         with self._lock:
-            if number not in self._kept:
-                self._kept[number] = make()
-            return self._kept[number]
+            if reader not in self._kept:
+                self._kept[reader] = make()
+            return self._kept[reader]
 
 
 def _chosen_window(whole: Callable[[int], Request | None], member: int, number: int) -> Request | None:

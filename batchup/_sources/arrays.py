@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import check_array_like, length_of
 from .._arrays.as_numpy import as_numpy
-from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
 from .._arrays.readers import Reader, make_reader
 from .._arrays.rows import Rows
 from .._arrays.sparse_ahead import SparseStorageRows
+from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
 from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
@@ -273,11 +273,11 @@ class ArrayDataSource(RandomAccessDataSource):
     def _columns(self, request: Request, to: Destination) -> Iterator[Iterator[Any]]:
         """Begin to read the batches of a request from each of the arrays."""
         room = self._room()
-        for number, reader in enumerate(self._readers):
+        for reader in self._readers:
             if isinstance(reader, StorageRows):
-                yield reader.batches(request, to, room, number)
+                yield reader.batches(request, to, room)
             elif isinstance(reader, SparseStorageRows):
-                yield reader.batches(request, self._share(), number)
+                yield reader.batches(request, self._share())
             else:
                 yield reader.batches(request.indices, request.n_batches, to)
 

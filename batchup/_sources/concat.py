@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
@@ -12,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import length_of
-from .._arrays.joined import JoinedStorage, storage_of
-from .._arrays.joining import as_kind, columns_of, join_rows, kind_of, known_kind, text_kind
-from .._arrays.read_ahead import READ_AHEAD, StorageRows, room_for
+from .._arrays.joinable import check_alike, check_kinds, check_known
+from .._arrays.joined import join_columns, storage_of
+from .._arrays.joining import as_kind, join_rows, kind_of
 from .._arrays.rows import Rows, block_size
+from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
 from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
-from .._ground.indices import IndexArray, Leaf, as_array, check_batch_indices, own_array
+from .._ground.indices import IndexArray, Leaf, check_batch_indices, own_array
 from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
@@ -135,7 +135,7 @@ class ConcatDataSource(RandomAccessDataSource):
         super().__init__(starts[-1], indices, repeats, sampler, include_indices)
         # The kinds of the arrays of batches, and a member that gives them, once that is known.
         self._kinds: tuple[int, list[str]] | None = None
-        _check_known(list(map(_known_arrays, datasets)))
+        check_known(list(map(_known_arrays, datasets)))
         self._plain = self._readers() is not None
         # The readers of members of which some are in storage, and those of all their arrays.
         self._stored: tuple[list[Any], list[StorageRows]] | None = None
@@ -203,7 +203,7 @@ class ConcatDataSource(RandomAccessDataSource):
             if readers is None:
                 return None
             rows.append(readers)
-            _check_alike((0, [reader.array for reader in rows[0]]), (number, [reader.array for reader in readers]))
+            check_alike((0, [reader.array for reader in rows[0]]), (number, [reader.array for reader in readers]))
         return [list(column) for column in zip(*rows)]
 
     def _stored_columns(self) -> list[StorageRows] | None:
@@ -213,20 +213,18 @@ class ConcatDataSource(RandomAccessDataSource):
         if None in readers or not any(isinstance(each, StorageRows) for each in known):
             return None
         if self._stored is None or self._stored[0] != known:
-            columns = [list(map(storage_of, column)) for column in zip(*filter(None, readers))]
-            subsets = {
-                k: sampler.indices for k, sampler in enumerate(self._samplers) if isinstance(sampler, SubsetSampler)
-            }
-            # It does not refer to this source: what refers to each other is freed late.
-            locate = partial(_locate, self._starts, subsets)
-            self._stored = known, [StorageRows(JoinedStorage(column, locate)) for column in columns]
+            rows = list(filter(None, readers))
+            for k, own in enumerate(rows):
+                check_alike((0, list(map(storage_of, rows[0]))), (k, list(map(storage_of, own))))
+            subsets = {k: each.indices for k, each in enumerate(self._samplers) if isinstance(each, SubsetSampler)}
+            self._stored = known, join_columns(rows, self._starts, subsets)
         return self._stored[1]
 
     def _read_stored(self, columns: list[StorageRows], request: Request, to: Destination) -> Iterator[Batch]:
         """Read the batches of a request from members of which some are in storage."""
         room = self._room(columns)
         own = [own_array(request.indices).reshape(request.n_batches, -1)] if self.include_indices else []
-        return iter(Columns((*own, *[column.batches(request, to, room, k) for k, column in enumerate(columns)])))
+        return iter(Columns((*own, *[column.batches(request, to, room) for column in columns])))
 
     def _read_columns(self, readers: list[list[Rows]], request: Request, memory: Memory | None = None) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""
@@ -267,7 +265,7 @@ class ConcatDataSource(RandomAccessDataSource):
         if self._kinds is None:
             self._kinds = member, kinds
         elif self._kinds[1] != kinds:
-            _check_kinds(self._kinds, (member, kinds))
+            check_kinds(self._kinds, (member, kinds))
         return parts
 
     def _split(self, indices: Leaf) -> _Split:
@@ -304,18 +302,6 @@ class ConcatDataSource(RandomAccessDataSource):
         if not isinstance(sampler, SubsetSampler):
             return places
         return sampler.indices[slice(places.start, places.stop) if isinstance(places, range) else places]
-
-
-def _locate(starts: IndexArray, subsets: Mapping[int, IndexArray], indices: Leaf) -> tuple[IndexArray, IndexArray]:
-    """Return the numbers of the members that samples belong to, and the indices into the members' data."""
-    array = as_array(indices)
-    positive = np.where(array < 0, array + starts[-1], array)
-    members = starts.searchsorted(positive, side='right') - 1
-    rows = positive - starts[members]
-    for k, chosen in subsets.items():
-        own = members == k
-        rows[own] = chosen[rows[own]]
-    return members, rows
 
 
 def _member_sampler(number: int, member: AbstractDataSource) -> StandardSampler | SubsetSampler:
@@ -385,7 +371,7 @@ def _read_rows(readers: Sequence[Rows], split: _Split, count: int, memory: Memor
 def _join_parts(split: _Split, parts: Sequence[Batch]) -> Batch:
     """Put the samples that were read from several members in order."""
     for part, batch in zip(split.parts, parts):
-        _check_alike((split.parts[0].member, parts[0]), (part.member, batch), texts=True)
+        check_alike((split.parts[0].member, parts[0]), (part.member, batch), texts=True)
     places = None if split.order is None else split.places
     return tuple(join_rows(column, places) for column in zip(*parts))
 
@@ -419,64 +405,3 @@ def _check_part(member: int, number: int, part: Any, size: int) -> Any:
             'in a ConcatDataSource, samples must not be added or left out'
         )
     return array
-
-
-def _check_known(members: Sequence[Sequence[Any] | None]) -> None:
-    """Raise an error unless the arrays of all members can be put together, as far as they are known."""
-    known = [(number, arrays) for number, arrays in enumerate(members) if arrays is not None]
-    for other in known:
-        _check_count(known[0], other)
-    for place in range(len(known[0][1]) if known else 0):
-        column = [(number, arrays[place]) for number, arrays in known]
-        kinds = [(number, [kind]) for number, array in column if (kind := known_kind(array)) is not None]
-        typed = [(number, array) for number, array in column if columns_of(array) is not None]
-        for number, one_kind in kinds:
-            _check_kinds(kinds[0], (number, one_kind), place)
-        for number, array in typed:
-            _check_arrays(place, typed[0], (number, array))
-
-
-def _check_kinds(one: tuple[int, Sequence[str]], other: tuple[int, Sequence[str]], first: int = 0) -> None:
-    """Raise an error unless arrays of two members, from number `first` on, are of the same kinds."""
-    _check_count(one, other)
-    for number, (kind, other_kind) in enumerate(zip(one[1], other[1]), first):
-        if kind != other_kind:
-            raise TypeError(
-                f'array {number} is a {kind} in data source {one[0]}, but a {other_kind} in data source {other[0]}; '
-                'convert one of them'
-            )
-
-
-def _check_alike(one: tuple[int, Sequence[Any]], other: tuple[int, Sequence[Any]], texts: bool = False) -> None:
-    """Raise an error unless the arrays of two members, given with their numbers, can be put together.
-
-    With `texts`, strings may differ in length.
-    """
-    _check_count(one, other)
-    for number, (array, other_array) in enumerate(zip(one[1], other[1])):
-        if not (texts and text_kind(array) == text_kind(other_array) is not None):
-            _check_arrays(number, (one[0], array), (other[0], other_array))
-
-
-def _check_count(one: tuple[int, Sequence[Any]], other: tuple[int, Sequence[Any]]) -> None:
-    """Raise `ValueError` unless two members give equally many arrays."""
-    (k, arrays), (m, others) = one, other
-    if len(arrays) != len(others):
-        raise ValueError(f'data source {k} gives {len(arrays)} arrays, but data source {m} gives {len(others)}')
-
-
-def _check_arrays(number: int, one: tuple[int, Any], other: tuple[int, Any]) -> None:
-    """Raise an error unless an array of one member can be put together with that of another one."""
-    (k, array), (m, other_array) = one, other
-    dtype, other_dtype = columns_of(array), columns_of(other_array)
-    if dtype != other_dtype:
-        raise TypeError(
-            f'array {number} is {dtype} in data source {k}, but {other_dtype} in data source {m}; '
-            'convert one of them, for instance with array.astype(dtype)'
-        )
-    shape, other_shape = (getattr(part, 'shape', None) for part in (array, other_array))
-    if shape and other_shape and shape[1:] != other_shape[1:]:
-        raise ValueError(
-            f'samples of array {number} have shape {tuple(shape[1:])} in data source {k}, '
-            f'but {tuple(other_shape[1:])} in data source {m}'
-        )

@@ -25,6 +25,10 @@ from ..errors import EndOfPlanError, ReplayError, StateMismatchError
 from .stream import Feed
 from .turns import ProcessLock
 
+# So many windows are at hand at most, of those that are ahead of the user. Larger: more memory, if windows are
+# of single batches, as those of a choice. Smaller: less is known of the batches to come.
+MOST_WINDOWS = 2**12
+
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
 
@@ -134,31 +138,40 @@ class PlannedFeed(Feed):
 
     def close(self) -> None:
         self.mapper.close()
+        self._ahead = None
 
     def requests(self, position: int) -> Iterator[Request]:
         """Go through the windows from `position` on; each is asked for when the user has all batches before it."""
         while True:
             self.forget_before(position)
             try:
-                window = self._window(position)
+                request = self.request(position)
             except EndOfPlanError:
                 return
-            yield self._part_of(window)
-            position = window.end
+            yield request
+            position = request.end
 
     def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the request for the batches from `position` on, up to `limit`, as far as one window goes."""
-        return self._part_of(self._window(position, limit).up_to(limit))
-
-    def _part_of(self, window: Request) -> Request:
-        """Return what is to be fetched of a window, with what is known of the batches after it."""
+        try:
+            window = self._window(position, limit).up_to(limit)
+        except EndOfPlanError:
+            # Requests under way have it: with them, the memory goes that sources read ahead into.
+            self._ahead = None
+            raise
         return self.shard.part_of(window)._replace(ahead=self._ahead)
 
     def window_ahead(self, number: int, passes: int) -> Request | None:
-        """Return a window ahead of the user; `None` if a sequential generator would have to draw it."""
+        """Return the window from batch `number` on, ahead of the user.
+
+        `None` if a sequential generator would have to draw it, if it was forgotten, or if as many are
+        at hand as may be.
+        """
         if self._passes != passes:
             return None  # the stream has gone elsewhere
-        window = self._at_hand(number) if self.sequential else self._window(number)
+        window = self._at_hand(number)
+        if window is None and not self.sequential and number >= self._end and len(self._windows) < MOST_WINDOWS:
+            window = self._window(number)
         return None if window is None else self.shard.part_of(window.since(number))
 
     def forget_before(self, position: int) -> None:
@@ -190,6 +203,8 @@ class PlannedFeed(Feed):
 
     def _at_hand(self, number: int) -> Request | None:
         """Return the window at hand that covers batch `number`, if there is one."""
+        if number >= self._end:
+            return None
         windows = tuple(self._windows)  # in order
         k = bisect_right(windows, number, key=attrgetter('number')) - 1
         return windows[k] if k >= 0 and number < windows[k].end else None

@@ -8,13 +8,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from batchup._arrays.read_ahead import ACCOUNT_BYTES, ReadAhead
+from batchup._arrays.read_ahead import ReadAhead
+from batchup._arrays.storage_rows import ACCOUNT_BYTES
 from batchup.data_source import ArrayDataSource, ChoiceDataSource, CompositeDataSource, ConcatDataSource
 from batchup.sampling import BlockShuffle, WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
 from ..harness.waiting import until
-from .chunked import numbers
+from .chunked import Chunked, numbers
 
 N = 5000
 ROW = 64 + ACCOUNT_BYTES  # what a row takes, in bytes
@@ -174,6 +175,24 @@ def test_what_is_read_ahead_is_let_go_with_the_stream():
         gc.enable()
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('end', ['close', 'exhaust'])
+def test_what_is_read_ahead_is_let_go_at_the_end_of_a_stream(end, workers):
+    stored = numbers(N, 100)
+    with WorkerThreadPool(max(workers, 1)) as pool:
+        source = ArrayDataSource([stored])
+        stream = (pool.parallel_data_source(source) if workers else source).batch_iterator(64, 42)
+        next(stream)
+        kept = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, ReadAhead)]
+        kept = [each for each in kept if each()._storage.array is stored]
+        if end == 'close':
+            stream.close()
+        else:
+            assert sum(len(batch) for (batch,) in stream) == N - 64
+        assert len(kept) == 1
+        assert until(lambda: kept[0]() is None)
+
+
 def test_an_array_that_has_got_another_shape_is_an_error():
     stored = numbers(N, 100)
     stream = ArrayDataSource([stored]).batch_iterator(64)
@@ -206,3 +225,59 @@ def test_members_of_a_choice_read_ahead_each_for_itself(options):
     expected = ChoiceDataSource([ArrayDataSource([data.array]) for data in stored], **options)
     check_equal(batches_of(source, 40, 7), batches_of(expected, 40, 7))
     assert [max(Counter(data.reads).values()) for data in stored] == [1, 1]
+
+
+def test_negative_indices_of_a_member_count_from_its_end():
+    stored = [numbers(700, 64), numbers(N, 100)]
+    chosen = np.random.RandomState(1).randint(-700, 700, 900)
+    source = ConcatDataSource([ArrayDataSource([stored[0]], chosen), ArrayDataSource([stored[1]])])
+    joined = np.concatenate([stored[0].array[chosen], stored[1].array])
+    for order in (None, 42):
+        check_equal(batches_of(source, 64, order), batches_of(ArrayDataSource([joined]), 64, order))
+
+
+def test_a_rank_whose_parts_are_empty_looks_ahead_no_further_than_others():
+    stream = ArrayDataSource([numbers(N, 100)], repeats=-1).batch_iterator(1, shard=(0, 2))
+    assert [len(batch) for (batch,) in itertools.islice(stream, 300)] == [0] * 300
+
+
+def test_a_rare_member_of_a_choice_looks_ahead_no_further_than_others():
+    members = [ArrayDataSource([numbers(N, 100)], repeats=-1) for _ in range(2)]
+    stream = ChoiceDataSource(members, weights=[1, 1e-9]).batch_iterator(2)
+    batches = [array[:, 0].tolist() for (array,) in itertools.islice(stream, 3)]
+    assert batches == [[0, 16], [0, 16], [32, 48]]
+
+
+class Unsteady(Chunked):
+    """An array of which a chunk cannot be read the first time that this is tried."""
+
+    def __getitem__(self, rows):
+        try:
+            return super().__getitem__(rows)
+        except OSError:
+            self.broken = set()
+            raise
+
+
+def test_a_chunk_that_can_be_read_again_is_read_ahead_again():
+    stored = Unsteady(numbers(N, 100).array, 100)
+    stored.broken = {31}
+    check_equal(batches_of(ArrayDataSource([stored]), 50, 42), batches_of(ArrayDataSource([stored.array]), 50, 42))
+    assert len(stored.reads) < 200
+
+
+def test_another_array_in_data_is_read_from_the_next_window_on():
+    one, other = numbers(N, 100), Chunked(-numbers(N, 100).array, 50)
+    source = ArrayDataSource([one])
+    stream = source.batch_iterator(10, 42)
+    next(stream)
+    source.data[0] = other
+    check_equal((array for (array,) in itertools.islice(stream, 255, None)), batches_of(source, 10, 42)[256:])
+
+
+def test_another_array_in_the_data_of_a_member_must_be_like_those_of_others():
+    members = [ArrayDataSource([numbers(N, 100)]), ArrayDataSource([numbers(700, 64).array])]
+    source = ConcatDataSource(members)
+    members[1].data[0] = np.zeros((700, 16))
+    with pytest.raises(TypeError, match='array 0 is int32 in data source 0, but float64 in data source 1'):
+        next(source.batch_iterator(64, 42))

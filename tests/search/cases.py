@@ -196,7 +196,10 @@ class Case:
         for function in functions:
             # What another function changes in place has changed for one that keeps it, too.
             function.keeps = not any(isinstance(other, InPlace) for other in functions)
-        self.models = [tree.model for tree in trees if isinstance(tree, Leaf)]
+        leaves = [tree for tree in trees if isinstance(tree, Leaf)]
+        self.models = [leaf.model for leaf in leaves]
+        for leaf in leaves:
+            leaf.read_ahead = random.choice([0, 300, 1000, 3000, 2**28])
         self.planned = self.tree.planned
         ordered = all(model.ordered for model in self.models)
         self.kind = random.choice([*(['order'] * 3 if ordered else []), *SEQUENTIAL, *SEEDED])

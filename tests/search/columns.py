@@ -17,6 +17,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from batchup.image.utils import ImageArrayUInt8ToFloat32
 
+from ..arrays.chunked import Chunked
+
 STRUCTURE = np.dtype([('a', '>i4'), ('b', '<f8', (2,)), ('c', 'S4'), ('d', '?')])
 ALIGNED = np.dtype([('a', 'u1'), ('b', 'f8')], align=True)
 WITH_OBJECTS = np.dtype([('a', '<i8'), ('o', object)])
@@ -217,6 +219,20 @@ def lazy(numbers: Any, kind: str, way: str) -> Column:
     return Column(f'lazy {kind} | {way}', Lazy(values.copy(), way), values)
 
 
+class Stored(Chunked):
+    """An array in chunks, which a user's source reads by arrays of indices."""
+
+    def __getitem__(self, rows: Any) -> Any:
+        return super().__getitem__(rows) if isinstance(rows, slice) else self.array[rows]
+
+
+def stored(numbers: Any, dtype: str) -> Column:
+    """Make a column in chunks of any number of rows; some are in memory, to be joined with others."""
+    values = np.stack([numbers, numbers + 1], 1).astype(dtype)
+    data = values.copy() if len(values) % 4 == 3 else Stored(values.copy(), 1 + len(values) % 5)
+    return Column(f'stored {dtype} | {type(data).__name__}', data, values)
+
+
 def image(numbers: Any) -> Column:
     pixels = np.stack([numbers, numbers + 1], 1).astype(np.uint8)
     data = ImageArrayUInt8ToFloat32(pixels, -1.0, 1.0)
@@ -255,6 +271,7 @@ def draw_maker(random: Random) -> Callable[[Any], Column]:
         lambda numbers: masked(numbers, dtype, filling),
         lambda numbers: lazy(numbers, kind, lazy_way),
         image,
+        *[lambda numbers: stored(numbers, random_dtype)] * 4,
     ]
     random_dtype, way = random.choice(['<f8', '>f4', 'u1', '>i4']), random.randrange(3)
     filling, lazy_way = (

@@ -146,7 +146,15 @@ class Tree:
 
 
 class Leaf(Tree):
-    """Arrays, or a user's source that reads arrays."""
+    """Arrays, or a user's source that reads arrays.
+
+    Attributes
+    ----------
+    read_ahead : int
+        How many bytes of storage may be read ahead.
+    """
+
+    read_ahead = 2**28
 
     def __init__(self, columns: list[Column], model: Model, include_indices: bool, own: bool) -> None:
         self.columns = columns
@@ -160,9 +168,11 @@ class Leaf(Tree):
         return f'{"Own" if self.own else "Leaf"}({names}, {self.model}{indices})'
 
     def make(self, scale: int = 0, rng: bool = True) -> AbstractDataSource:
-        kind: Any = UsersSource if self.own else ArrayDataSource
         data = [column.data for column in self.columns]
-        return kind(data, include_indices=self.include_indices, **self.model.make())
+        options = {'include_indices': self.include_indices, **self.model.make()}
+        if self.own:
+            return UsersSource(data, **options)
+        return ArrayDataSource(data, read_ahead=self.read_ahead, **options)
 
     def epoch(self, size: Any, run: Run) -> Iterator[Any]:
         return (Rows(np.asarray(ids), size) for ids in self.model.batches(size, run.drop_last, run.rng))
@@ -221,7 +231,8 @@ class Concat(Leaf):
 
     def make(self, scale: int = 0, rng: bool = True) -> AbstractDataSource:
         members = [member.make(scale, rng) for member in self.members]
-        return ConcatDataSource(members, include_indices=self.include_indices, **self.model.make())
+        options = {'include_indices': self.include_indices, 'read_ahead': self.read_ahead, **self.model.make()}
+        return ConcatDataSource(members, **options)
 
     def build(self, node: Any) -> Any:
         ids = node.ids.tolist()
