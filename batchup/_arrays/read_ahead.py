@@ -256,10 +256,12 @@ class ReadAhead:
             except Exception:
                 self._give_up(decoding)
                 return
+            now = rows.take(decoding.now, 0)
             if decoding.page is None:
                 self._copy(rows, decoding, memory[1])
                 self._memory.append(memory)
-            decoding.read = rows.take(decoding.now, 0)
+            # Only now may other threads use what is kept.
+            decoding.read = now
 
     def _give_up(self, decoding: _Decoding) -> None:
         """Say that a chunk could not be decoded; for batches that are not asked for yet, it will be tried again."""
