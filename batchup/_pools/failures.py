@@ -48,7 +48,10 @@ def _pickled(error: BaseException) -> bytes | None:
     """Pickle an exception; `None` if no exception of its type comes back."""
     try:
         data = pickle.dumps(error)
-        return data if type(pickle.loads(data)) is type(error) else None
+        revived = pickle.loads(data)
+        # Dask has exceptions pickled in a way of its own, which forgets what is in slots.
+        whole = type(revived) is type(error) and len([*_in_slots(revived)]) == len([*_in_slots(error)])
+        return data if whole else None
     except Exception:
         return None
 
@@ -116,13 +119,17 @@ def _is_group(error: BaseException) -> bool:
 
 def _attributes(error: BaseException) -> Iterator[tuple[str, Any]]:
     """Go through the attributes of an exception that its type has added, with their values."""
+    yield from _in_slots(error)
+    with contextlib.suppress(Exception):
+        yield from vars(error).items()
+
+
+def _in_slots(error: BaseException) -> Iterator[tuple[str, Any]]:
     for kind in type(error).__mro__:
         slots = vars(kind).get('__slots__', ())
         for name in (slots,) if isinstance(slots, str) else slots:
             with contextlib.suppress(Exception):
                 yield name, object.__getattribute__(error, name)
-    with contextlib.suppress(Exception):
-        yield from vars(error).items()
 
 
 def _text(value: Any) -> str:

@@ -1,11 +1,14 @@
 """Exceptions that refuse what others take: notes, attributes, pickling, printing."""
 
+import copyreg
 import dataclasses
+import pickle
 import sys
 
 import numpy as np
 import pytest
 
+from batchup._pools.failures import Failure
 from batchup.data_source import ArrayDataSource, CallableDataSource, CompositeDataSource
 
 from ..cases import assert_same_batches
@@ -189,3 +192,11 @@ def test_a_group_arrives_with_its_members(pool):
     assert [type(one), type(frozen), type(inner.exceptions[0])] == [ValueError, FrozenError, UnpickledError]
     assert (str(one), frozen.code, inner.exceptions[0].args) == ('one', BAD, ('two',))
     assert stream.position == BAD // 3
+
+
+def test_what_a_way_of_pickling_forgets_arrives(monkeypatch):
+    """Dask, once it is imported, has exceptions pickled in such a way."""
+    forgetful = lambda error: (Exception.__new__, (SlotsError, *error.args))  # noqa: E731
+    monkeypatch.setitem(copyreg.dispatch_table, SlotsError, forgetful)
+    error = pickle.loads(pickle.dumps(Failure(SlotsError(BAD, 'here')))).error
+    assert (error.code, error.where) == (BAD, 'here')
