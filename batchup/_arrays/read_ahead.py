@@ -177,7 +177,7 @@ class ReadAhead:
         """Look at one more segment; return whether there is one."""
         windows: list[Request] = []
         rows = looked_at = 0
-        while looked_at < SEGMENT_ROWS:
+        while looked_at < min(SEGMENT_ROWS, max(self._horizon, 1)):
             window = self._window(self._next)
             if window is None:
                 break

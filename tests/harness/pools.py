@@ -175,8 +175,8 @@ def group_of(test_id: str) -> str:
     found = re.search(rf'\b({"|".join(STARTED_ONCE)})( of \d)? pool\b', test_id)
     if found:
         return found[1]
-    if re.search('tensors|test_search', test_id):  # which import torch
-        return 'tensors'
+    if re.search('tensors|test_search|tests/arrays', test_id):  # which import torch, or several such libraries
+        return 'arrays'
     return test_id.partition('[')[0]
 
 
