@@ -40,8 +40,9 @@ def cluster_of(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Have the tests of each cluster follow each other, at the end; the one that takes longest to start comes first."""
-    items.sort(key=lambda item: ['', 'ray', 'dask'].index(cluster_of(item)))
+    """Have what slows down a process come at the end: large libraries, and the clusters, first the slowest to start."""
+    order = ['', 'arrays', 'ray', 'dask']
+    items.sort(key=lambda item: order.index(cluster_of(item) or 'arrays' * (group_of(item.nodeid) == 'arrays')))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,7 +17,17 @@ from .cases import CASES
 N = 10
 
 
-@pytest.fixture(params=CASES)
+def by_library():
+    """Go through the cases: by default the first of each library, and in the slow run all others."""
+    seen = set()
+    for name, case in CASES.items():
+        late = case.library in seen or 'sparse rows' in name  # which have tests of their own
+        yield pytest.param(name, marks=[pytest.mark.slow] * late)
+        if not late:
+            seen.add(case.library)
+
+
+@pytest.fixture(params=by_library())
 def case(request):
     case = CASES[request.param]
     pytest.importorskip(case.library.partition('.')[0])
