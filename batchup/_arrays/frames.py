@@ -23,7 +23,9 @@ class FrameRows(BatchRows):
 
     def read(self, indices: Leaf) -> Any:
         """Read rows as a new table or column, which keeps their index labels."""
-        return self.array.take(as_array(indices))
+        taken = self.array.take(as_array(indices))
+        # All rows in order are not copied, but share their memory until it is written to.
+        return taken.copy() if len(indices) == len(self.array) else taken
 
 
 def join_frames(parts: Any) -> Any:
