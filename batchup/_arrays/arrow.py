@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray, Leaf
-from .by_batch import BatchRows, from_start
+from .._ground.indices import IndexArray, Leaf, from_start
+from .by_batch import BatchRows
 
 
 def is_arrow(data: Any) -> bool:

@@ -6,10 +6,8 @@ import abc
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from .._ground.batch import Destination
-from .._ground.indices import IndexArray, Leaf, as_array
+from .._ground.indices import Leaf, as_array
 
 
 class BatchRows(abc.ABC):
@@ -34,14 +32,3 @@ class BatchRows(abc.ABC):
     def batches(self, indices: Leaf, n_batches: int, to: Destination) -> Iterator[Any]:
         """Read several batches of equal size one by one; the array-like gives the memory for them."""
         return (self.read(part) for part in as_array(indices).reshape(n_batches, -1))
-
-
-def from_start(indices: Leaf, length: int) -> IndexArray:
-    """Return indices as a new array, in which those that count from the end are counted from the start.
-
-    >>> from_start(np.array([1, -1]), 5)
-    array([1, 4])
-    """
-    if isinstance(indices, range):
-        return as_array(indices)
-    return np.where(indices < 0, indices + length, indices)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.batch import ANYWHERE, Destination
-from .._ground.indices import IndexArray, Leaf
-from .by_batch import from_start
+from .._ground.indices import IndexArray, Leaf, from_start
 from .rows import Rows
 
 

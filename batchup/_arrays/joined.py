@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray, Leaf, as_array
+from .._ground.indices import IndexArray, Leaf, from_start
 from .rows import Rows
 from .segments import by_chunks
 from .storage import Storage, rows_of_bytes
@@ -130,8 +130,7 @@ def join_columns(
 
 def _locate(starts: IndexArray, subsets: Mapping[int, IndexArray], indices: Leaf) -> tuple[IndexArray, IndexArray]:
     """Return the numbers of the members that samples belong to, and the indices into the members' data."""
-    array = as_array(indices)
-    positive = np.where(array < 0, array + starts[-1], array)
+    positive = from_start(indices, int(starts[-1]))
     members = starts.searchsorted(positive, side='right') - 1
     rows = positive - starts[members]
     for k, chosen in subsets.items():

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray, Leaf
+from .._ground.indices import IndexArray, Leaf, from_start
 from .._plans.plan import Request
-from .by_batch import from_start
 from .segments import by_chunks
 from .sparse_groups import SparseStorage, sparse_matrix
 from .storage_rows import ACCOUNT_BYTES

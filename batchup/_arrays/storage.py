@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray, Leaf, as_array
+from .._ground.indices import IndexArray, Leaf, from_start
 from .._ground.messages import add_note
 
 
@@ -62,8 +62,7 @@ class Storage(abc.ABC):
 
     def rows(self, indices: Leaf) -> IndexArray:
         """Return the rows that sample indices choose, none of them negative."""
-        array = as_array(indices)
-        return np.where(array < 0, array + self.shape[0], array)
+        return from_start(indices, self.shape[0])
 
     def chunks(self, rows: IndexArray) -> IndexArray:
         """Return the numbers of the chunks that rows are in."""

@@ -98,6 +98,17 @@ def own_array(leaf: Leaf) -> IndexArray:
     return as_array(leaf) if isinstance(leaf, range) else leaf.copy()
 
 
+def from_start(indices: Leaf, length: int) -> IndexArray:
+    """Return indices as a new array, in which those that count from the end are counted from the start.
+
+    >>> from_start(np.array([1, -1]), 5)
+    array([1, 4])
+    """
+    if isinstance(indices, range):
+        return as_array(indices)
+    return np.where(indices < 0, indices + length, indices)
+
+
 def as_tree(indices: Any) -> IndexTree:
     """Turn indices that a user gave into an index tree, without checking them."""
     if isinstance(indices, ChoiceBatch):
@@ -169,4 +180,4 @@ def check_batch_indices(name: str, indices: Any, length: int) -> IndexArray:
 def check_places(indices: Any, length: int) -> IndexArray:
     """Check places among `length` samples, and return them as a new array, with -1 as `length - 1`."""
     array = check_batch_indices('indices', indices, length)
-    return np.where(array < 0, array + length, array)
+    return from_start(array, length)

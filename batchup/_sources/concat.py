@@ -18,7 +18,7 @@ from .._arrays.rows import Rows, block_size
 from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
 from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
-from .._ground.indices import IndexArray, Leaf, check_batch_indices, own_array
+from .._ground.indices import IndexArray, Leaf, check_batch_indices, from_start, own_array
 from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
@@ -272,7 +272,7 @@ class ConcatDataSource(RandomAccessDataSource):
         """Find the members that samples belong to."""
         if isinstance(indices, range):
             return _Split(list(self._split_range(indices)) or [_MemberPart(0, indices, slice(0, 0))], None)
-        positive = np.where(indices < 0, indices + self._length, indices)
+        positive = from_start(indices, self._length)
         # Few bits are sorted faster.
         members = (self._starts.searchsorted(positive, side='right') - 1).astype(np.min_scalar_type(len(self.datasets)))
         order = members.argsort(kind='stable')
