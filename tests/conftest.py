@@ -63,7 +63,7 @@ def pytest_runtest_setup(item):
     # The threads and exit handlers of clusters are in the way of forked processes.
     shared_pools.close(kind for kind in CLUSTERS if kind != cluster_of(item))
     # Hypothesis has the garbage collector call Python code, in which an interrupt would be lost.
-    gc.callbacks.clear()
+    gc.callbacks[:] = [call for call in gc.callbacks if not call.__module__.startswith('hypothesis')]
 
 
 @pytest.fixture(scope='session', autouse=True)
