@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import arrays as arrays
     from . import config as config
     from . import data_source as data_source
     from . import datasets as datasets
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from . import sampling as sampling
     from . import splits as splits
     from . import work_pool as work_pool
+    from .arrays import empty as empty
     from .data_source import AbstractDataSource as AbstractDataSource
     from .data_source import ArrayDataSource as ArrayDataSource
     from .data_source import CallableDataSource as CallableDataSource
@@ -50,7 +52,18 @@ if TYPE_CHECKING:
 
 __version__ = '1.0.0.dev0'
 
-_SUBMODULES = ('config', 'data_source', 'datasets', 'errors', 'image', 'padding', 'sampling', 'splits', 'work_pool')
+_SUBMODULES = (
+    'arrays',
+    'config',
+    'data_source',
+    'datasets',
+    'errors',
+    'image',
+    'padding',
+    'sampling',
+    'splits',
+    'work_pool',
+)
 
 _HOMES = {
     'AbstractDataSource': 'data_source',
@@ -73,6 +86,7 @@ _HOMES = {
     'batch_map_concat': 'data_source',
     'batch_map_mean': 'data_source',
     'coerce_data_source': 'data_source',
+    'empty': 'arrays',
 }
 
 __all__ = [*_HOMES, *_SUBMODULES, '__version__']  # noqa: PLE0604

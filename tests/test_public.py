@@ -16,10 +16,10 @@ PUBLIC = {
         AbstractDataSource AbstractSampler ArrayDataSource CallableDataSource ChoiceDataSource
         CompositeDataSource ConcatDataSource IteratorDataSource MapDataSource RandomAccessDataSource
         StandardSampler SubsetSampler WeightedSampler WeightedSubsetSampler WorkerExecutorPool
-        WorkerProcessPool WorkerThreadPool __version__ batch_map_concat batch_map_mean coerce_data_source
-        config data_source datasets errors image padding sampling splits work_pool
+        WorkerProcessPool WorkerThreadPool __version__ arrays batch_map_concat batch_map_mean coerce_data_source
+        config data_source datasets empty errors image padding sampling splits work_pool
     """,
-    'batchup.arrays': 'H5Array ParquetArray',
+    'batchup.arrays': 'H5Array ParquetArray empty',
     'batchup.config': """
         compute_sha256 copy_and_verify copy_data download download_and_verify download_data get_batchup_path
         get_data_dir get_data_path verify_file
