@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -166,21 +167,41 @@ class Columns:
         NullsError
             If values are missing.
         """
-        # Rows are filled from memory that lies column by column: that is faster than to go through
-        # all rows for every column.
-        shape = (table.num_columns, len(output), *output.shape[2:])
-        by_column = np.empty(shape, self.dtype) if self._side_by_side else None
-        for k, (name, column) in enumerate(zip(table.column_names, table.columns)):
-            target = output if self.dtype.names is None else output[name]
-            self._copy(first + k, column, target if by_column is None else by_column[k])
-        if by_column is not None:
-            output[:, first : first + len(by_column)] = by_column.swapaxes(0, 1)
-
-    def _copy(self, k: int, column: Any, output: NDArray[Any]) -> None:
         start = 0
-        for part in column.chunks:
+        for batch in table.to_batches():
             try:
-                output[start : start + len(part)] = numpy_values(part, self._dtypes[k])
+                self._fill(first, batch, output[start : start + len(batch)])
             except NullsError as error:
-                raise NullsError(self.names[k], error.rows + start) from None
-            start += len(part)
+                raise NullsError(error.column, error.rows + start) from None
+            start += len(batch)
+
+    def _fill(self, first: int, batch: Any, output: NDArray[Any]) -> None:
+        """Copy the columns of a record batch, those from number `first` on."""
+        if self._side_by_side:
+            columns = self._by_column(first, batch)
+            output[:, first : first + len(columns)] = columns.swapaxes(0, 1)
+            return
+        for k, (name, column) in enumerate(zip(batch.schema.names, batch.columns)):
+            target = output if self.dtype.names is None else output[name]
+            target[:] = self._values(first + k, column)
+
+    def _by_column(self, first: int, batch: Any) -> NDArray[Any]:
+        """Return the values of columns of one dtype, from number `first` on, in an array of (columns, rows, ...).
+
+        To fill rows from memory that lies column by column is faster than to go through all rows for every column.
+        """
+        if self.dtype.kind in 'iuf' and len(self.row_shape) == 1 and hasattr(batch, 'to_tensor'):
+            with suppress(sys.modules['pyarrow'].ArrowException):  # it cannot do missing values, nor dictionaries
+                values: NDArray[Any] = batch.to_tensor(row_major=False).to_numpy().T
+                return values
+        values = np.empty((batch.num_columns, len(batch), *self.row_shape[1:]), self.dtype)
+        for k, column in enumerate(batch.columns):
+            values[k] = self._values(first + k, column)
+        return values
+
+    def _values(self, k: int, array: Any) -> NDArray[Any]:
+        """Return the values of an array of column number `k`."""
+        try:
+            return numpy_values(array, self._dtypes[k])
+        except NullsError as error:
+            raise NullsError(self.names[k], error.rows) from None

@@ -307,7 +307,7 @@ def _read_metadata(parquet: Any, path: str) -> Any:
 
 def _read(file: Any, group: int, names: tuple[str, ...]) -> Any:
     """Decode columns of a row group, in the order of their names."""
-    return file.read_row_group(group, list(names)).select(names)
+    return file.read_row_group(group, list(names), use_threads=False).select(names)
 
 
 def _stamp(path: str) -> tuple[int, int, int]:

@@ -161,7 +161,12 @@ class _Crew:
 
     def _has_ended(self, thread: threading.Thread) -> bool:
         """Wait a few seconds for a thread; return whether it has ended. The calling one counts as ended."""
-        ended = thread is threading.current_thread() or wait_in_slices(self._ends[thread].wait, GRACE_SECONDS)
+        current = thread is threading.current_thread()
+        ended = current or wait_in_slices(self._ends[thread].wait, GRACE_SECONDS)
+        if ended and not current:
+            # What libraries keep for each thread goes now. The interpreter must not end before: a file of
+            # pyarrow, closed by a thread meanwhile, takes the process with it.
+            thread.join(GRACE_SECONDS)
         del self._ends[thread]
         return ended
 

@@ -258,6 +258,25 @@ def test_a_pool_can_be_used_until_it_is_closed_at_the_end_of_a_script(tmp_path):
     assert run_script(tmp_path, LAST_WORK, 'spawn') == (0, '500000 500000 500000 500000\n', '')
 
 
+OPEN_FILE = """
+    import threading, time
+    from batchup.work_pool import WorkerThreadPool
+
+    class File:
+        def __del__(self):
+            time.sleep(0.3)
+            print('closed')
+
+    opened = threading.local()
+    pool = WorkerThreadPool(1)
+    list(pool.work_stream([(setattr, (opened, 'file', File()))]).retrieve_iter())
+"""
+
+
+def test_what_threads_have_opened_is_closed_before_the_script_ends(tmp_path):
+    assert run_script(tmp_path, OPEN_FILE) == (0, 'closed\n', '')
+
+
 def test_a_script_that_ends_by_os_exit_leaves_nothing(method, tmp_path):
     before = shared_files()
     code, _, err = run_script(tmp_path, ending('os._exit(7)'), method, '0.01', '0', '3')
