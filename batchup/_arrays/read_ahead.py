@@ -50,6 +50,8 @@ class _Decoding:
 
     Attributes
     ----------
+    number : int
+        Counts from 1.
     chunk : int
         The number of the chunk.
     places, now : arrays of equal length
@@ -67,6 +69,7 @@ class _Decoding:
         Whether it could not be decoded. The error comes again when the batches are read one by one.
     """
 
+    number: int
     chunk: int
     places: IndexArray
     now: IndexArray
@@ -115,8 +118,10 @@ class ReadAhead:
         self._rows_seen = 0
         # The chunks that were decoded before.
         self._seen: set[int] = set()
-        # What is to be decoded, or being decoded.
-        self._decodings: list[_Decoding] = []
+        # What is to be decoded, or being decoded, by its number; and for each slot the number, or 0.
+        self._decodings: dict[int, _Decoding] = {}
+        self._n_decodings = 0
+        self._filled_by = np.zeros(room, np.intp)
         self._lock = threading.Lock()
 
     def read(self, number: int, n_batches: int, output: NDArray[Any]) -> bool:
@@ -142,23 +147,26 @@ class ReadAhead:
             if (segment.slots[part] == GIVEN).any():
                 return False
             slots = segment.take(part)
+            kept = slots[slots != UNREAD]
+            coming = self._filled_by[kept]
+            others = [self._decodings[k] for k in set(coming[coming > 0].tolist())]
             own = self._plan(segment, part, np.flatnonzero(slots == UNREAD))
-            decodings = [*own, *(other for other in self._decodings if np.isin(other.slots, slots).any())]
-            self._decodings += own
+        decodings = [*own, *others]
         for decoding in decodings:
             self._decode(decoding, wait=False)
         for decoding in decodings:
             if not decoding.over:  # another thread is at it
                 self._decode_next(segment, part)
                 self._decode(decoding, wait=True)
-        if (slots >= 0).any():
+        if len(kept):
             self._kept.take(slots, 0, output, 'clip')
         for decoding in own:
             if decoding.read is not None:
                 output[decoding.places] = decoding.read
         with self._lock:
-            self._slots.give_back(slots[slots >= 0])
-            self._decodings = [decoding for decoding in self._decodings if not decoding.over]
+            for decoding in [each for each in self._decodings.values() if each.over]:
+                self._forget(decoding)
+            self._slots.give_back(kept)
         return not any(decoding.failed for decoding in decodings)
 
     def _segment_of(self, number: int) -> Segment | None:
@@ -221,16 +229,24 @@ class ReadAhead:
             later.append(each.rows[places_kept] - first)
             slots.append(self._slots.take(len(places_kept)) if page is None else page + later[-1])
             each.slots[places_kept] = slots[-1]
-        return _Decoding(chunk, places, now - first, np.concatenate(slots), np.concatenate(later), kept, page)
+        self._n_decodings = number = self._n_decodings + 1
+        filled = np.concatenate(slots)
+        self._filled_by[filled] = number
+        decoding = _Decoding(number, chunk, places, now - first, filled, np.concatenate(later), kept, page)
+        self._decodings[number] = decoding
+        return decoding
+
+    def _forget(self, decoding: _Decoding) -> None:
+        """Note that a decoding is over, before its slots are given back."""
+        del self._decodings[decoding.number]
+        self._filled_by[decoding.slots] = 0
 
     def _decode_next(self, segment: Segment, part: slice) -> None:
         """Decode the next chunk that will be needed after some batches, if there is room for its rows."""
         with self._lock:
             decoding = self._plan_next(segment, part) if self._slots.free > self._storage.chunk_rows else None
-            if decoding is None:
-                return
-            self._decodings.append(decoding)
-        self._decode(decoding, wait=False)
+        if decoding is not None:
+            self._decode(decoding, wait=False)
 
     def _plan_next(self, segment: Segment, part: slice) -> _Decoding | None:
         """Plan to decode the chunk of the first unread row after some batches; `None` if there is none."""
@@ -267,6 +283,7 @@ class ReadAhead:
         """Say that a chunk could not be decoded; for batches that are not asked for yet, it will be tried again."""
         with self._lock:
             decoding.failed = True
+            self._forget(decoding)
             start = 0
             for segment, places in decoding.kept:
                 # Rows of batches that were asked for meanwhile are marked as given.

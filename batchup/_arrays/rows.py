@@ -117,9 +117,9 @@ def row_bytes(array: NDArray[Any]) -> int:
     return math.prod(array.shape[1:]) * array.itemsize
 
 
-def block_size(batch_bytes: int, apart: bool) -> int:
+def block_size(batch_bytes: int, apart: bool, block_bytes: int = BLOCK_BYTES) -> int:
     """Return how many batches are read at once: one, if they are large, and are to be apart."""
-    return 1 if apart and batch_bytes >= APART_BYTES else max(1, BLOCK_BYTES // max(1, batch_bytes))
+    return 1 if apart and batch_bytes >= APART_BYTES else max(1, block_bytes // max(1, batch_bytes))
 
 
 class Rows:

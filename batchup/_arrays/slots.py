@@ -66,9 +66,9 @@ class Slots:
         whole = self._used[pages] > 0
         self.free += len(slots) - int(np.count_nonzero(whole))
         self._put(slots[~whole])
-        numbers, counts = np.unique(pages[whole], return_counts=True)
-        self._used[numbers] -= counts
-        empty = numbers[self._used[numbers] == 0].tolist()
+        given = np.bincount(pages[whole], minlength=len(self._used))
+        self._used -= given
+        empty = np.flatnonzero((self._used == 0) & (given > 0)).tolist()
         self._pages += empty
         self.free += len(empty) * self._page_rows
 

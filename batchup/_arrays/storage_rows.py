@@ -23,6 +23,10 @@ READ_AHEAD = 2**28
 # What it takes to keep account of a row, in bytes: its index, its slot, and its place among the rows of its chunk.
 ACCOUNT_BYTES = 80
 
+# Batches are made of the rows that were read ahead in parts of so many bytes. Larger: they leave the processor's
+# cache. Smaller: threads wait for each other more often.
+PART_BYTES = 2**21
+
 # At least so many times, batches are made of the rows that there is room for. Larger: more work for each
 # batch. Smaller: chunks are decoded more often.
 LEAST_PARTS = 32
@@ -85,7 +89,7 @@ class StorageRows:
             most = room // max(1, size)
         else:
             # Rows are kept from one part to another, and few of them go through a part at a time.
-            most = min(block_size(size * self.row_bytes, to.apart), room // (LEAST_PARTS * max(1, size)))
+            most = min(block_size(size * self.row_bytes, to.apart, PART_BYTES), room // (LEAST_PARTS * max(1, size)))
             if room:
                 reader = ahead.keep(self, partial(ReadAhead, self.storage, room, ahead.start, ahead.window))
         most = max(1, most)

@@ -153,7 +153,7 @@ def test_row_groups_are_the_chunks_and_each_is_decoded_once(tmp_path, monkeypatc
     assert array.group_starts.tolist() == [0, 5, 7, 12, 17, 22, 24]
     groups, read = [], pq.ParquetFile.read_row_group
     monkeypatch.setattr(
-        pq.ParquetFile, 'read_row_group', lambda file, k, *args: groups.append(k) or read(file, k, *args)
+        pq.ParquetFile, 'read_row_group', lambda file, k, *args, **how: groups.append(k) or read(file, k, *args, **how)
     )
     list(ArrayDataSource([array]).batch_iterator(4))
     assert groups == [0, 1, 0, 1, 2, 3]
