@@ -59,11 +59,8 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_runtest_setup(item):
-    """Clear away what earlier tests have left that is in the way of this one."""
-    # The threads and exit handlers of clusters are in the way of forked processes.
+    """Clear away clusters of earlier tests: their threads and exit handlers are in the way of forked processes."""
     shared_pools.close(kind for kind in CLUSTERS if kind != cluster_of(item))
-    # Hypothesis has the garbage collector call Python code, in which an interrupt would be lost.
-    gc.callbacks[:] = [call for call in gc.callbacks if not call.__module__.startswith('hypothesis')]
 
 
 @pytest.fixture(scope='session', autouse=True)

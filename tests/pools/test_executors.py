@@ -192,6 +192,7 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch):
         RayExecutor()
 
 
+@pytest.mark.slow
 def test_ray_must_be_running(tmp_path):
     pytest.importorskip('ray')
     _, _, errors = run_script(tmp_path, 'from batchup.work_pool import RayExecutor; RayExecutor()')

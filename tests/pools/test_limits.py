@@ -313,6 +313,7 @@ def alter(path, change):
         os.replace(f'{path}.new.npy', path)
 
 
+@pytest.mark.slow
 def test_workers_do_not_copy_an_array():
     array = np.ones(12_500_000)  # 100 MB
     with started(2, 'spawn') as pool:
