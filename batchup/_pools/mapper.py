@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 # processor's caches. Smaller: jobs that take workers less time to run than to receive.
 COPIED_BYTES = 2**23
 
+# How long a job may take, in seconds, by which threads read ahead in storage. Larger: threads wait longer for rows
+# of each other's chunks, and for the last job. Smaller: more work for each batch.
+READ_SECONDS = 1e-2
+
+# This part of the batches that there is memory for, for reading ahead, may wait for the user.
+WAITING_PART = 16
+
 
 class Makers:
     """Decides who makes a batch: a worker, ahead of the user, except for these, which the caller makes.
@@ -106,11 +113,14 @@ class WorkersMapper(Mapper):
         self._most = parallel._buffer_size
         at_a_time = TURNS * self._pool.processes
         # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
-        # memory read ahead together: with them, a job fetches several batches only to save its own cost.
+        # memory read ahead together: with them, jobs are as large as saves their own cost.
         most = at_once // 2 if channel.apart else min(at_once, self._most)
         least = channel.least_batches = max(1, most // at_a_time)
+        self._job_seconds = READ_SECONDS if at_once > 1 else self._pool._task_seconds
         # Small copies take little memory. What is read at once is memory that the user has granted.
-        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least)
+        self._most_grouped = max(
+            self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least, at_once // WAITING_PART
+        )
         self._under_way = UnderWay()
         # The number of the batch after the last one that is under way.
         self._end = 0
@@ -198,7 +208,7 @@ class WorkersMapper(Mapper):
     def _best_group_size(self) -> int:
         if self._channel.batch_seconds is None:
             return 1
-        by_time = self._pool._task_seconds / max(self._channel.batch_seconds, 1e-9)
+        by_time = self._job_seconds / max(self._channel.batch_seconds, 1e-9)
         by_turns = self._most_grouped // (TURNS * self._pool.processes)
         most = max(1, int(min(by_time, by_turns, self._channel.most_batches())))
         # A power of two: as the measured times vary, groups still fit into the memory of earlier ones.
