@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import length_of
-from .._arrays.joinable import check_alike, check_kinds, check_known
+from .._arrays.joinable import Form, check_alike, check_kinds, check_known
 from .._arrays.joined import join_columns, storage_of
 from .._arrays.joining import as_kind, join_rows, kind_of
 from .._arrays.rows import Rows, block_size
@@ -133,13 +133,19 @@ class ConcatDataSource(RandomAccessDataSource):
         starts = list(accumulate((int(sampler.num_indices_generated()) for sampler in self._samplers), initial=0))
         self._starts: IndexArray = np.array(starts, np.intp)
         super().__init__(starts[-1], indices, repeats, sampler, include_indices)
-        # The kinds of the arrays of batches, and a member that gives them, once that is known.
-        self._kinds: tuple[int, list[str]] | None = None
+        # What arrays of batches are like, and the number of a member that gives such, once that is known.
+        self._forms: tuple[int, list[Form]] | None = None
+        # The members of which a batch was found to be like that.
+        self._alike: set[int] = set()
         check_known(list(map(_known_arrays, datasets)))
         self._plain = self._readers() is not None
         # The readers of members of which some are in storage, and those of all their arrays.
         self._stored: tuple[list[Any], list[StorageRows]] | None = None
         self._stored_columns()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pools send a source again if it pickles otherwise than before.
+        return {**vars(self), '_forms': None, '_alike': set()}
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""
@@ -259,13 +265,15 @@ class ConcatDataSource(RandomAccessDataSource):
         return batches
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
-        """Check the arrays that a member gave for `size` samples: their kinds must be those of other members."""
+        """Check the arrays that a member gave for `size` samples: they must be like those of other members."""
         parts = tuple(_check_part(member, number, part, size) for number, part in enumerate(batch))
-        kinds = list(map(kind_of, parts))
-        if self._kinds is None:
-            self._kinds = member, kinds
-        elif self._kinds[1] != kinds:
-            check_kinds(self._kinds, (member, kinds))
+        if self._forms is None:
+            self._forms = member, list(map(Form.of, parts))
+        first, forms = self._forms
+        check_kinds((first, [form.kind for form in forms]), (member, list(map(kind_of, parts))))
+        if member not in self._alike:
+            check_alike((first, forms), (member, parts), texts=True)
+            self._alike.add(member)
         return parts
 
     def _split(self, indices: Leaf) -> _Split:
