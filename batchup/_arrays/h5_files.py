@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import pickle
 import sys
 from typing import Any
 
@@ -109,7 +111,10 @@ def reopening(value: Any) -> Any:
     if h5py is None or not isinstance(value, h5py.Dataset | h5py.Group) or isinstance(value, h5py.File):
         return NotImplemented
     if not value:
-        raise ValueError('the h5py file of a data set is closed')
+        raise ValueError(
+            f'{value!r} is closed, and has no name any more by which another process could open it: keep its file '
+            'open, or give batchup.arrays.H5Array(path, name)'
+        )
     file = value.file
     if value.name is None or file.driver not in FILE_DRIVERS or not _is_there(file):
         raise ValueError(f'{value!r} of {file.filename} has no name, or is in no file that other processes can open')
@@ -122,6 +127,18 @@ def reopening(value: Any) -> Any:
     if isinstance(value, h5py.Group):
         return _reopen_group, (path, value.name, file.swmr_mode)
     return _reopen, (path, value.name, file.swmr_mode, value.shape)
+
+
+def dump_by_name(value: Any) -> bytes:
+    """Pickle a value in which data sets and groups of h5py may be: they will be opened again by their names."""
+    file = io.BytesIO()
+    _NamePickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    return file.getvalue()
+
+
+class _NamePickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        return reopening(value)
 
 
 def _is_there(file: Any) -> bool:

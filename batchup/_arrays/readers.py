@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._ground.sparse import is_sparse
@@ -63,6 +64,31 @@ def find_storage(array: Any) -> Storage | None:
     if isinstance(array, ParquetArray):
         return ParquetStorage(array)
     return h5_storage(array) or (ChunkedStorage(array) if ChunkedStorage.fits(array) else None)
+
+
+class ReadArrays:
+    """The arrays of a source, pickled by their readers, as not all of them pickle by themselves.
+
+    Attributes
+    ----------
+    arrays : list or tuple of array-likes
+        The arrays.
+    readers : list of readers
+        The reader of each.
+    """
+
+    def __init__(self, arrays: Sequence[Any], readers: Sequence[Reader]) -> None:
+        self.arrays = arrays
+        self.readers = readers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if all(reader.array is array for reader, array in zip(self.readers, self.arrays)):
+            return _arrays_of, (type(self.arrays), self.readers)
+        return ReadArrays, (self.arrays, ())
+
+
+def _arrays_of(make: type, readers: Sequence[Reader]) -> ReadArrays:
+    return ReadArrays(make([reader.array for reader in readers]), readers)
 
 
 def reduce_to_array(value: Any) -> tuple[Any, ...] | None:

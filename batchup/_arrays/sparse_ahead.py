@@ -8,6 +8,7 @@ packed one after the other: each block is decoded once for all of these batches.
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from .._ground.indices import IndexArray, Leaf, from_start
 from .._plans.plan import Request
+from .h5_files import dump_by_name
 from .segments import by_chunks
 from .sparse_groups import SparseStorage, sparse_matrix
 from .storage_rows import ACCOUNT_BYTES
@@ -316,7 +318,7 @@ class SparseStorageRows:
         self.chunk_rows = self._storage.chunk_rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SparseStorageRows, (self.array,)
+        return _load_rows, (dump_by_name(self.array),)
 
     def read(self, indices: Leaf) -> Any:
         """Read the rows that indices from -n to n - 1 choose, each block of them once."""
@@ -350,6 +352,10 @@ class SparseStorageRows:
             batch = None if reader is None else reader.read(single.number)
             yield self.read(single.indices) if batch is None else batch
             del batch
+
+
+def _load_rows(pickled: bytes) -> SparseStorageRows:
+    return SparseStorageRows(pickle.loads(pickled))
 
 
 def _rest(request: Request, number: int) -> Request | None:

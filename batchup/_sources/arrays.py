@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import check_array_like, length_of
 from .._arrays.as_numpy import as_numpy
-from .._arrays.readers import Reader, make_reader
+from .._arrays.readers import ReadArrays, Reader, make_reader
 from .._arrays.rows import Rows
 from .._arrays.sparse_ahead import SparseStorageRows
 from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
@@ -255,6 +255,12 @@ class ArrayDataSource(RandomAccessDataSource):
         # First, also where they are pickled: they tell which memory is read.
         self._readers = [make_reader(*pair) for pair in enumerate(arrays)]
         self.data = arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), 'data': ReadArrays(self.data, self._readers)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, data=state['data'].arrays)
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
