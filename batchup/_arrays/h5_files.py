@@ -187,14 +187,19 @@ def _find(file: Any, path: str, name: str) -> Any:
     h5py = importlib.import_module('h5py')
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise KeyError(f'{path} has no data set {name!r}; it has {_data_sets(file)}')
+        raise KeyError(f'{path} has no data set {name!r}; it has {data_sets(file)}')
     if not found.shape:
         raise TypeError(f'the data set {name!r} of {path} has no dimensions: it has no samples')
     return found
 
 
-def _data_sets(file: Any) -> str:
-    """Name the data sets of a file, the first of them if there are many."""
+def data_sets(group: Any) -> str:
+    """Name the data sets of a file, or of a group, also those in groups within it."""
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if hasattr(item, 'shape') else None)
+    group.visititems(lambda name, item: names.append(name) if hasattr(item, 'shape') else None)
+    return list_names(names)
+
+
+def list_names(names: list[str]) -> str:
+    """List names in a message, the first of them if there are many."""
     return ', '.join(map(repr, names[:10])) + (f' and {len(names) - 10} more' if len(names) > 10 else '') or 'none'

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .._ground.indices import IndexArray
 from .._ground.messages import add_note
 from .h5 import H5Storage
+from .h5_files import data_sets, list_names
 from .storage import Storage
 from .zarrs import ZarrStorage, is_zarr
 
@@ -61,6 +62,17 @@ def check_group(number: int, data: Any) -> None:
             f'data[{number}] is a group with a sparse matrix in CSC format, which is stored by columns: its rows '
             'cannot be read without reading all of it; convert it once, with x.tocsr(), and write it again'
         )
+    if _format_of(data) is None:
+        library = type(data).__module__.partition('.')[0]
+        raise TypeError(
+            f'data[{number}] is the group {data.name!r} of {library}, and neither an array nor a CSR matrix, which '
+            f"has 'data', 'indices', 'indptr' and the attribute 'shape'; give an array, as x[name]: it has {_names(data)}"
+        )
+
+
+def _names(group: Any) -> str:
+    """Name the arrays in a group."""
+    return data_sets(group) if hasattr(group, 'visititems') else list_names([name for name, _ in group.arrays()])
 
 
 def _format_of(group: Any) -> str | None:

@@ -12,11 +12,12 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.array_likes import check_array_like, length_of
+from .._arrays.array_likes import check_array_like, length_of, path_advice
 from .._arrays.as_numpy import as_numpy
 from .._arrays.readers import ReadArrays, Reader, make_reader
 from .._arrays.rows import Rows
 from .._arrays.sparse_ahead import SparseStorageRows
+from .._arrays.sparse_groups import is_csr_group
 from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
 from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
@@ -393,8 +394,8 @@ def _common_length(data: Any) -> int:
 
 def _advice(data: Any) -> str:
     """Say what to do with something that is no list of arrays."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not is_csr_group(data):
         return 'write list(d.values()) for a dict d of arrays'
     if hasattr(data, '__next__'):
         return 'an iterator over batches is for IteratorDataSource(x)'
-    return 'write [x] for one array, and [X, y] for several'
+    return path_advice(data) or 'write [x] for one array, and [X, y] for several'

@@ -245,10 +245,16 @@ def test_columns_are_refused(group):
         ArrayDataSource([group])
 
 
-def test_other_groups_are_refused(group):
+def test_other_groups_are_refused_and_their_arrays_are_named(tmp_path, group):
+    zarr = pytest.importorskip('zarr')
     del group['indptr']
-    with pytest.raises(TypeError, match=r'put each array that is in it into the list'):
-        ArrayDataSource([group])
+    for other, message in [
+        (group, r"group '/X' of h5py, .*; give an array, as x\[name\]: it has 'data', 'indices'$"),
+        (group.file, r"group '/' of h5py, .*: it has 'X/data', 'X/indices'$"),
+        (zarr.create_group(tmp_path / 'x.zarr').create_group('X'), r"group '/X' of zarr, .*: it has none$"),
+    ]:
+        with pytest.raises(TypeError, match=rf'^data\[0\] is the {message}'):
+            ArrayDataSource([other])
 
 
 def test_a_file_that_is_closed(tmp_path):
