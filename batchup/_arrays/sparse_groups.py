@@ -66,7 +66,8 @@ def check_group(number: int, data: Any) -> None:
         library = type(data).__module__.partition('.')[0]
         raise TypeError(
             f'data[{number}] is the group {data.name!r} of {library}, and neither an array nor a CSR matrix, which '
-            f"has 'data', 'indices', 'indptr' and the attribute 'shape'; give an array, as x[name]: it has {_names(data)}"
+            f"has 'data', 'indices', 'indptr' and the attribute 'shape'; give an array, as x[name]: it has "
+            + _names(data)
         )
 
 
