@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._ground.indices import check_places
+
 # How h5py reads files that other processes can open by name.
 FILE_DRIVERS = ('sec2', 'stdio', 'direct')
 
@@ -89,13 +91,13 @@ class H5Array:
         """Read rows by an integer, a slice, or an array of integers in any order, with repeats."""
         if not isinstance(key, (list, np.ndarray)):
             return self.dataset[key]
-        rows = np.asarray(key)
-        if rows.dtype == bool:
-            return self.dataset[rows]
+        if np.asarray(key).dtype == bool:
+            return self.dataset[np.asarray(key)]
+        rows = check_places(key, len(self))
         if not len(rows):
             return self._no_rows
         # h5py takes increasing indices only.
-        positions, places = np.unique(np.where(rows < 0, rows + len(self), rows), return_inverse=True)
+        positions, places = np.unique(rows, return_inverse=True)
         return self.dataset[positions][places]
 
     def __repr__(self) -> str:

@@ -258,8 +258,10 @@ def test_an_h5_array_is_an_array_like(array, path):
     assert (array.shape, array.dtype, array.ndim, array.chunks) == ((N, 3), np.float32, 2, (5, 2))
     assert len(array) == N
     assert repr(array) == f"H5Array('{path}', 'group/x')"
-    for key in [4, -1, slice(3, 9), [7, -1, 7, 0], np.array([3, 1]), [], floats()[:, 0] > 0, (2, slice(0, 2))]:
+    for key in [4, -1, slice(3, 9), [7, -1, 7, 0], np.uint8([3, 1]), [], floats()[:, 0] > 0, (2, slice(0, 2))]:
         np.testing.assert_array_equal(array[key], floats()[key])
+    with pytest.raises(IndexError, match='index 23 is out of range for 23 samples'):
+        array[[0, N]]
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/fd'), reason='this system does not list open files')

@@ -10,7 +10,6 @@ import pytest
 from batchup._arrays import zarrs
 from batchup._arrays.zarrs import ZarrStorage
 from batchup.data_source import ArrayDataSource
-from batchup.work_pool import WorkerProcessPool
 
 zarr = pytest.importorskip('zarr')
 
@@ -164,17 +163,3 @@ def test_an_array_in_memory():
     array = zarr.create_array(zarr.storage.MemoryStore(), data=X, chunks=(10, 7, 5))
     storage = pickle.loads(pickle.dumps(ZarrStorage(array)))
     np.testing.assert_array_equal(read(storage, 15, 35), X[15:35])
-
-
-def test_a_source_in_processes(tmp_path):
-    source = ArrayDataSource([stored(tmp_path, **LAYOUTS['shards'])])
-    expected = list(source.batch_iterator(30, 42))
-    with WorkerProcessPool(1, start_method='spawn') as pool:
-        batches = pool.parallel_data_source(source.map(itself)).batch_iterator(30, 42)
-        for (batch,), (values,) in zip(batches, expected, strict=True):
-            np.testing.assert_array_equal(batch, values)
-
-
-def itself(x):
-    """Return a batch as it is: a function, for which workers make all batches."""
-    return (x,)
