@@ -18,7 +18,7 @@ from .parquet import ParquetArray, ParquetStorage
 from .rows import Rows, is_plain
 from .sparse import SparseRows
 from .sparse_ahead import SparseStorageRows
-from .sparse_groups import is_csr_group
+from .sparse_groups import SparseStorage, is_csr_group
 from .storage import Storage
 from .storage_rows import StorageRows
 from .tensors import TensorRows, reduce_tensor, tensor_memory
@@ -52,7 +52,7 @@ def make_reader(number: int, array: Any) -> Reader:
 def _make_stored(array: Any) -> StorageRows | SparseStorageRows | None:
     """Return the reader for what is in storage; `None` for anything else."""
     if is_csr_group(array):
-        return SparseStorageRows(array)
+        return SparseStorageRows(SparseStorage(array))
     storage = find_storage(array)
     return None if storage is None else StorageRows(storage)
 

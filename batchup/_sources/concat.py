@@ -15,7 +15,9 @@ from .._arrays.joinable import Form, check_alike, check_kinds, check_known
 from .._arrays.joined import join_columns, storage_of
 from .._arrays.joining import as_kind, join_rows, kind_of
 from .._arrays.rows import Rows, block_size
-from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
+from .._arrays.sharing import read_all, rows_at_once
+from .._arrays.sparse_ahead import SparseStorageRows
+from .._arrays.storage_rows import READ_AHEAD, StorageRows
 from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, check_batch_indices, from_start, own_array
@@ -140,7 +142,7 @@ class ConcatDataSource(RandomAccessDataSource):
         check_known(list(map(_known_arrays, datasets)))
         self._plain = self._readers() is not None
         # The readers of members of which some are in storage, and those of all their arrays.
-        self._stored: tuple[list[Any], list[StorageRows]] | None = None
+        self._stored: tuple[list[Any], list[StorageRows | SparseStorageRows]] | None = None
         self._stored_columns()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -181,10 +183,7 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def _batches_at_once(self, batch_size: BatchSize) -> int:
         columns = self._stored_columns() or []
-        return max(1, self._room(columns) // single_size(batch_size, type(self).__name__))
-
-    def _room(self, columns: Sequence[StorageRows]) -> int:
-        return room_for([column.storage for column in columns], self._read_ahead)
+        return max(1, rows_at_once(columns, self._read_ahead) // single_size(batch_size, type(self).__name__))
 
     def _chunk_rows(self) -> int | None:
         return common_chunk(_inner_source(member)._chunk_rows() for member in self.datasets)
@@ -212,11 +211,11 @@ class ConcatDataSource(RandomAccessDataSource):
             check_alike((0, [reader.array for reader in rows[0]]), (number, [reader.array for reader in readers]))
         return [list(column) for column in zip(*rows)]
 
-    def _stored_columns(self) -> list[StorageRows] | None:
+    def _stored_columns(self) -> list[StorageRows | SparseStorageRows] | None:
         """Return a reader for each array, through all members; `None` unless some are in storage, and all known."""
         readers = [_known_readers(member) for member in self.datasets]
         known = [each for own in readers if own is not None for each in own]
-        if None in readers or not any(isinstance(each, StorageRows) for each in known):
+        if None in readers or all(isinstance(each, Rows) for each in known):
             return None
         if self._stored is None or self._stored[0] != known:
             rows = list(filter(None, readers))
@@ -226,11 +225,12 @@ class ConcatDataSource(RandomAccessDataSource):
             self._stored = known, join_columns(rows, self._starts, subsets)
         return self._stored[1]
 
-    def _read_stored(self, columns: list[StorageRows], request: Request, to: Destination) -> Iterator[Batch]:
+    def _read_stored(
+        self, columns: list[StorageRows | SparseStorageRows], request: Request, to: Destination
+    ) -> Iterator[Batch]:
         """Read the batches of a request from members of which some are in storage."""
-        room = self._room(columns)
         own = [own_array(request.indices).reshape(request.n_batches, -1)] if self.include_indices else []
-        return iter(Columns((*own, *[column.batches(request, to, room) for column in columns])))
+        return iter(Columns((*own, *read_all(columns, request, to, self._read_ahead))))
 
     def _read_columns(self, readers: list[list[Rows]], request: Request, memory: Memory | None = None) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""
@@ -348,14 +348,14 @@ def _plain_readers(member: AbstractDataSource) -> list[Rows] | None:
     return readers if known is not None and len(readers) == len(known) else None
 
 
-def _known_readers(member: AbstractDataSource) -> list[Rows | StorageRows] | None:
+def _known_readers(member: AbstractDataSource) -> list[Rows | StorageRows | SparseStorageRows] | None:
     """Return the readers of a member over arrays in memory or in storage; `None` for any other."""
     if not isinstance(member, ArrayDataSource) or member.include_indices:
         return None
     if overridden(member, 'samples_by_indices_nomapping'):
         return None
     member._check_data()
-    readers = [reader for reader in member._readers if isinstance(reader, Rows | StorageRows)]
+    readers = [reader for reader in member._readers if isinstance(reader, Rows | StorageRows | SparseStorageRows)]
     return readers if len(readers) == len(member._readers) else None
 
 
