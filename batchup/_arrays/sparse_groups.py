@@ -222,6 +222,8 @@ class SparseStorage(SparseBlocks):
         return f'the sparse matrix of {self._data.name()}'
 
     def check(self) -> None:
+        if not is_open(self.group):
+            raise ValueError(f'{self.name()}: the h5py file is closed; keep the file open while batches are read')
         self._data.check()
         self._indices.check()
 

@@ -319,7 +319,7 @@ def test_a_file_that_is_closed(tmp_path):
     next(stream)
     group.file.close()
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"data set '/X/data' of .*: the h5py file is closed"):
+        with pytest.raises(ValueError, match=r"data set '/X/data' of .*: the h5py file is closed; keep .* are read\n"):
             next(stream)
     with pytest.raises(ValueError, match=r'data\[0\] is a group of an h5py file that is closed'):
         ArrayDataSource([group])

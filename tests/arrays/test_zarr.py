@@ -149,8 +149,9 @@ def test_an_array_that_is_gone(tmp_path, layout):
         read(source._readers[0].storage, 0, 5)
 
 
-def test_a_length_that_changed(tmp_path):
-    array = stored(tmp_path, **LAYOUTS['chunks of rows'])
+@pytest.mark.parametrize('layout', ['chunks of rows', 'format 2'])
+def test_a_length_that_changed(tmp_path, layout):
+    array = stored(tmp_path, **LAYOUTS[layout])
     stream = ArrayDataSource([array]).batch_iterator(20, 42)
     next(stream)
     zarr.open_array(tmp_path).resize((90, 7, 5))
