@@ -29,14 +29,15 @@ Stored = Rows | StorageRows | SparseStorageRows
 class MemoryStorage(Storage):
     """A plain array in memory, or in a mapped file."""
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        self.array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.chunk_rows = rows_of_bytes(CHUNK_BYTES, array.dtype, array.shape[1:])
+    def __init__(self, rows: Rows) -> None:
+        self.array = rows.array
+        self.shape = self.array.shape
+        self.dtype = self.array.dtype
+        self.chunk_rows = rows_of_bytes(CHUNK_BYTES, self.dtype, self.shape[1:])
+        self._rows = rows
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        output[...] = self.array[start:stop]
+        self._rows.read_into(output, range(start, stop))
 
     def name(self) -> str:
         return f'an array of shape {self.shape}'
@@ -112,7 +113,7 @@ def _count_chunks(storage: Storage) -> int:
 
 def storage_of(reader: Stored) -> Storage | SparseBlocks:
     """Return the storage that a reader reads, or an array in memory as storage."""
-    return MemoryStorage(reader.array) if isinstance(reader, Rows) else reader.storage
+    return MemoryStorage(reader) if isinstance(reader, Rows) else reader.storage
 
 
 def join_columns(

@@ -14,6 +14,8 @@ from batchup import ArrayDataSource, ConcatDataSource
 from batchup._arrays import mapped
 from batchup._arrays.mapped import ASKED_GATHERS, AskingTake, make_take
 
+from .chunked import Chunked
+
 pytestmark = pytest.mark.skipif(not hasattr(mmap, 'MADV_WILLNEED'), reason='this system takes no advice')
 
 PAGE = mmap.PAGESIZE
@@ -135,8 +137,10 @@ def test_a_file_that_has_become_shorter_is_an_error_where_rows_are_missing(file,
 
 
 def test_a_shorter_file_is_an_error_in_a_source_of_several(file, rows):
-    source = ConcatDataSource([ArrayDataSource([rows]), ArrayDataSource([rows])])
+    others = rows[:50].copy(), Chunked(rows[:50].copy(), 10)
+    sources = [ConcatDataSource([ArrayDataSource([rows]), ArrayDataSource([other])]) for other in others]
     os.truncate(file, 500 * ROW_BYTES)
-    for shuffle in (None, 3):
-        with pytest.raises(OSError, match='has become shorter'):
-            list(source.batch_iterator(400, shuffle))
+    for source in sources:
+        for shuffle in (None, 3):
+            with pytest.raises(OSError, match='has become shorter'):
+                list(source.batch_iterator(400, shuffle))
