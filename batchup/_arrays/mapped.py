@@ -91,7 +91,7 @@ class MappedFile:
 
     def __init__(self, array: NDArray[Any], owner: np.memmap[Any, Any]) -> None:
         self._mapping: mmap.mmap = owner._mmap  # type: ignore[attr-defined]
-        self._path = owner.filename
+        self._path = owner.filename or 'a mapped file'
         self._n = len(array)
         first = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY
         address = array.ctypes.data - np.frombuffer(self._mapping, np.uint8).ctypes.data
@@ -105,7 +105,7 @@ class MappedFile:
     def of(cls, array: Any) -> MappedFile | None:
         """Return the file of an array that NumPy has mapped, or of a view of one; `None` for any other."""
         owner = _owner_of(array)
-        return cls(array, owner) if array.size and _mapping_of(array) is not None and owner.filename else None
+        return cls(array, owner) if array.size and _mapping_of(array) is not None else None
 
     def check(self, indices: Leaf) -> None:
         """Raise `OSError` if the file no longer has the rows that indices from -n to n - 1 choose."""

@@ -82,7 +82,8 @@ class ReadArrays:
         self.readers = readers
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if all(reader.array is array for reader, array in zip(self.readers, self.arrays)):
+        as_read = all(reader.array is array for reader, array in zip(self.readers, self.arrays))
+        if as_read and type(self.arrays) in (list, tuple):
             return _arrays_of, (type(self.arrays), self.readers)
         return ReadArrays, (self.arrays, ())
 

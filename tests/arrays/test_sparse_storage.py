@@ -18,6 +18,7 @@ from batchup.sampling import BlockShuffle, WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
 from .cases import sparse_group, sparse_in_h5
+from .chunked import Chunked
 
 h5py = pytest.importorskip('h5py')
 scipy = pytest.importorskip('scipy.sparse')
@@ -204,6 +205,14 @@ def test_groups_that_do_not_go_together(tmp_path):
         groups = [sparse_in_h5(h5py, each, tmp_path) for each in (DENSE, values)]
         with pytest.raises(error, match=message):
             ConcatDataSource([ArrayDataSource([group]) for group in groups])
+
+
+def test_groups_and_arrays_do_not_go_together(tmp_path):
+    zarr = pytest.importorskip('zarr')
+    group = ArrayDataSource([sparse_in_h5(h5py, DENSE, tmp_path)])
+    for dense in (DENSE, zarr.create_array(tmp_path / 'x.zarr', data=DENSE), Chunked(DENSE, 10)):
+        with pytest.raises(TypeError, match=r'array 0 is a scipy.csr_matrix in data source 0, but a numpy.ndarray in'):
+            ConcatDataSource([group, ArrayDataSource([dense])])
 
 
 # Dtypes and layouts.
