@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import mmap
+import os
 from collections import deque
 from collections.abc import Mapping, Set
 from typing import Any
@@ -28,7 +29,8 @@ from .zarrs import is_zarr
 _BUFFERS = (array.array, memoryview)
 _BYTES = (bytes, bytearray, mmap.mmap)
 _SEQUENCES = (list, tuple, range, deque)
-_NO_ARRAYS = (*six.string_types, *_BYTES, *_BUFFERS, *_SEQUENCES, Mapping, Set)
+_PATHS = (*six.string_types, os.PathLike)
+_NO_ARRAYS = (*_PATHS, *_BYTES, *_BUFFERS, *_SEQUENCES, Mapping, Set, type)
 
 # How to make an array of each of them.
 _ADVICE: tuple[tuple[Any, str], ...] = (
@@ -37,7 +39,23 @@ _ADVICE: tuple[tuple[Any, str], ...] = (
     (_SEQUENCES, 'np.asarray(x) makes one of it'),
     (Mapping, 'put each array that is in it into the list: [x[name] for name in x]'),
     (Set, 'it has no order; np.asarray(sorted(x)) makes one of it'),
+    (type, 'it is a class: make an array of it first'),
 )
+
+# What makes an array of a file, by the end of its name.
+_OPENED = {
+    '.npy': "np.load(x, mmap_mode='r')",
+    '.npz': "np.load(x)['name']",
+    '.h5': "batchup.arrays.H5Array(x, 'name')",
+    '.hdf5': "batchup.arrays.H5Array(x, 'name')",
+    '.h5ad': "h5py.File(x, 'r')['X']",
+    '.parquet': 'batchup.arrays.ParquetArray(x, columns)',
+    '.zarr': "zarr.open(x, mode='r')['name']",
+    '.nc': "xarray.open_dataset(x)['name']",
+}
+
+# Classes of pyarrow that read files, and are no arrays.
+_PARQUET = ('ParquetFile', 'ParquetDataset', 'FileSystemDataset')
 
 
 def check_array_like(number: int, data: Any) -> None:
@@ -69,13 +87,24 @@ def length_of(data: Any) -> int:
     return n_rows
 
 
+def path_advice(data: Any) -> str | None:
+    """Say how to make an array of the file that a path names; `None` for anything but a path."""
+    if not isinstance(data, _PATHS):
+        return None
+    ending = os.path.splitext(os.fsdecode(data).rstrip(os.sep))[1].lower()
+    return f'if it is a path, open the file first: {_OPENED.get(ending, _OPENED[".npy"])}'
+
+
 def _advice(data: Any) -> str:
     """Say how to make an array of something that is none."""
+    if type(data).__module__.startswith('pyarrow.') and type(data).__name__ in _PARQUET:
+        return 'batchup.arrays.ParquetArray(path, columns) reads Parquet files'
     if isinstance(data, _SEQUENCES) and _differ_in_length(data):
         return 'its items differ in length: batchup.padding.RaggedArray.from_list(x) makes an array-like of it'
     if hasattr(data, '__next__'):
         return 'an iterator over batches is for IteratorDataSource(x)'
-    return next((advice for types, advice in _ADVICE if isinstance(data, types)), 'it must have a row for each sample')
+    known = next((advice for types, advice in _ADVICE if isinstance(data, types)), None)
+    return path_advice(data) or known or 'it must have a row for each sample'
 
 
 def _differ_in_length(items: Any) -> bool:

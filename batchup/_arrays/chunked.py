@@ -31,7 +31,13 @@ class ChunkedStorage(Storage):
         return isinstance(rows, int) and hasattr(array, 'shape') and hasattr(array, 'dtype')
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        output[...] = self.array[start:stop]
+        rows = np.asarray(self.array[start:stop])
+        # What NumPy would broadcast or convert to fit is not what was asked for.
+        if rows.shape != output.shape:
+            raise ValueError(f'{self.name()} gave an array of shape {rows.shape} for {stop - start} rows')
+        if not np.can_cast(rows.dtype, self.dtype, 'same_kind'):
+            raise TypeError(f'{self.name()} gave an array of dtype {rows.dtype}, but its own dtype is {self.dtype}')
+        output[...] = rows
 
     def name(self) -> str:
         return f'a {type(self.array).__name__} of shape {self.shape}'

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .h5_files import H5Array
+from .h5_files import H5Array, dump_by_name
 from .inflate import inflate
 from .storage import Storage, rows_of_bytes
 
@@ -58,7 +59,7 @@ class H5Storage(Storage):
         self._opened: tuple[Any, _Bytes | None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return H5Storage, (self.array,)
+        return _load_storage, (dump_by_name(self.array),)
 
     @property
     def _dataset(self) -> Any:
@@ -136,6 +137,10 @@ class H5Storage(Storage):
                 f'{self._name}: the h5py file is closed; keep the file open while batches are read, or give '
                 'batchup.arrays.H5Array(path, name), which opens it itself'
             )
+
+
+def _load_storage(pickled: bytes) -> H5Storage:
+    return H5Storage(pickle.loads(pickled))
 
 
 class _RawChunks:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import pickle
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._ground.indices import check_places
 
 # How h5py reads files that other processes can open by name.
 FILE_DRIVERS = ('sec2', 'stdio', 'direct')
@@ -87,13 +91,13 @@ class H5Array:
         """Read rows by an integer, a slice, or an array of integers in any order, with repeats."""
         if not isinstance(key, (list, np.ndarray)):
             return self.dataset[key]
-        rows = np.asarray(key)
-        if rows.dtype == bool:
-            return self.dataset[rows]
+        if np.asarray(key).dtype == bool:
+            return self.dataset[np.asarray(key)]
+        rows = check_places(key, len(self))
         if not len(rows):
             return self._no_rows
         # h5py takes increasing indices only.
-        positions, places = np.unique(np.where(rows < 0, rows + len(self), rows), return_inverse=True)
+        positions, places = np.unique(rows, return_inverse=True)
         return self.dataset[positions][places]
 
     def __repr__(self) -> str:
@@ -109,7 +113,10 @@ def reopening(value: Any) -> Any:
     if h5py is None or not isinstance(value, h5py.Dataset | h5py.Group) or isinstance(value, h5py.File):
         return NotImplemented
     if not value:
-        raise ValueError('the h5py file of a data set is closed')
+        raise ValueError(
+            f'{value!r} is closed, and has no name any more by which another process could open it: keep its file '
+            'open, or give batchup.arrays.H5Array(path, name)'
+        )
     file = value.file
     if value.name is None or file.driver not in FILE_DRIVERS or not _is_there(file):
         raise ValueError(f'{value!r} of {file.filename} has no name, or is in no file that other processes can open')
@@ -122,6 +129,18 @@ def reopening(value: Any) -> Any:
     if isinstance(value, h5py.Group):
         return _reopen_group, (path, value.name, file.swmr_mode)
     return _reopen, (path, value.name, file.swmr_mode, value.shape)
+
+
+def dump_by_name(value: Any) -> bytes:
+    """Pickle a value in which data sets and groups of h5py may be: they will be opened again by their names."""
+    file = io.BytesIO()
+    _NamePickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    return file.getvalue()
+
+
+class _NamePickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        return reopening(value)
 
 
 def _is_there(file: Any) -> bool:
@@ -170,14 +189,19 @@ def _find(file: Any, path: str, name: str) -> Any:
     h5py = importlib.import_module('h5py')
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise KeyError(f'{path} has no data set {name!r}; it has {_data_sets(file)}')
+        raise KeyError(f'{path} has no data set {name!r}; it has {data_sets(file)}')
     if not found.shape:
         raise TypeError(f'the data set {name!r} of {path} has no dimensions: it has no samples')
     return found
 
 
-def _data_sets(file: Any) -> str:
-    """Name the data sets of a file, the first of them if there are many."""
+def data_sets(group: Any) -> str:
+    """Name the data sets of a file, or of a group, also those in groups within it."""
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if hasattr(item, 'shape') else None)
+    group.visititems(lambda name, item: names.append(name) if hasattr(item, 'shape') else None)
+    return list_names(names)
+
+
+def list_names(names: list[str]) -> str:
+    """List names in a message, the first of them if there are many."""
     return ', '.join(map(repr, names[:10])) + (f' and {len(names) - 10} more' if len(names) > 10 else '') or 'none'

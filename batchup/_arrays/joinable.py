@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from .joining import columns_of, known_kind, text_kind
+from .joining import columns_of, kind_of, known_kind, text_kind
+
+
+class Form(NamedTuple):
+    """What is known of an array once it is let go; `check_alike` takes it in place of the array.
+
+    Attributes
+    ----------
+    kind : str
+        As from `kind_of`.
+    dtype : object
+        As from `columns_of`.
+    shape : tuple of int, or None
+        Its shape, if it has one.
+    """
+
+    kind: str
+    dtype: Any
+    shape: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, array: Any) -> Form:
+        """Return the form of an array."""
+        return cls(kind_of(array), columns_of(array), getattr(array, 'shape', None))
 
 
 def check_known(members: Sequence[Sequence[Any] | None]) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .._ground.indices import IndexArray, Leaf, from_start
 from .rows import Rows
 from .segments import by_chunks
+from .sparse_ahead import SparseStorageRows
+from .sparse_groups import JoinedSparse, SparseBlocks, SparseStorage
 from .storage import Storage, rows_of_bytes
 from .storage_rows import StorageRows
 
@@ -20,17 +22,22 @@ from .storage_rows import StorageRows
 CHUNK_BYTES = 2**20
 
 
+# The readers of arrays that can be read as one.
+Stored = Rows | StorageRows | SparseStorageRows
+
+
 class MemoryStorage(Storage):
     """A plain array in memory, or in a mapped file."""
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        self.array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.chunk_rows = rows_of_bytes(CHUNK_BYTES, array.dtype, array.shape[1:])
+    def __init__(self, rows: Rows) -> None:
+        self.array = rows.array
+        self.shape = self.array.shape
+        self.dtype = self.array.dtype
+        self.chunk_rows = rows_of_bytes(CHUNK_BYTES, self.dtype, self.shape[1:])
+        self._rows = rows
 
     def read(self, start: int, stop: int, output: NDArray[Any]) -> None:
-        output[...] = self.array[start:stop]
+        self._rows.read_into(output, range(start, stop))
 
     def name(self) -> str:
         return f'an array of shape {self.shape}'
@@ -104,14 +111,14 @@ def _count_chunks(storage: Storage) -> int:
     return int(storage.chunks(np.array([last]))[0]) + 1 if last >= 0 else 0
 
 
-def storage_of(reader: Rows | StorageRows) -> Storage:
+def storage_of(reader: Stored) -> Storage | SparseBlocks:
     """Return the storage that a reader reads, or an array in memory as storage."""
-    return reader.storage if isinstance(reader, StorageRows) else MemoryStorage(reader.array)
+    return MemoryStorage(reader) if isinstance(reader, Rows) else reader.storage
 
 
 def join_columns(
-    readers: Sequence[Sequence[Rows | StorageRows]], starts: IndexArray, subsets: Mapping[int, IndexArray]
-) -> list[StorageRows]:
+    readers: Sequence[Sequence[Stored]], starts: IndexArray, subsets: Mapping[int, IndexArray]
+) -> list[StorageRows | SparseStorageRows]:
     """Return a reader for each array, through all members.
 
     Parameters
@@ -125,7 +132,15 @@ def join_columns(
     """
     # It does not refer to the source: what refers to each other is freed late.
     locate = partial(_locate, starts, subsets)
-    return [StorageRows(JoinedStorage(list(map(storage_of, column)), locate)) for column in zip(*readers)]
+    return [_join(list(map(storage_of, column)), locate) for column in zip(*readers)]
+
+
+def _join(
+    members: list[Any], locate: Callable[[Leaf], tuple[IndexArray, IndexArray]]
+) -> StorageRows | SparseStorageRows:
+    if isinstance(members[0], SparseStorage):
+        return SparseStorageRows(JoinedSparse(members, locate))
+    return StorageRows(JoinedStorage(members, locate))
 
 
 def _locate(starts: IndexArray, subsets: Mapping[int, IndexArray], indices: Leaf) -> tuple[IndexArray, IndexArray]:

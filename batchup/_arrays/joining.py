@@ -10,12 +10,15 @@ import numpy as np
 from .._ground.indices import IndexArray
 from .._ground.sparse import is_sparse, stack
 from .arrow import in_one_chunk, is_arrow, is_arrow_array, is_arrow_table, join_arrow, take
+from .chunked import ChunkedStorage
 from .frames import is_pandas, join_frames
 from .h5 import is_h5
+from .parquet import ParquetArray
 from .rows import is_plain
 from .sparse_groups import is_csr_group
 from .tensors import is_tensor, join_tensors
 from .xarrays import choose, is_xarray, join_xarrays
+from .zarrs import is_zarr
 
 
 def kind_of(array: Any) -> str:
@@ -39,7 +42,7 @@ def kind_of(array: Any) -> str:
 
 def known_kind(data: Any) -> str | None:
     """Return the kind of arrays that is read from data, without reading; `None` if it is not known."""
-    if is_h5(data):
+    if is_h5(data) or is_zarr(data) or isinstance(data, ParquetArray) or ChunkedStorage.fits(data):
         return 'numpy.ndarray'
     if is_csr_group(data):
         return 'scipy.csr_matrix'

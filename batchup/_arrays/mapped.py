@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray
+from .._ground.indices import IndexArray, Leaf, from_start
 
 try:
     import resource
@@ -78,11 +78,61 @@ def make_take(rows: NDArray[Any]) -> Any:
     return AskingTake(rows, mapping) if asks and mapping is not None else rows.take
 
 
-def _mapping_of(array: Any) -> mmap.mmap | None:
-    """Return the mapping of a `numpy.memmap`, and of its views."""
+class MappedFile:
+    """The file of a mapped array, which may become shorter: the system kills who reads beyond its end.
+
+    Parameters
+    ----------
+    array : array of shape (n, ...)
+        A view of the mapped array.
+    owner : numpy.memmap
+        What has mapped the file.
+    """
+
+    def __init__(self, array: NDArray[Any], owner: np.memmap[Any, Any]) -> None:
+        self._mapping: mmap.mmap = owner._mmap  # type: ignore[attr-defined]
+        self._path = owner.filename or 'a mapped file'
+        self._n = len(array)
+        first = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY
+        address = array.ctypes.data - np.frombuffer(self._mapping, np.uint8).ctypes.data
+        sizes = zip(array.shape[1:], array.strides[1:])
+        # Where the bytes of row 0 end in the file, and how far on those of the next one end.
+        self._row_end: int = first + address + array.itemsize + sum(max(0, (size - 1) * step) for size, step in sizes)
+        self._step: int = array.strides[0]
+        self._end = self._end_of(max(self._n - 1, 0) if self._step > 0 else 0)
+
+    @classmethod
+    def of(cls, array: Any) -> MappedFile | None:
+        """Return the file of an array that NumPy has mapped, or of a view of one; `None` for any other."""
+        owner = _owner_of(array)
+        return cls(array, owner) if array.size and _mapping_of(array) is not None else None
+
+    def check(self, indices: Leaf) -> None:
+        """Raise `OSError` if the file no longer has the rows that indices from -n to n - 1 choose."""
+        size = self._mapping.size()
+        if size < self._end and len(indices):
+            rows = from_start(indices, self._n)
+            last = int(rows.max() if self._step > 0 else rows.min())
+            if size < self._end_of(last):
+                raise OSError(
+                    f'{self._path} has become shorter since it was mapped: it has {size} bytes, and row {last} ends at '
+                    f'{self._end_of(last)}; map it again'
+                )
+
+    def _end_of(self, row: int) -> int:
+        return self._row_end + row * self._step
+
+
+def _owner_of(array: Any) -> Any:
+    """Return the array that another one is a view of, if it is one of NumPy's own."""
     while type(array) is np.ndarray:
         array = array.base
-    mapping = getattr(array, '_mmap', None)
+    return array
+
+
+def _mapping_of(array: Any) -> mmap.mmap | None:
+    """Return the mapping of a `numpy.memmap`, and of its views."""
+    mapping = getattr(_owner_of(array), '_mmap', None)
     return mapping if isinstance(mapping, mmap.mmap) else None
 
 

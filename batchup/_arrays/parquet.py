@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray
+from .._ground.indices import IndexArray, from_start
 from .._ground.messages import installed_by
 from .arrow_columns import Columns, NullsError
 from .segments import by_chunks
@@ -149,7 +149,7 @@ class ParquetArray:
             raise TypeError(f'rows are chosen by an integer, a slice, or an array of integers or bools, got {key!r}')
         if indices.size and not -len(self) <= indices.min() <= indices.max() < len(self):
             raise IndexError(f'rows {indices.min()} to {indices.max()} were asked for; there are {len(self)}')
-        rows = self._at(np.where(indices < 0, indices + len(self), indices).reshape(-1).astype(np.intp))
+        rows = self._at(from_start(indices.reshape(-1).astype(np.intp), len(self)))
         return rows if indices.ndim else rows[0]
 
     def _at(self, rows: IndexArray) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._ground.sparse import is_sparse
@@ -17,7 +18,7 @@ from .parquet import ParquetArray, ParquetStorage
 from .rows import Rows, is_plain
 from .sparse import SparseRows
 from .sparse_ahead import SparseStorageRows
-from .sparse_groups import is_csr_group
+from .sparse_groups import SparseStorage, is_csr_group
 from .storage import Storage
 from .storage_rows import StorageRows
 from .tensors import TensorRows, reduce_tensor, tensor_memory
@@ -51,7 +52,7 @@ def make_reader(number: int, array: Any) -> Reader:
 def _make_stored(array: Any) -> StorageRows | SparseStorageRows | None:
     """Return the reader for what is in storage; `None` for anything else."""
     if is_csr_group(array):
-        return SparseStorageRows(array)
+        return SparseStorageRows(SparseStorage(array))
     storage = find_storage(array)
     return None if storage is None else StorageRows(storage)
 
@@ -63,6 +64,32 @@ def find_storage(array: Any) -> Storage | None:
     if isinstance(array, ParquetArray):
         return ParquetStorage(array)
     return h5_storage(array) or (ChunkedStorage(array) if ChunkedStorage.fits(array) else None)
+
+
+class ReadArrays:
+    """The arrays of a source, pickled by their readers, as not all of them pickle by themselves.
+
+    Attributes
+    ----------
+    arrays : list or tuple of array-likes
+        The arrays.
+    readers : list of readers
+        The reader of each.
+    """
+
+    def __init__(self, arrays: Sequence[Any], readers: Sequence[Reader]) -> None:
+        self.arrays = arrays
+        self.readers = readers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        as_read = all(reader.array is array for reader, array in zip(self.readers, self.arrays))
+        if as_read and type(self.arrays) in (list, tuple):
+            return _arrays_of, (type(self.arrays), self.readers)
+        return ReadArrays, (self.arrays, ())
+
+
+def _arrays_of(make: type, readers: Sequence[Reader]) -> ReadArrays:
+    return ReadArrays(make([reader.array for reader in readers]), readers)
 
 
 def reduce_to_array(value: Any) -> tuple[Any, ...] | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .._ground.batch import Destination, Memory
 from .._ground.indices import IndexArray, Leaf, as_array
-from .mapped import make_take
+from .mapped import MappedFile, make_take
 
 # Small batches are copied in blocks of this many bytes. Larger: more memory that one kept batch
 # keeps with it, and blocks that leave the processor's cache. Smaller: more work for each batch.
@@ -140,6 +140,7 @@ class Rows:
         # fast as 'clip', and gives negative indices their meaning.
         self._takes = array.flags.c_contiguous and array.flags.aligned
         self._buffers = Buffers(self._plain)
+        self._file = MappedFile.of(self._plain)
         recycles = self.row_bytes > 0 and not array.dtype.hasobject
         self._recycled_rows = RECYCLED_BYTES / self.row_bytes if recycles else math.inf
 
@@ -153,7 +154,14 @@ class Rows:
         -------
         array of shape (m, ...)
             A new, writable array of the same dtype.
+
+        Raises
+        ------
+        OSError
+            If the file of a mapped array has become too short.
         """
+        if self._file is not None:
+            self._file.check(indices)
         output = next(self._outputs(len(indices)))
         if isinstance(indices, range):
             return self._copy(slice(indices.start, indices.stop), output)
@@ -184,6 +192,8 @@ class Rows:
 
     def read_into(self, output: NDArray[Any], indices: Leaf) -> NDArray[Any]:
         """Copy rows into an array that is given."""
+        if self._file is not None:
+            self._file.check(indices)
         if isinstance(indices, range):
             return self._copy(slice(indices.start, indices.stop), output)
         if self._takes:
@@ -194,6 +204,8 @@ class Rows:
 
     def scatter(self, output: NDArray[Any], places: IndexArray, indices: Leaf) -> None:
         """Copy rows one by one to any places in an array."""
+        if self._file is not None:
+            self._file.check(indices)
         plain = self._plain
         for place, index in zip(places.tolist(), as_array(indices).tolist()):
             output[place] = plain[index]
@@ -211,6 +223,8 @@ class Rows:
         if block > 1:
             # Iterating over the first axis of a block gives batches, each a view of its own rows.
             return chain.from_iterable(self._blocks(indices, size, n_batches, block))
+        if self._file is not None:
+            return map(self.read, (indices[first : first + size] for first in range(0, len(indices), size)))
         outputs = self._outputs(size)
         if isinstance(indices, range):
             starts = range(indices.start, indices.stop, size)
@@ -224,7 +238,15 @@ class Rows:
         """Read batches in blocks of shape (block, size, ...); the last one may have fewer batches."""
         for first in range(0, n_batches, block):
             count = min(block, n_batches - first)
-            rows = self.read(indices[first * size : (first + count) * size])
+            part = indices[first * size : (first + count) * size]
+            try:
+                rows = self.read(part)
+            except OSError:
+                if count == 1:
+                    raise
+                # The error comes at the first batch that it concerns.
+                yield from self._blocks(part, size, count, 1)
+                continue
             yield rows.reshape(count, size, *rows.shape[1:])
             # For a user who has let go of the block, its memory is free for the next one.
             del rows

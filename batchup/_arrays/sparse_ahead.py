@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray, Leaf, from_start
+from .._ground.indices import IndexArray, Leaf
 from .._plans.plan import Request
 from .segments import by_chunks
-from .sparse_groups import SparseStorage, sparse_matrix
+from .sparse_groups import SparseBlocks, sparse_matrix
 from .storage_rows import ACCOUNT_BYTES
 
 
@@ -39,12 +39,12 @@ class _Coming:
         Which of them were asked for.
     """
 
-    def __init__(self, storage: SparseStorage, requests: list[Request]) -> None:
+    def __init__(self, storage: SparseBlocks, requests: list[Request]) -> None:
         self._storage = storage
         self.numbers = np.concatenate([np.arange(each.number, each.end) for each in requests])
         sizes = [np.full(each.n_batches, len(each.indices) // each.n_batches) for each in requests]
         self.ends = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
-        self.rows = np.concatenate([from_start(each.indices, storage.shape[0]) for each in requests])
+        self.rows = np.concatenate([storage.rows(each.indices) for each in requests])
         self.given = np.zeros(len(self.numbers), bool)
         blocks, batches = self.rows // storage.chunk_rows, np.repeat(np.arange(len(self.numbers)), np.diff(self.ends))
         # The places of the first and the last of these batches that need each block. Of several, the last is assigned.
@@ -83,7 +83,7 @@ class _Coming:
 class _Blocks:
     """Blocks of rows, in slots of equal size in memory."""
 
-    def __init__(self, storage: SparseStorage, data: NDArray[Any], indices: NDArray[Any], n_slots: int) -> None:
+    def __init__(self, storage: SparseBlocks, data: NDArray[Any], indices: NDArray[Any], n_slots: int) -> None:
         self._storage = storage
         self._memory = data, indices
         self._free = list(range(n_slots))[::-1]  # the last one is used first: its memory may be in the cache
@@ -133,7 +133,7 @@ class _Blocks:
 class _Packed:
     """Rows in any order, read at once: each block is decoded once, and they are kept as they are read."""
 
-    def __init__(self, storage: SparseStorage, rows: IndexArray, data: NDArray[Any], indices: NDArray[Any]) -> None:
+    def __init__(self, storage: SparseBlocks, rows: IndexArray, data: NDArray[Any], indices: NDArray[Any]) -> None:
         memory = storage.memory(storage.most_values)
         self._places = np.empty(len(rows), np.intp)
         indptr = np.zeros(len(rows) + 1, storage.index_dtype)
@@ -160,7 +160,7 @@ class SparseAhead:
 
     Parameters
     ----------
-    storage : SparseStorage
+    storage : SparseBlocks
         What is read.
     nbytes : int
         How much of it may be kept.
@@ -174,7 +174,7 @@ class SparseAhead:
 
     def __init__(
         self,
-        storage: SparseStorage,
+        storage: SparseBlocks,
         nbytes: int,
         begin: int,
         window: Callable[[int], Request | None],
@@ -306,28 +306,28 @@ class SparseStorageRows:
 
     Parameters
     ----------
-    group : h5py.Group or zarr.Group
-        What `is_csr_group` accepts.
+    storage : SparseBlocks
+        The matrix.
     """
 
-    def __init__(self, group: Any) -> None:
-        self.array = group
-        self._storage = SparseStorage(group)
-        self.chunk_rows = self._storage.chunk_rows
+    def __init__(self, storage: SparseBlocks) -> None:
+        self.storage = storage
+        self.array = storage.group
+        self.chunk_rows = storage.chunk_rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SparseStorageRows, (self.array,)
+        return SparseStorageRows, (self.storage,)
 
     def read(self, indices: Leaf) -> Any:
         """Read the rows that indices from -n to n - 1 choose, each block of them once."""
-        self._storage.check()
-        rows = from_start(indices, self._storage.shape[0])
-        memory = self._storage.memory(int(self._storage.lengths[rows].sum()))
-        return _Packed(self._storage, rows, *memory).take(slice(None))
+        self.storage.check()
+        rows = self.storage.rows(indices)
+        memory = self.storage.memory(int(self.storage.lengths[rows].sum()))
+        return _Packed(self.storage, rows, *memory).take(slice(None))
 
     def room(self, nbytes: int) -> int:
         """Return how many rows may be read ahead in so many bytes."""
-        return min(nbytes // (self._storage.row_bytes + ACCOUNT_BYTES), self._storage.shape[0])
+        return min(nbytes // (self.storage.row_bytes + ACCOUNT_BYTES), self.storage.shape[0])
 
     def batches(self, request: Request, nbytes: int) -> Iterator[Any]:
         """Read the batches of a request.
@@ -341,12 +341,12 @@ class SparseStorageRows:
         """
         ahead, reader = request.ahead, None
         if ahead is not None:
-            make = partial(SparseAhead, self._storage, nbytes, ahead.start, ahead.window)
+            make = partial(SparseAhead, self.storage, nbytes, ahead.start, ahead.window)
             reader = ahead.keep(self, make)
         elif request.n_batches > 1:  # the request is all that is known
-            reader = SparseAhead(self._storage, nbytes, request.number, partial(_rest, request), first_alone=False)
+            reader = SparseAhead(self.storage, nbytes, request.number, partial(_rest, request), first_alone=False)
         for single in request.split():
-            self._storage.check()
+            self.storage.check()
             batch = None if reader is None else reader.read(single.number)
             yield self.read(single.indices) if batch is None else batch
             del batch

@@ -6,16 +6,20 @@ attributes. Consecutive rows lie side by side in `data` and `indices`, and are r
 
 from __future__ import annotations
 
+import abc
 import importlib
+import pickle
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ground.indices import IndexArray
+from .._ground.indices import IndexArray, Leaf, from_start
 from .._ground.messages import add_note
 from .h5 import H5Storage
+from .h5_files import data_sets, dump_by_name, list_names
 from .storage import Storage
 from .zarrs import ZarrStorage, is_zarr
 
@@ -61,6 +65,18 @@ def check_group(number: int, data: Any) -> None:
             f'data[{number}] is a group with a sparse matrix in CSC format, which is stored by columns: its rows '
             'cannot be read without reading all of it; convert it once, with x.tocsr(), and write it again'
         )
+    if _format_of(data) is None:
+        library = type(data).__module__.partition('.')[0]
+        raise TypeError(
+            f'data[{number}] is the group {data.name!r} of {library}, and neither an array nor a CSR matrix, which '
+            f"has 'data', 'indices', 'indptr' and the attribute 'shape'; give an array, as x[name]: it has "
+            + _names(data)
+        )
+
+
+def _names(group: Any) -> str:
+    """Name the arrays in a group."""
+    return data_sets(group) if hasattr(group, 'visititems') else list_names([name for name, _ in group.arrays()])
 
 
 def _format_of(group: Any) -> str | None:
@@ -89,31 +105,82 @@ def _import_scipy() -> Any:
         raise ImportError('batches of a sparse matrix in a file are matrices of SciPy: pip install scipy') from error
 
 
-class SparseStorage:
-    """A CSR matrix in a group; it is read in blocks of rows.
-
-    Parameters
-    ----------
-    group : h5py.Group or zarr.Group
-        What `is_csr_group` accepts.
+class SparseBlocks(abc.ABC):
+    """Sparse rows in storage; they are read in blocks.
 
     Attributes
     ----------
+    group : h5py.Group or zarr.Group, or None
+        What the user has given, if that is one group.
     shape : tuple of int
         The numbers of rows and columns.
     dtype, index_dtype : numpy.dtype
         The dtypes of values, and of the numbers of their columns, as they are read.
     value_bytes : int
         How many bytes a value takes, with the number of its column.
-    lengths : array of shape (n,)
-        How many values each row has.
+    n_values : int
+        How many values there are.
+    lengths : array
+        How many values each row has, by the numbers that `rows` returns.
     chunk_rows : int
-        How many rows a block has; the last one may have fewer.
+        How many rows a block has; a block may have fewer if no other follows it in its group.
+    n_blocks : int
+        How many blocks there are.
     most_values : int
         How many values the largest block has: at least 1.
     """
 
-    def __init__(self, group: Any) -> None:
+    group: Any
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    index_dtype: np.dtype[Any]
+    value_bytes: int
+    n_values: int
+    lengths: IndexArray
+    chunk_rows: int
+    n_blocks: int
+    most_values: int
+
+    @abc.abstractmethod
+    def rows(self, indices: Leaf) -> IndexArray:
+        """Return the rows that sample indices choose, none of them negative. Row r is in block `r // chunk_rows`."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raise `ValueError` if a file is closed, or has another number of values than at first."""
+
+    @abc.abstractmethod
+    def read(self, block: int, data: NDArray[Any], indices: NDArray[Any]) -> IndexArray:
+        """Read the rows of a block into memory that has room for them.
+
+        Returns
+        -------
+        array of shape (rows + 1,)
+            Where in that memory each row begins, and where the last one ends.
+        """
+
+    @property
+    def row_bytes(self) -> int:
+        """The number of bytes of a row, on average."""
+        return max(1, self.n_values * self.value_bytes // max(1, self.shape[0]))
+
+    def memory(self, n_values: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return uninitialised memory for so many values, and for the numbers of their columns."""
+        return np.empty(n_values, self.dtype), np.empty(n_values, self.index_dtype)
+
+
+class SparseStorage(SparseBlocks):
+    """A CSR matrix in a group.
+
+    Parameters
+    ----------
+    group : h5py.Group or zarr.Group
+        What `is_csr_group` accepts.
+    chunk_rows : int, optional
+        How many rows a block is to have; by default, so many that it is well read at once.
+    """
+
+    def __init__(self, group: Any, chunk_rows: int | None = None) -> None:
         self.group = group
         self.shape = int(group.attrs['shape'][0]), int(group.attrs['shape'][1])
         self._data, self._indices = (_storage_of(group[name]) for name in ('data', 'indices'))
@@ -128,11 +195,11 @@ class SparseStorage:
         self.index_dtype: np.dtype[Any] = np.dtype(np.int32 if small else np.int64)
         sparse_matrix(np.empty(0, self.dtype), np.empty(0, self.index_dtype), np.zeros(1), 1)  # it may have no such
         self.value_bytes = self.dtype.itemsize + self.index_dtype.itemsize
-        self._n_values = min(self._data.shape[0], self._indices.shape[0])
+        self.n_values = min(self._data.shape[0], self._indices.shape[0])
         # Of a matrix that is damaged, too: it is read as far as it is not.
-        ends = np.clip(self._ends, 0, self._n_values)
+        ends = np.clip(self._ends, 0, self.n_values)
         self.lengths = np.maximum(np.diff(ends), 0)
-        self.chunk_rows = self._choose_chunk_rows()
+        self.chunk_rows = self._choose_chunk_rows() if chunk_rows is None else chunk_rows
         self.n_blocks = -(-self.shape[0] // self.chunk_rows)
         starts = np.arange(0, self.shape[0], self.chunk_rows)
         self.most_values = int(np.add.reduceat(self.lengths, starts).max(initial=1)) if len(starts) else 1
@@ -140,36 +207,27 @@ class SparseStorage:
     def _choose_chunk_rows(self) -> int:
         chunks = [getattr(part.array, 'chunks', None) or (0,) for part in (self._data, self._indices)]
         wanted = max(BLOCK_BYTES // self.value_bytes, BLOCK_CHUNKS * max(chunk[0] for chunk in chunks))
-        in_row = max(self._n_values / max(1, self.shape[0]), 1e-9)
+        in_row = max(self.n_values / max(1, self.shape[0]), 1e-9)
         rows = min(wanted, MOST_BYTES // self.value_bytes) / in_row
         return max(1, int(min(rows, MOST_ROWS, self.shape[0])))
 
-    @property
-    def row_bytes(self) -> int:
-        """The number of bytes of a row, on average."""
-        return max(1, self._n_values * self.value_bytes // max(1, self.shape[0]))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_storage, (dump_by_name(self.group), self.chunk_rows)
+
+    def rows(self, indices: Leaf) -> IndexArray:
+        return from_start(indices, self.shape[0])
 
     def name(self) -> str:
         """Name the matrix for errors."""
         return f'the sparse matrix of {self._data.name()}'
 
     def check(self) -> None:
-        """Raise `ValueError` if the file is closed, or has another number of values than at first."""
+        if not is_open(self.group):
+            raise ValueError(f'{self.name()}: the h5py file is closed; keep the file open while batches are read')
         self._data.check()
         self._indices.check()
 
-    def memory(self, n_values: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return uninitialised memory for so many values, and for the numbers of their columns."""
-        return np.empty(n_values, self.dtype), np.empty(n_values, self.index_dtype)
-
     def read(self, block: int, data: NDArray[Any], indices: NDArray[Any]) -> IndexArray:
-        """Read the rows of a block into memory that has room for them.
-
-        Returns
-        -------
-        array of shape (rows + 1,)
-            Where in that memory each row begins, and where the last one ends.
-        """
         start, stop = block * self.chunk_rows, min((block + 1) * self.chunk_rows, self.shape[0])
         try:
             return self._read(start, stop, data, indices)
@@ -179,18 +237,72 @@ class SparseStorage:
 
     def _read(self, start: int, stop: int, data: NDArray[Any], indices: NDArray[Any]) -> IndexArray:
         ends = self._ends[start : stop + 1]
-        if ends[0] < 0 or ends[-1] > self._n_values or (ends[1:] < ends[:-1]).any():
+        if ends[0] < 0 or ends[-1] > self.n_values or (ends[1:] < ends[:-1]).any():
             raise ValueError(
-                f'{self.name()} is damaged: its indptr decreases, or has numbers beyond {self._n_values} values'
+                f'{self.name()} is damaged: its indptr decreases, or has numbers beyond {self.n_values} values'
             )
         count = int(ends[-1] - ends[0])
         _read_values(self._data, int(ends[0]), data[:count])
         _read_values(self._indices, int(ends[0]), indices[:count])
         # Negative ones are very large as unsigned numbers.
-        if indices[:count].view(f'u{self.index_dtype.itemsize}').max(initial=0) >= max(1, self.shape[1]):
+        if indices[:count].view(f'u{indices.itemsize}').max(initial=0) >= max(1, self.shape[1]):
             raise ValueError(f'{self.name()} is damaged: its indices name columns that are none of {self.shape[1]}')
         places: IndexArray = ends - ends[0]
         return places
+
+
+def _load_storage(pickled: bytes, chunk_rows: int) -> SparseStorage:
+    return SparseStorage(pickle.loads(pickled), chunk_rows)
+
+
+class JoinedSparse(SparseBlocks):
+    """CSR matrices in groups, one after the other.
+
+    All are read in blocks of one size, and none has rows of two matrices: each matrix begins with a block of
+    its own. So rows are numbered as if the last block of each matrix were full.
+
+    Parameters
+    ----------
+    members : sequence of SparseStorage
+        The matrices: their values have one dtype, and they have equally many columns.
+    rows : callable
+        Returns, for sample indices, the numbers of the samples' matrices, and their rows in these; negative
+        ones count from the end.
+    """
+
+    group = None
+
+    def __init__(self, members: Sequence[SparseStorage], rows: Callable[[Leaf], tuple[IndexArray, IndexArray]]) -> None:
+        sizes = np.array([member.shape[0] for member in members])
+        self.shape = int(sizes.sum()), members[0].shape[1]
+        total = sum(member.chunk_rows * member.shape[0] for member in members)
+        self.chunk_rows = max(1, total // max(1, self.shape[0]))
+        self._members = [SparseStorage(member.group, self.chunk_rows) for member in members]
+        self._rows = rows
+        self._sizes = sizes
+        self._first_blocks: IndexArray = np.cumsum([0, *(member.n_blocks for member in self._members)])
+        self.n_blocks = int(self._first_blocks[-1])
+        self.dtype = members[0].dtype
+        self.index_dtype = np.result_type(*(member.index_dtype for member in members))
+        self.value_bytes = self.dtype.itemsize + self.index_dtype.itemsize
+        self.n_values = sum(member.n_values for member in members)
+        self.lengths = np.zeros(self.n_blocks * self.chunk_rows, np.intp)
+        for first, member in zip(self._first_blocks * self.chunk_rows, self._members):
+            self.lengths[first : first + len(member.lengths)] = member.lengths
+        self.most_values = max(member.most_values for member in self._members)
+
+    def rows(self, indices: Leaf) -> IndexArray:
+        members, rows = self._rows(indices)
+        found: IndexArray = self._first_blocks[members] * self.chunk_rows + rows + self._sizes[members] * (rows < 0)
+        return found
+
+    def check(self) -> None:
+        for member in self._members:
+            member.check()
+
+    def read(self, block: int, data: NDArray[Any], indices: NDArray[Any]) -> IndexArray:
+        member = int(self._first_blocks.searchsorted(block, 'right')) - 1
+        return self._members[member].read(block - int(self._first_blocks[member]), data, indices)
 
 
 def _storage_of(array: Any) -> Storage:

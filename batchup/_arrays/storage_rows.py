@@ -51,6 +51,9 @@ class StorageRows:
         self.row_bytes = row_bytes_of(storage)
         self._output = Rows(empty_rows(storage, 0))
 
+    def __reduce__(self) -> tuple[type[StorageRows], tuple[Storage]]:
+        return StorageRows, (self.storage,)
+
     def read(self, indices: Leaf) -> NDArray[Any]:
         """Read the rows that indices from -n to n - 1 choose, as a new array."""
         self.storage.check()

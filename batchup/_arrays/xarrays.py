@@ -24,11 +24,25 @@ class XarrayRows(BatchRows):
     def __init__(self, array: Any, number: int) -> None:
         super().__init__(array, number)
         self._shares = _has_common_coordinates(array)
+        # What dask makes is made at once, as parts of it may have work in common.
+        self._by_dask = any(variable.chunks is not None for variable in _variables(array))
 
     def read(self, indices: Leaf) -> Any:
         """Read rows, with the coordinates that belong to them."""
-        rows = choose(self.array, own_array(indices)).load()
+        rows = choose(self.array, own_array(indices))
+        if self._by_dask:
+            rows.load()
+        else:
+            # `load` of the whole takes as long as to choose rows that are in memory.
+            for variable in _variables(rows):
+                variable.load()
         return rows.copy(deep=True) if self._shares else rows
+
+
+def _variables(array: Any) -> list[Any]:
+    """Return what holds the values of an array, and those of its coordinates."""
+    coordinates = getattr(array, 'coords', None)
+    return [array] if coordinates is None else [array.variable, *coordinates.variables.values()]
 
 
 def _has_common_coordinates(array: Any) -> bool:

@@ -83,10 +83,14 @@ class ZarrStorage(Storage):
     def check(self) -> None:
         stamp = self._metadata_stamp()
         same = stamp == self._stamp
-        length = (self.array if same else type(self.array).open(self.array.store_path)).shape[0]
+        length = (self.array if same else self._open_again()).shape[0]
         if length != self.shape[0]:
             raise ValueError(f'{self.name()} now has length {length}, not {self.shape[0]}: make a new source')
         self._stamp = stamp
+
+    def _open_again(self) -> Any:
+        format_ = self.array.metadata.zarr_format
+        return sys.modules['zarr'].open_array(self.array.store_path, mode='r', zarr_format=format_)
 
     def _metadata_stamp(self) -> tuple[int, int, int] | None:
         """Return numbers that change with the file of metadata; `None` if there is no such file."""

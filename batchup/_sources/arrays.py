@@ -6,18 +6,20 @@ import copy
 import math
 import mmap
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.array_likes import check_array_like, length_of
+from .._arrays.array_likes import check_array_like, length_of, path_advice
 from .._arrays.as_numpy import as_numpy
-from .._arrays.readers import Reader, make_reader
+from .._arrays.readers import ReadArrays, Reader, make_reader
 from .._arrays.rows import Rows
+from .._arrays.sharing import read_all, rows_at_once
 from .._arrays.sparse_ahead import SparseStorageRows
-from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
+from .._arrays.sparse_groups import is_csr_group
+from .._arrays.storage_rows import READ_AHEAD, StorageRows
 from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
@@ -256,6 +258,12 @@ class ArrayDataSource(RandomAccessDataSource):
         self._readers = [make_reader(*pair) for pair in enumerate(arrays)]
         self.data = arrays
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), 'data': ReadArrays(self.data, self._readers)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, data=state['data'].arrays)
+
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""
         self._check_data()
@@ -268,34 +276,10 @@ class ArrayDataSource(RandomAccessDataSource):
         plain = [reader for reader in self._readers if isinstance(reader, Rows | StorageRows)]
         if to.memory is not None and request.ahead is None and len(plain) == len(self._readers):
             return Columns((*own, *[reader.columns(indices, count, to.memory) for reader in plain]))
-        return iter(Columns((*own, *self._columns(request, to))))
-
-    def _columns(self, request: Request, to: Destination) -> Iterator[Iterator[Any]]:
-        """Begin to read the batches of a request from each of the arrays."""
-        room = self._room()
-        for reader in self._readers:
-            if isinstance(reader, StorageRows):
-                yield reader.batches(request, to, room)
-            elif isinstance(reader, SparseStorageRows):
-                yield reader.batches(request, self._share())
-            else:
-                yield reader.batches(request.indices, request.n_batches, to)
+        return iter(Columns((*own, *read_all(self._readers, request, to, self._read_ahead))))
 
     def _batches_at_once(self, batch_size: BatchSize) -> int:
-        rooms = [reader.room(self._share()) for reader in self._readers if isinstance(reader, SparseStorageRows)]
-        if not rooms or any(isinstance(reader, StorageRows) for reader in self._readers):
-            rooms.append(self._room())
-        return max(1, min(rooms) // single_size(batch_size, type(self).__name__))
-
-    def _room(self) -> int:
-        """Return how many rows of the arrays in storage may be read ahead."""
-        return room_for([each.storage for each in self._readers if isinstance(each, StorageRows)], self._share())
-
-    def _share(self) -> int:
-        """Return how many bytes each sparse matrix in storage may take, and all other arrays in storage together."""
-        n_sparse = sum(isinstance(reader, SparseStorageRows) for reader in self._readers)
-        dense = any(isinstance(reader, StorageRows) for reader in self._readers)
-        return self._read_ahead // max(1, n_sparse + dense)
+        return max(1, rows_at_once(self._readers, self._read_ahead) // single_size(batch_size, type(self).__name__))
 
     def _chunk_rows(self) -> int | None:
         chunks = [reader.storage.chunk_rows for reader in self._readers if isinstance(reader, StorageRows)]
@@ -387,8 +371,8 @@ def _common_length(data: Any) -> int:
 
 def _advice(data: Any) -> str:
     """Say what to do with something that is no list of arrays."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not is_csr_group(data):
         return 'write list(d.values()) for a dict d of arrays'
     if hasattr(data, '__next__'):
         return 'an iterator over batches is for IteratorDataSource(x)'
-    return 'write [x] for one array, and [X, y] for several'
+    return path_advice(data) or 'write [x] for one array, and [X, y] for several'

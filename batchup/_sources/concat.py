@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import length_of
-from .._arrays.joinable import check_alike, check_kinds, check_known
+from .._arrays.joinable import Form, check_alike, check_kinds, check_known
 from .._arrays.joined import join_columns, storage_of
 from .._arrays.joining import as_kind, join_rows, kind_of
 from .._arrays.rows import Rows, block_size
-from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
+from .._arrays.sharing import read_all, rows_at_once
+from .._arrays.sparse_ahead import SparseStorageRows
+from .._arrays.storage_rows import READ_AHEAD, StorageRows
 from .._ground.arguments import BatchSize, check_non_negative, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, check_batch_indices, from_start, own_array
@@ -133,13 +135,19 @@ class ConcatDataSource(RandomAccessDataSource):
         starts = list(accumulate((int(sampler.num_indices_generated()) for sampler in self._samplers), initial=0))
         self._starts: IndexArray = np.array(starts, np.intp)
         super().__init__(starts[-1], indices, repeats, sampler, include_indices)
-        # The kinds of the arrays of batches, and a member that gives them, once that is known.
-        self._kinds: tuple[int, list[str]] | None = None
+        # What arrays of batches are like, and the number of a member that gives such, once that is known.
+        self._forms: tuple[int, list[Form]] | None = None
+        # The members of which a batch was found to be like that.
+        self._alike: set[int] = set()
         check_known(list(map(_known_arrays, datasets)))
         self._plain = self._readers() is not None
         # The readers of members of which some are in storage, and those of all their arrays.
-        self._stored: tuple[list[Any], list[StorageRows]] | None = None
+        self._stored: tuple[list[Any], list[StorageRows | SparseStorageRows]] | None = None
         self._stored_columns()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pools send a source again if it pickles otherwise than before.
+        return {**vars(self), '_forms': None, '_alike': set()}
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""
@@ -175,10 +183,7 @@ class ConcatDataSource(RandomAccessDataSource):
 
     def _batches_at_once(self, batch_size: BatchSize) -> int:
         columns = self._stored_columns() or []
-        return max(1, self._room(columns) // single_size(batch_size, type(self).__name__))
-
-    def _room(self, columns: Sequence[StorageRows]) -> int:
-        return room_for([column.storage for column in columns], self._read_ahead)
+        return max(1, rows_at_once(columns, self._read_ahead) // single_size(batch_size, type(self).__name__))
 
     def _chunk_rows(self) -> int | None:
         return common_chunk(_inner_source(member)._chunk_rows() for member in self.datasets)
@@ -206,11 +211,11 @@ class ConcatDataSource(RandomAccessDataSource):
             check_alike((0, [reader.array for reader in rows[0]]), (number, [reader.array for reader in readers]))
         return [list(column) for column in zip(*rows)]
 
-    def _stored_columns(self) -> list[StorageRows] | None:
+    def _stored_columns(self) -> list[StorageRows | SparseStorageRows] | None:
         """Return a reader for each array, through all members; `None` unless some are in storage, and all known."""
         readers = [_known_readers(member) for member in self.datasets]
         known = [each for own in readers if own is not None for each in own]
-        if None in readers or not any(isinstance(each, StorageRows) for each in known):
+        if None in readers or all(isinstance(each, Rows) for each in known):
             return None
         if self._stored is None or self._stored[0] != known:
             rows = list(filter(None, readers))
@@ -220,11 +225,12 @@ class ConcatDataSource(RandomAccessDataSource):
             self._stored = known, join_columns(rows, self._starts, subsets)
         return self._stored[1]
 
-    def _read_stored(self, columns: list[StorageRows], request: Request, to: Destination) -> Iterator[Batch]:
+    def _read_stored(
+        self, columns: list[StorageRows | SparseStorageRows], request: Request, to: Destination
+    ) -> Iterator[Batch]:
         """Read the batches of a request from members of which some are in storage."""
-        room = self._room(columns)
         own = [own_array(request.indices).reshape(request.n_batches, -1)] if self.include_indices else []
-        return iter(Columns((*own, *[column.batches(request, to, room) for column in columns])))
+        return iter(Columns((*own, *read_all(columns, request, to, self._read_ahead))))
 
     def _read_columns(self, readers: list[list[Rows]], request: Request, memory: Memory | None = None) -> Columns:
         """Read the batches of a request all at once, from plain arrays."""
@@ -259,13 +265,15 @@ class ConcatDataSource(RandomAccessDataSource):
         return batches
 
     def _of_one_kind(self, member: int, batch: Batch, size: int) -> Batch:
-        """Check the arrays that a member gave for `size` samples: their kinds must be those of other members."""
+        """Check the arrays that a member gave for `size` samples: they must be like those of other members."""
         parts = tuple(_check_part(member, number, part, size) for number, part in enumerate(batch))
-        kinds = list(map(kind_of, parts))
-        if self._kinds is None:
-            self._kinds = member, kinds
-        elif self._kinds[1] != kinds:
-            check_kinds(self._kinds, (member, kinds))
+        if self._forms is None:
+            self._forms = member, list(map(Form.of, parts))
+        first, forms = self._forms
+        check_kinds((first, [form.kind for form in forms]), (member, list(map(kind_of, parts))))
+        if member not in self._alike:
+            check_alike((first, forms), (member, parts), texts=True)
+            self._alike.add(member)
         return parts
 
     def _split(self, indices: Leaf) -> _Split:
@@ -340,14 +348,14 @@ def _plain_readers(member: AbstractDataSource) -> list[Rows] | None:
     return readers if known is not None and len(readers) == len(known) else None
 
 
-def _known_readers(member: AbstractDataSource) -> list[Rows | StorageRows] | None:
+def _known_readers(member: AbstractDataSource) -> list[Rows | StorageRows | SparseStorageRows] | None:
     """Return the readers of a member over arrays in memory or in storage; `None` for any other."""
     if not isinstance(member, ArrayDataSource) or member.include_indices:
         return None
     if overridden(member, 'samples_by_indices_nomapping'):
         return None
     member._check_data()
-    readers = [reader for reader in member._readers if isinstance(reader, Rows | StorageRows)]
+    readers = [reader for reader in member._readers if isinstance(reader, Rows | StorageRows | SparseStorageRows)]
     return readers if len(readers) == len(member._readers) else None
 
 

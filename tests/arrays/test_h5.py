@@ -9,7 +9,7 @@ import pytest
 
 from batchup._arrays.h5 import h5_storage
 from batchup.arrays import H5Array
-from batchup.data_source import ArrayDataSource
+from batchup.data_source import ArrayDataSource, CompositeDataSource, ConcatDataSource
 from batchup.work_pool import WorkerExecutorPool, WorkerProcessPool
 
 from .h5_cases import CASES
@@ -258,8 +258,10 @@ def test_an_h5_array_is_an_array_like(array, path):
     assert (array.shape, array.dtype, array.ndim, array.chunks) == ((N, 3), np.float32, 2, (5, 2))
     assert len(array) == N
     assert repr(array) == f"H5Array('{path}', 'group/x')"
-    for key in [4, -1, slice(3, 9), [7, -1, 7, 0], np.array([3, 1]), [], floats()[:, 0] > 0, (2, slice(0, 2))]:
+    for key in [4, -1, slice(3, 9), [7, -1, 7, 0], np.uint8([3, 1]), [], floats()[:, 0] > 0, (2, slice(0, 2))]:
         np.testing.assert_array_equal(array[key], floats()[key])
+    with pytest.raises(IndexError, match='index 23 is out of range for 23 samples'):
+        array[[0, N]]
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/fd'), reason='this system does not list open files')
@@ -324,6 +326,27 @@ def test_what_an_h5_array_cannot_be(path):
 def keep(*batch):
     """Return a batch as it is: a function, for which workers make all batches."""
     return batch
+
+
+def test_sources_pickle_by_the_names_of_files(tmp_path):
+    arrays = [make(h5py, values(N), tmp_path) for _, make, _, _, values in CASES.values()]
+    source = ArrayDataSource(arrays)
+    source = pickle.loads(pickle.dumps(CompositeDataSource([source, ConcatDataSource([source, source])])))
+    opened = source.datasets[0]
+    assert opened._readers[0].array is opened.data[0]
+    expected = [values(N) for _, _, _, _, values in CASES.values()] * 2
+    ((*batch,),) = source.batch_iterator(N)
+    for part, values in zip(batch, expected, strict=True):
+        np.testing.assert_array_equal(part, values)
+
+
+def test_sources_that_do_not_pickle(file):
+    source = ArrayDataSource([file.create_dataset('x', data=floats())])
+    with pytest.raises(ValueError, match=r"data.h5 is open for writing, .*: close it, and open it with mode 'r'"):
+        pickle.dumps(source)
+    file.close()
+    with pytest.raises(ValueError, match=r'Closed HDF5 dataset> is closed, .*: keep its file open, or give'):
+        pickle.dumps(source)
 
 
 def test_worker_processes_open_files_by_name(tmp_path):

@@ -101,8 +101,6 @@ def test_a_stream_resumes(case, tmp_path):
 
 
 def test_a_source_pickles(case, tmp_path):
-    if case.library == 'h5py':
-        pytest.skip('h5py pickles nothing; pools open its files by name')
     source, expected = sources(case, tmp_path)
     assert_same(case, pickle.loads(pickle.dumps(source)).batch_iterator(4, 3), expected.batch_iterator(4, 3))
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batchup import ArrayDataSource
+from batchup import ArrayDataSource, ConcatDataSource
 from batchup._arrays import mapped
 from batchup._arrays.mapped import ASKED_GATHERS, AskingTake, make_take
+
+from .chunked import Chunked
 
 pytestmark = pytest.mark.skipif(not hasattr(mmap, 'MADV_WILLNEED'), reason='this system takes no advice')
 
@@ -95,3 +98,49 @@ def test_views_of_mapped_files_ask_and_arrays_in_memory_do_not(file):
     rows = np.memmap(file, np.uint8, 'r')
     assert isinstance(make_take(np.asarray(rows)[5:].reshape(-1, 1)), AskingTake)
     assert not isinstance(make_take(rows.copy()), AskingTake)
+
+
+# Files that become shorter, as they are read.
+
+LAYOUTS = {
+    'rows': lambda rows: rows,
+    'backwards': lambda rows: rows[::-1],
+    'parts of rows': lambda rows: rows[:, 100:-100],
+    'columns': lambda rows: rows[:, :1000].T,
+}
+
+
+@pytest.fixture
+def rows(file: Path) -> np.memmap:
+    return np.memmap(file, np.uint8, 'r')[24:].reshape(1000, ROW_BYTES)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('shuffle', [None, 3])
+def test_a_file_that_has_become_shorter_is_an_error_where_rows_are_missing(file, rows, layout, shuffle):
+    array = LAYOUTS[layout](rows)
+    source = ArrayDataSource([array])
+    size = 500 * ROW_BYTES
+    ends = [each.ctypes.data + (len(each) - 1) * each.strides[0] + 1 - rows.ctypes.data + 24 for each in array]
+    whole = [max(ends[k] for k in indices) <= size for indices in source.batch_indices_iterator(4, shuffle)]
+    os.truncate(file, size)
+    stream = source.batch_iterator(4, shuffle)
+    for is_whole in whole:
+        if is_whole:
+            next(stream)
+        else:
+            with pytest.raises(
+                OSError, match=r'rows has become shorter since it was mapped: it has .* and row .* ends'
+            ):
+                next(stream)
+            stream.skip(1)
+
+
+def test_a_shorter_file_is_an_error_in_a_source_of_several(file, rows):
+    others = rows[:50].copy(), Chunked(rows[:50].copy(), 10)
+    sources = [ConcatDataSource([ArrayDataSource([rows]), ArrayDataSource([other])]) for other in others]
+    os.truncate(file, 500 * ROW_BYTES)
+    for source in sources:
+        for shuffle in (None, 3):
+            with pytest.raises(OSError, match='has become shorter'):
+                list(source.batch_iterator(400, shuffle))

@@ -13,7 +13,6 @@ import pytest
 from batchup._arrays import parquet
 from batchup.arrays import ParquetArray
 from batchup.data_source import ArrayDataSource, ConcatDataSource
-from batchup.work_pool import WorkerProcessPool
 
 pa = pytest.importorskip('pyarrow')
 pq = pytest.importorskip('pyarrow.parquet')
@@ -260,20 +259,6 @@ def test_threads(path):
         parts = list(pool.map(lambda start: array[start : start + 5], starts))
     for start, part in zip(starts, parts, strict=True):
         np.testing.assert_array_equal(part, X[start : start + 5])
-
-
-def test_a_source_in_processes(path):
-    source = ArrayDataSource([ParquetArray(path, 'vector')])
-    expected = list(source.batch_iterator(10, 42))
-    with WorkerProcessPool(1, start_method='spawn') as pool:
-        batches = pool.parallel_data_source(source.map(itself)).batch_iterator(10, 42)
-        for (batch,), (values,) in zip(batches, expected, strict=True):
-            np.testing.assert_array_equal(batch, values)
-
-
-def itself(x):
-    """Return a batch as it is: a function, for which workers make all batches."""
-    return (x,)
 
 
 def test_pyarrow_is_asked_for(path, monkeypatch):

@@ -11,6 +11,7 @@ from batchup._ground.batch import Destination
 from batchup.data_source import ArrayDataSource
 
 from .cases import Filling
+from .chunked import Chunked
 
 
 class Recorder(Filling):
@@ -84,7 +85,6 @@ def test_take_needs_a_shape_and_a_dtype(missing):
         ({'x': np.zeros(3)}, r'\[x\[name\] for name in x\]'),
         ({1, 2, 3}, r'no order; np\.asarray\(sorted\(x\)\)'),
         (iter([1, 2, 3]), r'IteratorDataSource\(x\)'),
-        ('abc', 'a row for each sample'),
         (np.float64(3), 'a row for each sample'),
         (None, 'a row for each sample'),
     ],
@@ -98,3 +98,20 @@ def test_the_variables_of_a_data_set_are_named():
     xarray = pytest.importorskip('xarray')
     with pytest.raises(TypeError, match=r'got Dataset; put each array .*x\[name\]'):
         ArrayDataSource([xarray.Dataset({'x': ('row', np.arange(3))})])
+
+
+def test_chunks_of_another_shape_or_dtype_are_not_made_to_fit():
+    class Wrong(Chunked):
+        def __getitem__(self, rows):
+            return self.wrong(super().__getitem__(rows))
+
+    for wrong, error, message in [
+        (lambda rows: rows[:1], ValueError, r'gave an array of shape \(1, 2\) for 5 rows'),
+        (lambda rows: 7, ValueError, r'gave an array of shape \(\) for 5 rows'),
+        (lambda rows: rows + 0.5, TypeError, 'gave an array of dtype float64, but its own dtype is int64'),
+    ]:
+        array = Wrong(np.arange(20).reshape(10, 2), 5)
+        array.wrong = wrong
+        for shuffle in (None, 3):
+            with pytest.raises(error, match=rf'a Wrong of shape \(10, 2\) {message}'):
+                next(ArrayDataSource([array]).batch_iterator(4, shuffle))

@@ -1,6 +1,8 @@
 """Sparse matrices in groups of HDF5 and Zarr: how often blocks are decoded, memory, threads, and bad input."""
 
 import functools
+import itertools
+import pickle
 import subprocess
 import sys
 
@@ -11,11 +13,12 @@ from batchup._arrays import sparse_groups
 from batchup._arrays.sparse_ahead import SparseAhead
 from batchup._arrays.sparse_groups import SparseStorage
 from batchup._plans.plan import Request
-from batchup.data_source import ArrayDataSource, ChoiceDataSource
+from batchup.data_source import ArrayDataSource, ChoiceDataSource, ConcatDataSource
 from batchup.sampling import BlockShuffle, WeightedSampler
 from batchup.work_pool import WorkerThreadPool
 
 from .cases import sparse_group, sparse_in_h5
+from .chunked import Chunked
 
 h5py = pytest.importorskip('h5py')
 scipy = pytest.importorskip('scipy.sparse')
@@ -150,6 +153,68 @@ def test_weighted_samples(tmp_path):
         check(batch for batch, _ in zip(source.batch_iterator(8, 3), range(50)))
 
 
+# Several groups, one after the other.
+
+
+def concatenated(folder, n_blocks):
+    cuts = 0, 37, 37, 100, N
+    groups = [sparse_in_h5(h5py, DENSE[a:b], folder) for a, b in itertools.pairwise(cuts)]
+    members = [ArrayDataSource([group, np.arange(a, b)]) for group, a, b in zip(groups, cuts, cuts[1:])]
+    return ConcatDataSource(members, read_ahead=2 * memory_of(groups[0], n_blocks))
+
+
+def test_rows_of_several_groups(tmp_path):
+    for n_blocks in (0, 3, 21):
+        source = concatenated(tmp_path, n_blocks)
+        for shuffle in (None, 3, BlockShuffle(3, ROWS, window=4)):
+            check(source.batch_iterator(8, shuffle))
+        check(pickle.loads(pickle.dumps(source)).batch_iterator(30, 3))
+        check([source.samples_by_indices([-1, 0, 36, 37, 99, 100]), source.samples_by_indices([])])
+
+
+def test_each_block_of_several_groups_is_decoded_once(tmp_path, decoded):
+    batches = list(concatenated(tmp_path, 21).batch_iterator(8, 3))
+    assert len(decoded) == 4 + 7 + 10
+    check(batches)
+
+
+def test_parts_of_several_groups(tmp_path):
+    groups = [sparse_in_h5(h5py, DENSE, tmp_path) for _ in range(2)]
+    chosen = [5, -1, 77, 5], [-N, 13]
+    source = ConcatDataSource([ArrayDataSource([group], part) for group, part in zip(groups, chosen)])
+    rows = DENSE[np.concatenate(chosen)]
+    for (batch,), indices in zip(source.batch_iterator(4, 3), source.batch_indices_iterator(4, 3), strict=True):
+        np.testing.assert_array_equal(batch.toarray(), rows[indices])
+
+
+def test_groups_whose_numbers_differ_in_size(tmp_path):
+    with h5py.File(tmp_path / 'x', 'w') as file:
+        one, other = (sparse_group(DENSE, file.create_group(name)) for name in 'ab')
+        indices = other['indices'][:].astype(np.int64)
+        del other['indices']
+        other['indices'] = indices
+        source = ConcatDataSource([source_over(one, 20), source_over(other, 20)])
+        check(source.batch_iterator(8, 3))
+
+
+def test_groups_that_do_not_go_together(tmp_path):
+    for values, error, message in [
+        (DENSE[:, :4], ValueError, r'shape \(11,\) in data source 0, but \(4,\) in data source 1'),
+        (DENSE.astype('f4'), TypeError, 'array 0 is float64 in data source 0, but float32 in data source 1'),
+    ]:
+        groups = [sparse_in_h5(h5py, each, tmp_path) for each in (DENSE, values)]
+        with pytest.raises(error, match=message):
+            ConcatDataSource([ArrayDataSource([group]) for group in groups])
+
+
+def test_groups_and_arrays_do_not_go_together(tmp_path):
+    zarr = pytest.importorskip('zarr')
+    group = ArrayDataSource([sparse_in_h5(h5py, DENSE, tmp_path)])
+    for dense in (DENSE, zarr.create_array(tmp_path / 'x.zarr', data=DENSE), Chunked(DENSE, 10)):
+        with pytest.raises(TypeError, match=r'array 0 is a scipy.csr_matrix in data source 0, but a numpy.ndarray in'):
+            ConcatDataSource([group, ArrayDataSource([dense])])
+
+
 # Dtypes and layouts.
 
 
@@ -245,10 +310,16 @@ def test_columns_are_refused(group):
         ArrayDataSource([group])
 
 
-def test_other_groups_are_refused(group):
+def test_other_groups_are_refused_and_their_arrays_are_named(tmp_path, group):
+    zarr = pytest.importorskip('zarr')
     del group['indptr']
-    with pytest.raises(TypeError, match=r'put each array that is in it into the list'):
-        ArrayDataSource([group])
+    for other, message in [
+        (group, r"group '/X' of h5py, .*; give an array, as x\[name\]: it has 'data', 'indices'$"),
+        (group.file, r"group '/' of h5py, .*: it has 'X/data', 'X/indices'$"),
+        (zarr.create_group(tmp_path / 'x.zarr').create_group('X'), r"group '/X' of zarr, .*: it has none$"),
+    ]:
+        with pytest.raises(TypeError, match=rf'^data\[0\] is the {message}'):
+            ArrayDataSource([other])
 
 
 def test_a_file_that_is_closed(tmp_path):
@@ -257,7 +328,7 @@ def test_a_file_that_is_closed(tmp_path):
     next(stream)
     group.file.close()
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"data set '/X/data' of .*: the h5py file is closed"):
+        with pytest.raises(ValueError, match=r"data set '/X/data' of .*: the h5py file is closed; keep .* are read\n"):
             next(stream)
     with pytest.raises(ValueError, match=r'data\[0\] is a group of an h5py file that is closed'):
         ArrayDataSource([group])

@@ -10,7 +10,6 @@ import pytest
 from batchup._arrays import zarrs
 from batchup._arrays.zarrs import ZarrStorage
 from batchup.data_source import ArrayDataSource
-from batchup.work_pool import WorkerProcessPool
 
 zarr = pytest.importorskip('zarr')
 
@@ -150,8 +149,9 @@ def test_an_array_that_is_gone(tmp_path, layout):
         read(source._readers[0].storage, 0, 5)
 
 
-def test_a_length_that_changed(tmp_path):
-    array = stored(tmp_path, **LAYOUTS['chunks of rows'])
+@pytest.mark.parametrize('layout', ['chunks of rows', 'format 2'])
+def test_a_length_that_changed(tmp_path, layout):
+    array = stored(tmp_path, **LAYOUTS[layout])
     stream = ArrayDataSource([array]).batch_iterator(20, 42)
     next(stream)
     zarr.open_array(tmp_path).resize((90, 7, 5))
@@ -164,17 +164,3 @@ def test_an_array_in_memory():
     array = zarr.create_array(zarr.storage.MemoryStore(), data=X, chunks=(10, 7, 5))
     storage = pickle.loads(pickle.dumps(ZarrStorage(array)))
     np.testing.assert_array_equal(read(storage, 15, 35), X[15:35])
-
-
-def test_a_source_in_processes(tmp_path):
-    source = ArrayDataSource([stored(tmp_path, **LAYOUTS['shards'])])
-    expected = list(source.batch_iterator(30, 42))
-    with WorkerProcessPool(1, start_method='spawn') as pool:
-        batches = pool.parallel_data_source(source.map(itself)).batch_iterator(30, 42)
-        for (batch,), (values,) in zip(batches, expected, strict=True):
-            np.testing.assert_array_equal(batch, values)
-
-
-def itself(x):
-    """Return a batch as it is: a function, for which workers make all batches."""
-    return (x,)

@@ -3,6 +3,7 @@
 import array
 import itertools
 import mmap
+import pathlib
 
 import h5py
 import numpy as np
@@ -236,6 +237,17 @@ def test_bytes_are_no_arrays():
         for buffer in (b'abcdef', bytearray(6), mapped):
             message = rf'data\[0\].* got {type(buffer).__name__}; np.frombuffer\(x, np.uint8\)'
             refused(message, lambda buffer=buffer: ArrayDataSource([buffer]))
+
+
+def test_paths_are_no_arrays():
+    for path, opened in [
+        ('x.npy', 'np.load'),
+        (pathlib.Path('data/x.H5'), r'batchup.arrays.H5Array\(x, '),
+        ('x.parquet', r'batchup.arrays.ParquetArray\(x, '),
+        ('data/x.zarr/', r'zarr.open\('),
+    ]:
+        for data in (path, [X, path]):
+            refused(f'if it is a path, open the file first: {opened}', lambda data=data: ArrayDataSource(data))
 
 
 def test_names_of_weights():

@@ -6,7 +6,7 @@ from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from batchup._pools.packing import unpack_whole
 from batchup._pools.shipping import Shipment
-from batchup.data_source import ArrayDataSource, RandomAccessDataSource
+from batchup.data_source import ArrayDataSource, ConcatDataSource, RandomAccessDataSource
 
 from ..harness.pools import BACKENDS, SLOW, on
 from .test_batches import assert_all_read
@@ -159,3 +159,11 @@ def test_views_are_read(pool, tmp_path):
 def test_views_inside_array_likes_are_shipped_once():
     for source in sources(SERIES):
         assert Shipment(source).segment.size <= SERIES.nbytes + EXTRA
+
+
+def test_a_source_that_was_read_is_shipped_as_before():
+    source = ConcatDataSource([ArrayDataSource([Windows(SERIES)])] * 2)
+    shipment = Shipment(source)
+    for shuffle in (None, 42):
+        next(source.batch_iterator(5, shuffle))
+    assert shipment.fits(source)

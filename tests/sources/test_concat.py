@@ -415,6 +415,19 @@ def test_kinds_that_are_not_known_are_found_at_a_batch():
             list(stream)
 
 
+@pytest.mark.parametrize('member', [lambda array: ArrayDataSource([ArrayLike(array)]), through_map])
+def test_dtypes_and_shapes_that_are_not_known_are_found_at_a_batch_of_one_member(member):
+    for other, error, message in [
+        (X.astype('f4'), TypeError, 'array 0 is float64 in data source 0, but float32 in data source 1'),
+        (X[:, :2], ValueError, r'array 0 have shape \(3,\) in data source 0, but \(2,\) in data source 1'),
+    ]:
+        stream = ConcatDataSource([member(X), member(other)]).batch_iterator(len(X))
+        next(stream)
+        for _ in range(2):
+            with pytest.raises(error, match=message):
+                next(stream)
+
+
 class Described(ArrayLike):
     """An array-like that tells its dtype and shape."""
 
