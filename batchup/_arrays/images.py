@@ -82,4 +82,15 @@ class ImageRows(Rows):
 
     def _blocks(self, indices: Leaf, size: int, n_batches: int, block: int) -> Iterator[NDArray[Any]]:
         # What is gathered for a block is converted at once.
-        return super()._blocks(indices, size, n_batches, min(block, max(1, self._gathered_rows // max(1, size))))
+        block = min(block, max(1, self._gathered_rows // max(1, size)))
+        if isinstance(indices, range) or not size:
+            yield from super()._blocks(indices, size, n_batches, block)
+            return
+        gathered = self._bytes.empty(block * size)
+        for start in range(0, len(indices), block * size):
+            part = indices[start : start + block * size]
+            output = self.empty(len(part))
+            self.array._convert(self._bytes.read_into(gathered[: len(part)], part), output)
+            yield output.reshape(-1, size, *output.shape[1:])
+            # For a user who has let go of the block, its memory is free for the next one.
+            del output
