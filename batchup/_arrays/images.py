@@ -91,6 +91,6 @@ class ImageRows(Rows):
             part = indices[start : start + block * size]
             output = self.empty(len(part))
             self.array._convert(self._bytes.read_into(gathered[: len(part)], part), output)
-            yield output.reshape(-1, size, *output.shape[1:])
+            yield output.reshape(len(part) // size, size, *output.shape[1:])
             # For a user who has let go of the block, its memory is free for the next one.
             del output
