@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from batchup.data_source import ArrayDataSource
+from batchup.image.utils import ImageArrayUInt8ToFloat32
 from batchup.sampling import WeightedSampler
 
 Work = Callable[[], Iterable[Any]]
@@ -76,6 +77,22 @@ def copied_slices(arrays: Arrays, batch_size: int) -> Iterator[Any]:
         yield images[start : start + batch_size].copy(), labels[start : start + batch_size].copy()
 
 
+def conversions(
+    arrays: Arrays, order: np.ndarray, batch_size: int, outputs: list[Arrays], convert: Callable[..., Any]
+) -> Iterator[Any]:
+    """Yield the floor of images in bytes: takes of 128 KB into one buffer, converted into reused outputs."""
+    images, labels = arrays
+    step = max(1, 2**17 // images[0].nbytes)
+    buffer = np.ones((step, *images.shape[1:]), np.uint8)
+    for number, start in enumerate(range(0, len(order) - batch_size + 1, batch_size)):
+        indices = order[start : start + batch_size]
+        out_images, out_labels = outputs[number % len(outputs)]
+        for first in range(0, batch_size, step):
+            part = indices[first : first + step]
+            convert(images.take(part, 0, buffer[: len(part)], 'clip'), out_images[first : first + step])
+        yield out_images, labels.take(indices, 0, out_labels, 'clip')
+
+
 def report(row: str, what: str, ratio: float, target: float, extra: str = '') -> None:
     """Print a line of the table."""
     verdict = 'met' if ratio <= target else 'MISSED'
@@ -104,6 +121,39 @@ def shuffled(row: str, what: str, arrays: Arrays, batch_size: int, target: float
     report(row, what, ratio, target, extra)
 
 
+def converted(row: str, what: str, arrays: Arrays, batch_size: int, target: float, n_outputs: int) -> None:
+    """Compare images in bytes that are read as float32 with a loop that converts block by block.
+
+    The floor multiplies. batchup divides by 255, which has other bits, and takes longer: `divided` is the floor with
+    a division. Large batches are compared with takes into two outputs in turn, as in rows 2, 3 and 5.
+    """
+    images, labels = arrays
+    order = np.random.RandomState(0).permutation(len(labels))
+    order = order[: len(order) // batch_size * batch_size]
+    source = ArrayDataSource([ImageArrayUInt8ToFloat32(images), labels], indices=order)
+    zeros = np.zeros((batch_size, *images.shape[1:]), np.float32)
+    outputs = [make_output((zeros, labels), batch_size) for _ in range(n_outputs)]
+    steps, factor = np.float32(255), np.float32(1 / 255)
+    times = best_times(
+        {
+            'floor': lambda: conversions(
+                arrays, order, batch_size, outputs, lambda u8, to: np.multiply(u8, factor, to)
+            ),
+            'divided': lambda: conversions(arrays, order, batch_size, outputs, lambda u8, to: np.divide(u8, steps, to)),
+            'batchup': lambda: source.batch_iterator(batch_size),
+            'whole batches': lambda: (
+                np.divide(images[batch], 255.0, dtype=np.float32) for batch in order.reshape(-1, batch_size)
+            ),
+        }
+    )
+    floor = times['floor']
+    extra = (
+        f'(against division {times["batchup"] / times["divided"]:.2f}; division {times["divided"] / floor:.2f}, whole '
+        f'batches {times["whole batches"] / floor:.2f}; floor {floor / len(order) * batch_size * 1e6:.1f} us a batch)'
+    )
+    report(row, what, times['batchup'] / floor, target, extra)
+
+
 def in_order(row: str, what: str, arrays: Arrays, batch_size: int, target: float) -> None:
     """Compare iteration in order with copying slices."""
     source = ArrayDataSource(list(arrays))
@@ -123,6 +173,14 @@ def mnist_like() -> Arrays:
 
 def cifar_like() -> Arrays:
     return np.random.RandomState(3).randint(0, 256, (50_000, 3, 32, 32), np.uint8), labels_for(50_000)
+
+
+def mnist_bytes() -> Arrays:
+    return np.random.RandomState(2).randint(0, 256, (60_000, 784), np.uint8), labels_for(60_000)
+
+
+def imagenet_bytes() -> Arrays:
+    return np.random.RandomState(2).randint(0, 256, (1024, 3, 224, 224), np.uint8), labels_for(1024)
 
 
 def tiny_rows() -> Arrays:
@@ -214,6 +272,11 @@ ROWS: dict[str, Callable[[], None]] = {
     '12': weighted,
     '15': lambda: import_time('15'),
     '18': lambda: state_size('18'),
+    '34': lambda: [  # type: ignore[func-returns-value]
+        converted('34', 'bytes to float32, 784, batch 64', mnist_bytes(), 64, 1.1, 1),
+        converted('34', 'bytes to float32, 3 x 32 x 32, batch 256', cifar_like(), 256, 1.1, 2),
+        converted('34', 'bytes to float32, 3 x 224 x 224, batch 64', imagenet_bytes(), 64, 1.1, 2),
+    ],
 }
 
 

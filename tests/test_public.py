@@ -66,7 +66,7 @@ MEMBERS = {
     'batchup.arrays.H5Array': 'dataset ndim',
     'batchup.arrays.ParquetArray': 'ndim',
     'batchup.data_source.AbstractDataSource': """
-        batch_iterator batch_map_concat batch_map_mean is_random_access map num_samples
+        batch_iterator batch_map_concat batch_map_mean is_random_access map map_samples num_samples
     """,
     'batchup.data_source.ArrayDataSource': 'samples_by_indices_nomapping',
     'batchup.data_source.CallableDataSource': 'batch_iterator num_samples',

@@ -13,6 +13,7 @@ from .chunked import ChunkedStorage
 from .filled import FilledRows, takes_into_memory
 from .frames import FrameRows, is_pandas
 from .h5 import h5_storage
+from .images import ImageRows, is_images
 from .jax_arrays import JaxRows, jax_memory, reduce_jax
 from .parquet import ParquetArray, ParquetStorage
 from .rows import Rows, is_plain
@@ -43,10 +44,7 @@ def make_reader(number: int, array: Any) -> Reader:
     for recognises, reader in _KINDS:
         if recognises(array):
             return reader(array, number)
-    stored = _make_stored(array)
-    if stored is not None:
-        return stored
-    return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
+    return _make_stored(array) or _make_other(number, array)
 
 
 def _make_stored(array: Any) -> StorageRows | SparseStorageRows | None:
@@ -55,6 +53,13 @@ def _make_stored(array: Any) -> StorageRows | SparseStorageRows | None:
         return SparseStorageRows(SparseStorage(array))
     storage = find_storage(array)
     return None if storage is None else StorageRows(storage)
+
+
+def _make_other(number: int, array: Any) -> Reader:
+    """Return the reader for an array-like that is of no library, and in no storage."""
+    if is_images(array):
+        return ImageRows(array)
+    return FilledRows(array) if takes_into_memory(array) else ArrayLikeRows(array, number)
 
 
 def find_storage(array: Any) -> Storage | None:

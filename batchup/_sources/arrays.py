@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.array_likes import check_array_like, length_of, path_advice
 from .._arrays.as_numpy import as_numpy
+from .._arrays.images import ImageRows
 from .._arrays.readers import ReadArrays, Reader, make_reader
 from .._arrays.rows import Rows
 from .._arrays.sharing import read_all, rows_at_once
@@ -343,6 +344,8 @@ def _rows_in_memory(reader: Reader) -> Rows | None:
     """Return the rows in memory that a reader copies; `None` if it does more, or they are in a mapped file."""
     if isinstance(reader, MemoryRows):
         return reader.rows
+    if isinstance(reader, ImageRows):
+        return reader if _in_memory(reader.memory) else None
     return reader if isinstance(reader, Rows) and _in_memory(reader.array) else None
 
 

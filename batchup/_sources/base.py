@@ -27,13 +27,14 @@ from .._streams.stream import Stream
 from .._streams.trail import Trail
 from .protocol import Reachable
 from .reading import planned_feed
+from .samples import MapsSamples, SampleFunction
 
 # In a path, comes before the number of a function that is mapped over other random ones. No member
 # has this number, and it is not the mark of a round.
 FUNCTION = 2**32 - 2
 
 
-class AbstractDataSource(Reachable):
+class AbstractDataSource(MapsSamples, Reachable):
     """Base class of sources.
 
     Subclasses implement `num_samples` and `batch_iterator`; a plain generator will do.
@@ -348,6 +349,7 @@ class MapDataSource(DerivedDataSource):
         hint = '; its generator is keyed by the seed and the epoch that batch_iterator is given: shuffle=42, epoch=3'
         self._rng = check_flag('rng', rng, hint)
         self._same_length = check_flag('same_length', same_length)
+        self._of_samples = isinstance(fn, SampleFunction)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         self._check_num_samples(kwargs)
@@ -358,7 +360,9 @@ class MapDataSource(DerivedDataSource):
         return owned([self._apply(request, samples_of(self.source, method, indices, path), path)])  # type: ignore[no-any-return]
 
     def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
-        keywords = {'rng': request.generator(self._own_path(path))} if self._rng else {}
+        keywords: dict[str, Any] = {'rng': request.generator(self._own_path(path))} if self._rng else {}
+        if self._of_samples:
+            keywords['indices'] = request.indices
         made = check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
         if self._same_length:
             check_lengths(made, batch, self.fn)
@@ -382,7 +386,7 @@ class MapDataSource(DerivedDataSource):
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
         # No `memory`: the user gets what the function returns, and not what it is given.
         batches = self.source._fetch(request, path, Destination(apart=True))
-        requests = request.split() if self._rng else repeat(request)
+        requests = request.split() if self._rng or self._of_samples else repeat(request)
         for batch in batches:
             box = [self._apply(next(requests), batch, path)]
             del batch  # the function may have returned an array of it: now nothing else refers to that
@@ -402,7 +406,7 @@ class MapDataSource(DerivedDataSource):
     def _map_stream(self, stream: Stream, asked: Asked, path: Path) -> Stream:
         """Return the batches of a stream with the function applied to them."""
         seed, epoch, rank = asked.key()
-        planned = self._rng and self.source._follows_plan()
+        planned = (self._rng or self._of_samples) and self.source._follows_plan()
 
         def apply(number: int, batch: Batch) -> Batch:
             request = stream.feed.request_of(number) if planned else None

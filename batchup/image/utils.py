@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._ground.allocation import empty
+
 __all__ = ['ImageArrayUInt8ToFloat32']
 
 
@@ -57,9 +59,16 @@ class ImageArrayUInt8ToFloat32:
         return len(self.arr_u8)
 
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        images_u8 = self.arr_u8[index]
+        if type(images_u8) is not np.ndarray:
+            return self._convert(images_u8)
+        return self._convert(images_u8, empty(images_u8.shape, np.float32))
+
+    def _convert(self, images_u8: Any, output: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Convert images that were read; into `output`, if it is given."""
         steps = 255 / (self.val_upper - self.val_lower)
-        images: NDArray[np.float32] = np.divide(self.arr_u8[index], steps, dtype=np.float32)
-        return images + np.float32(self.val_lower) if self.val_lower else images
+        images: NDArray[np.float32] = np.divide(images_u8, steps, out=output, dtype=np.float32)
+        return np.add(images, np.float32(self.val_lower), out=output) if self.val_lower else images
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
