@@ -16,6 +16,10 @@ from .._arrays.readers import reduce_to_array
 # The version of pickle that hands over the memory of arrays, and copies it least.
 ARRAY_PROTOCOL = 5
 
+# How a pool reduces functions and classes, as `reducer_override` does: `NotImplemented` for those that go by
+# name, and for anything else; an error for those that its workers would not find.
+Functions = Callable[[Any], Any]
+
 
 class ArrayPickler(pickle.Pickler):
     """Pickles arrays with their dtypes, and hands over their memory.
@@ -26,9 +30,13 @@ class ArrayPickler(pickle.Pickler):
     pickled as an array.
     """
 
+    # How functions and classes are reduced, if not by name.
+    functions: Functions | None = None
+
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            return reduce_to_array(value) or reopening(value)
+            reduced = reduce_to_array(value) or reopening(value)
+            return self.functions(value) if reduced is NotImplemented and self.functions is not None else reduced
         if type(value) is np.ndarray:
             return NotImplemented if value.dtype.hasobject or not value.itemsize else _reduce(value)
         if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders

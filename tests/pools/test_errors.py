@@ -315,7 +315,7 @@ def test_wrong_arguments_of_a_process_pool_are_named(kwargs, error):
 
 @on(PROCESS_POOLS)
 def test_a_function_that_does_not_pickle_is_named_at_the_call(pool):
-    with pytest.raises(TypeError, match=r'MapDataSource\.fn cannot be sent .*lambda.*WorkerThreadPool'):
+    with pytest.raises(TypeError, match=r'MapDataSource\.fn \(the function of map\) cannot be sent .*lambda.*WorkerThreadPool'):
         pool.parallel_data_source(numbers(10).map(lambda x: (x,)))
 
 
