@@ -28,6 +28,12 @@ class Unimportable(pickle.PicklingError):
         super().__init__(f'{reason}; {advice}')
 
 
+def unsendable(error: Exception) -> TypeError:
+    """Make the error for a job that does not pickle."""
+    advice = '' if isinstance(error, Unimportable) else f'; {TO_THE_TOP}'
+    return TypeError(f'a job cannot be sent to a worker process: {error}{advice}')
+
+
 class Imports:
     """Tells whether workers can import a function or a class, as far as that is known before they try.
 
