@@ -60,8 +60,8 @@ class Imports:
             raise Unimportable(f'{path[-1]} is defined inside {path[path.index("<locals>") - 1]}', TO_THE_TOP)
         if value.__module__ == '__main__':
             self._check_script(path[0])
-        elif not self._forked:
-            _check_module(str(value.__module__).partition('.')[0])
+        elif not self._forked and value.__module__ is not None:
+            _check_module(value.__module__.partition('.')[0])
         return NotImplemented
 
     def _check_script(self, name: str) -> None:
@@ -127,16 +127,19 @@ def _place_of_main() -> str:
     return places.get(sys.argv[0], '`__main__`')
 
 
-@functools.lru_cache(maxsize=10)
 def _parsed(path: str) -> ast.Module | None:
     """Return the syntax tree of a script; `None` if there is none."""
     try:
-        return ast.parse(Path(path).read_bytes())
+        return _parsed_once(path, Path(path).stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError):
         return None
 
 
 @functools.lru_cache(maxsize=10)
+def _parsed_once(path: str, changed: int) -> ast.Module:
+    return ast.parse(Path(path).read_bytes())
+
+
 def _names_defined_in(path: str) -> set[str] | None:
     """Return all names that a script may define when it is imported, and perhaps more; `None` if it cannot be told."""
     tree = _parsed(path)
@@ -187,7 +190,7 @@ def lacks_guard() -> bool:
         if frame.f_back is None or (not own and _TELLING_APART.intersection(frame.f_code.co_names)):
             return False
         frame = frame.f_back
-    if tree is None or frame.f_code.co_filename != path:
+    if tree is None or Path(frame.f_code.co_filename).absolute() != Path(str(path)).absolute():
         return False
     before = [statement for statement in tree.body if statement.lineno <= frame.f_lineno]
     return not any(_may_keep_out(statement, frame.f_lineno) for statement in before)
