@@ -103,11 +103,10 @@ class _Pickled:
 
     def _explained(self, value: Any, error: Exception) -> TypeError:
         """Make the error that names the part of a value which cannot be sent, and says what to do."""
-        path, culprit = _culprit(value, type(value).__name__, SEARCH_DEPTH, self._functions)
-        cause = _error_of(culprit, self._functions) or error
-        why = f'got {_short(culprit)}: {cause}'
-        if not isinstance(cause, Unimportable):
-            why = f'{_short(culprit)} does not pickle ({cause}); {TO_THE_TOP}'
+        path, culprit = _culprit(value, type(value).__name__, error, SEARCH_DEPTH, self._functions)
+        why = f'got {_short(culprit)}: {error}'
+        if not isinstance(error, Unimportable):
+            why = f'{_short(culprit)} does not pickle ({error}); {TO_THE_TOP}'
         return TypeError(f'{path} cannot be sent to worker processes: {why}')
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
@@ -280,11 +279,11 @@ def _path_of(filename: str, where: str | None, pid: int, inode: int | None) -> s
     raise FileNotFoundError(f'{filename} is no longer the file that was mapped')
 
 
-def _culprit(value: Any, path: str, depth: int, functions: Functions | None) -> tuple[str, Any]:
-    """Follow attributes and items that do not pickle down to the innermost; return its path in text, and itself."""
+def _culprit(value: Any, path: str, error: Exception, depth: int, functions: Functions | None) -> tuple[str, Any]:
+    """Follow what raises the same error through attributes and items; return the path to the innermost, and that."""
     for name, part in _parts(value) if depth else ():
-        if _error_of(part, functions) is not None:
-            return _culprit(part, f'{path}{name}', depth - 1, functions)
+        if str(_error_of(part, functions)) == str(error):
+            return _culprit(part, f'{path}{name}', error, depth - 1, functions)
     return path, value
 
 
