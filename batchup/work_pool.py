@@ -1,6 +1,7 @@
 """Pools of workers, which make batches in the background."""
 
-from ._pools.executors import RayExecutor, WorkerExecutorPool
+from ._pools.clusters import RayExecutor
+from ._pools.executors import WorkerExecutorPool
 from ._pools.jobs import SharedConstant
 from ._pools.parallel import ParallelDataSource
 from ._pools.pool import WorkerPool

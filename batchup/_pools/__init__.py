@@ -66,5 +66,6 @@ the worker, `_ExecutorTask.result`.
 Where this is: `Stream` and `take_turns` in `_streams/stream.py` and `turns.py`, `PlannedFeed` and
 `InlineMapper` in `planned.py`; `planned_feed` and `read_batches` in `_sources/reading.py`; of this room,
 `WorkersMapper` and `Makers` in `mapper.py`, `Fetch` in `jobs.py`, tasks and channels in `channel.py`,
-`threads.py`, `executors.py` and `processes/`.
+`threads.py`, `executors.py` and `processes/`. What goes to worker processes, and what is refused, is in
+`shipping.py`, `pickling.py`, `importing.py` and `clusters.py`.
 """

@@ -45,6 +45,9 @@ class Task(abc.ABC):
     def withdraw(self) -> bool:
         """Take the job back, unless a worker has begun with it; return whether it is now back. Never waits."""
 
+    def await_workers(self) -> None:  # noqa: B027 - most pools have workers at once
+        """Wait until there is a worker, or the task is over."""
+
 
 class DoneTask(Task):
     """A task whose result is there: the caller has made it, or it is an error."""
@@ -99,6 +102,9 @@ class QueuedTask(Task):
         """Keep the outcome, and wake the thread that waits for it."""
         self.outcome = outcome
         self.done.raise_()
+
+    def await_workers(self) -> None:
+        wait_in_slices(lambda seconds: self._is_over(seconds) or not self.channel.starting, None, self.channel)
 
     def result(self, timeout: float | None) -> Result:
         if not self.done.up and not wait_in_slices(self._is_over, timeout, self.channel):

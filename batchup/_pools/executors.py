@@ -20,15 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._ground.arguments import check_non_negative
-from .._ground.messages import installed_by, warn_user
+from .._ground.messages import warn_user
 from .._sources.base import AbstractDataSource
 from .._streams.turns import StreamClosed
-from ..errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
+from ..errors import WorkerLostError, WorkerTimeoutError
 from .channel import Channel, Task
+from .clusters import functions_for, sharing
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine
 from .packing import unpack_whole
-from .pickling import Sealed
+from .pickling import Functions, Sealed
 from .pool import WorkerPool
 from .shipping import Shipment
 from .waiting import Flag, wait_in_slices
@@ -75,23 +76,31 @@ class WorkerExecutorPool(WorkerPool):
         super().__init__(processes, timeout)
         self._executor = executor
         self._max_restarts = check_non_negative('max_restarts', max_restarts)
+        self._functions = functions_for(executor)
         self._close_with(lambda: None)
         self._parcels: weakref.WeakKeyDictionary[Any, _Parcel] = weakref.WeakKeyDictionary()
 
     def _share(self, value: Any) -> SharedConstant:
         parcel = self._parcels.get(value) if isinstance(value, AbstractDataSource) else None
         if parcel is None or not parcel.fits(value):
-            parcel = _Parcel()
+            parcel = _Parcel(self._functions)
             if isinstance(value, AbstractDataSource):
                 self._parcels[value] = parcel
+        if self._functions is not None:  # the workers are processes: an error comes now
+            parcel.shipment(value)
         return CarriedConstant(value, parcel)
 
     def _open_channel(self, slots: int) -> Channel:
-        return _ExecutorChannel(self, self._executor, self._max_restarts)
+        return _ExecutorChannel(self, self._executor, self._max_restarts, self._functions)
 
 
 class _Parcel:
-    """A value on its way to other processes: pickled when it first goes to one, and once only.
+    """A value on its way to other processes, pickled once.
+
+    Parameters
+    ----------
+    functions : callable, optional
+        How functions and classes in it are reduced, if not by name.
 
     Attributes
     ----------
@@ -99,8 +108,9 @@ class _Parcel:
         Names the value in all workers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Functions | None) -> None:
         self.key = uuid.uuid4().hex
+        self._functions = functions
         self._lock = threading.Lock()
         self._shipment: Shipment | None = None
         self._blob: Any = None
@@ -113,7 +123,7 @@ class _Parcel:
         """Return the pickled value."""
         with self._lock:
             if self._shipment is None:
-                self._shipment = Shipment(value)
+                self._shipment = Shipment(value, self._functions)
             return self._shipment
 
     def blob(self, value: Any, share: Callable[[Any], Any] | None) -> Any:
@@ -229,10 +239,11 @@ def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: An
 
 
 class _ExecutorChannel(Channel):
-    def __init__(self, pool: WorkerPool, executor: Any, max_restarts: int) -> None:
+    def __init__(self, pool: WorkerPool, executor: Any, max_restarts: int, functions: Functions | None) -> None:
         self.pool = pool
         self.executor = executor
         self.max_restarts = max_restarts
+        self._functions = functions
         # A part of the names of jobs: some executors would take equal jobs without names for one.
         self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
@@ -248,7 +259,10 @@ class _ExecutorChannel(Channel):
 
     def future_of(self, job: Job, *carried: Any) -> Any:
         """Submit a job to the executor."""
-        return self.executor.submit(run_job, Sealed(job), f'{self._name}-{next(self._numbers)}', *carried)
+        sealed = Sealed(job)
+        if self._functions is not None:  # an error comes now, and not from within the executor
+            sealed.seal(self._functions)
+        return self.executor.submit(run_job, sealed, f'{self._name}-{next(self._numbers)}', *carried)
 
     def _cancel_unwanted(self) -> None:
         while self.unwanted:
@@ -341,60 +355,5 @@ def _explained(job: Job, error: Exception) -> Exception:
 def _carry(job: Job, key: str, executor: Any) -> tuple[_Carried, Any]:
     """Return a value that a worker lacks, to be sent along with the job."""
     constant = next(one for one in job.constants() if isinstance(one, CarriedConstant) and one.key == key)
-    blob = constant.parcel.blob(constant.value, _sharing(executor))
+    blob = constant.parcel.blob(constant.value, sharing(executor))
     return _Carried(key, constant.parcel.shipment(constant.value).spans), blob
-
-
-def _sharing(executor: Any) -> Callable[[Any], Any] | None:
-    """Return the function by which an executor sends a value to each of its workers once; `None` if it has none."""
-    share: Callable[[Any], Any] | None = getattr(executor, 'share', None)
-    client: Any = getattr(executor, '_client', None)  # Dask
-    if share is None and hasattr(client, 'scatter'):
-        share = partial(client.scatter, broadcast=True)
-    return share
-
-
-class RayExecutor:
-    """An executor over Ray, for `WorkerExecutorPool`; call `ray.init()` before.
-
-    Parameters
-    ----------
-    **options
-        Options of Ray's tasks, such as `num_cpus=1` or `max_retries=5`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        try:
-            import ray  # noqa: PLC0415
-        except ImportError as error:
-            raise ImportError(f'RayExecutor needs Ray: {installed_by("ray")}') from error
-        if not ray.is_initialized():
-            raise WorkerPoolError('Ray is not running; call ray.init() first')
-        self._ray = ray
-        self._remote = ray.remote(**options)(_call) if options else ray.remote(_call)
-
-    def submit(self, fn: Callable[..., Any], *args: Any) -> _RayFuture:
-        """Run a function in a Ray task."""
-        return _RayFuture(self._ray, self._remote.remote(fn, *args))
-
-    def share(self, value: Any) -> Any:
-        """Put a value into Ray's object store, from which each node takes it once."""
-        return self._ray.put(value)
-
-
-def _call(fn: Callable[..., Any], *args: Any) -> Any:
-    return fn(*args)
-
-
-class _RayFuture:
-    """The result of a Ray task.
-
-    It has no `cancel`: Ray 2.60 may end the user's process if a task is cancelled as it completes.
-    """
-
-    def __init__(self, ray: Any, ref: Any) -> None:
-        self._ray = ray
-        self._ref = ref
-
-    def result(self, timeout: float | None = None) -> Any:
-        return self._ray.get(self._ref, timeout=timeout)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from ..errors import EndOfPlanError
 from .channel import TURNS, Channel, DoneTask, Task, UnderWay
 from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
+from .users_code import runs_users_code
 
 if TYPE_CHECKING:
     from .parallel import ParallelDataSource
@@ -40,11 +40,24 @@ class Makers:
     2. The first batch, where its size tells how much memory the others need.
     3. Those that the user asks for before there is a worker: nobody waits for workers to start.
     4. Those that a worker has no room for.
+
+    Users' code runs in workers, also for (2) and (3): one that crashes, hangs, or takes all memory is replaced,
+    which the user's process is not.
+
+    Parameters
+    ----------
+    pool : WorkerPool
+        The pool.
+    channel : Channel
+        The way to its workers.
+    users_code : bool
+        Whether code of the user's runs when a batch is made.
     """
 
-    def __init__(self, pool: WorkerPool, channel: Channel) -> None:
+    def __init__(self, pool: WorkerPool, channel: Channel, users_code: bool) -> None:
         self._pool = pool
         self._channel = channel
+        self._users_code = users_code
 
     @staticmethod
     def only_caller(pool: WorkerPool, copied_bytes: float) -> bool:
@@ -54,7 +67,7 @@ class Makers:
     def submit(self, job: Fetch) -> Task:
         """Hand over a job, or run it (2)."""
         self._pool._check_open()
-        if self._channel.measured:
+        if self._channel.measured or self._users_code:
             return self._channel.submit(job)
         result = job.run_here()
         self._channel.measure(job, result)
@@ -63,8 +76,11 @@ class Makers:
     def result(self, task: Task) -> Result:
         """Wait for what comes of a job, or run it (3, 4)."""
         self._pool._check_process()
-        if task.job is not None and self._channel.starting and task.withdraw():
-            return task.job.run_here()
+        if task.job is not None and self._channel.starting:
+            if not self._users_code and task.withdraw():
+                return task.job.run_here()
+            # What a batch may take is counted from here on.
+            task.await_workers()
         try:
             result = task.result(self._pool.timeout)
         finally:
@@ -72,6 +88,8 @@ class Makers:
         if task.job is not None and result.failure is not None and isinstance(result.failure.error, NoRoomError):
             warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
             return task.job.run_here()
+        if isinstance(task.job, Fetch) and not self._channel.measured and count_of(result.value):
+            self._channel.measure(task.job, result)
         return result
 
 
@@ -107,7 +125,7 @@ class WorkersMapper(Mapper):
         self._channel = channel
         self._idle = idle
         self._pool = parallel.pool
-        self._makers = Makers(self._pool, channel)
+        self._makers = Makers(self._pool, channel, runs_users_code(parallel.source))
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
@@ -127,8 +145,11 @@ class WorkersMapper(Mapper):
         self._group_size = 1
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # an interrupt came while it was made
+        # No name of this module: as the interpreter ends, they may have gone before.
+        try:  # noqa: SIM105
             self._idle.append(self._channel)
+        except AttributeError:  # an interrupt came while it was made
+            pass
 
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         self._pool._check_process()

@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 
 from .._arrays.h5_files import reopening
 from .._arrays.readers import reduce_to_array
+from .importing import unsendable
 
 # The version of pickle that hands over the memory of arrays, and copies it least.
 ARRAY_PROTOCOL = 5
+
+# How a pool reduces functions and classes, as `reducer_override` does: `NotImplemented` for those that go by
+# name, and for anything else; an error for those that its workers would not find.
+Functions = Callable[[Any], Any]
 
 
 class ArrayPickler(pickle.Pickler):
@@ -26,9 +31,13 @@ class ArrayPickler(pickle.Pickler):
     pickled as an array.
     """
 
+    # How functions and classes are reduced, if not by name.
+    functions: Functions | None = None
+
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            return reduce_to_array(value) or reopening(value)
+            reduced = reduce_to_array(value) or reopening(value)
+            return self.functions(value) if reduced is NotImplemented and self.functions is not None else reduced
         if type(value) is np.ndarray:
             return NotImplemented if value.dtype.hasobject or not value.itemsize else _reduce(value)
         if value.dtype.isnative or value.dtype.fields is not None:  # a structure keeps its byte orders
@@ -60,10 +69,12 @@ def _from_bytes(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)
 
 
-def dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
-    """Pickle a value; the memory of its arrays goes to `keep`, if that is given."""
+def dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any] | None, functions: Functions | None = None) -> bytes:
+    """Pickle a value; the memory of its arrays goes to `keep`, and functions through `functions`, if given."""
     file = io.BytesIO()
-    ArrayPickler(file, ARRAY_PROTOCOL, buffer_callback=keep).dump(value)
+    pickler = ArrayPickler(file, ARRAY_PROTOCOL, buffer_callback=keep)
+    pickler.functions = functions
+    pickler.dump(value)
     return file.getvalue()
 
 
@@ -78,11 +89,24 @@ class Sealed:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        self._data: tuple[bytes, list[pickle.PickleBuffer]] | None = None
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+    def seal(self, functions: Functions) -> None:
+        """Pickle the value now; raise `TypeError` if that fails."""
         buffers: list[pickle.PickleBuffer] = []
         try:
-            data = dump(self.value, buffers.append if protocol >= ARRAY_PROTOCOL else None)
+            self._data = dump(self.value, buffers.append, functions), buffers
+        except Exception as error:
+            raise unsendable(error) from error
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        apart = protocol >= ARRAY_PROTOCOL
+        if self._data is not None:
+            data, buffers = self._data
+            return _unsealed, (data, buffers if apart else [bytes(buffer.raw()) for buffer in buffers])
+        buffers = []
+        try:
+            data = dump(self.value, buffers.append if apart else None)
         except Exception:
             # What does not pickle is left to picklers that can do more.
             return Sealed, (self.value,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import mmap
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from .._arrays.arrow import is_arrow
 from .._arrays.h5_files import reopening
 from .._arrays.through_memory import MemoryRows
-from .._sources.base import AbstractDataSource
+from .._sources.base import AbstractDataSource, MapDataSource
+from .importing import TO_THE_TOP, Unimportable
 from .memory import machine
 from .packing import store_whole
-from .pickling import ARRAY_PROTOCOL, ArrayPickler
+from .pickling import ARRAY_PROTOCOL, ArrayPickler, Functions
 from .pieces import Pieces, byte_bounds, is_whole, make_view
 
 # How deep the search goes for what cannot be pickled.
@@ -31,6 +33,13 @@ SEARCH_DEPTH = 6
 class Shipment:
     """A value in shared memory, from which any number of workers take it.
 
+    Parameters
+    ----------
+    value : object
+        The value.
+    functions : callable, optional
+        How functions and classes in it are reduced, if not by name.
+
     Attributes
     ----------
     segment : Segment
@@ -39,20 +48,21 @@ class Shipment:
         Where in it the pickle is, and where its arrays are.
     """
 
-    def __init__(self, value: Any) -> None:
-        pickled_value = _Pickled(value)
+    def __init__(self, value: Any, functions: Functions | None = None) -> None:
+        self._functions = functions
+        pickled_value = _Pickled(value, functions)
         self.segment, self.spans = store_whole([pickled_value.pickle, *pickled_value.buffers])
         self._places = {_address(buffer): span for buffer, span in zip(pickled_value.buffers, self.spans[1:])}
         if isinstance(value, AbstractDataSource):
             del pickled_value  # it refers to the arrays
             value._move_arrays(self._shared)
-            pickled_value = _Pickled(value)
+            pickled_value = _Pickled(value, functions)
         self._places.clear()
         self._signature = pickled_value.signature()
 
     def fits(self, value: Any) -> bool:
         """Say whether a value is as it was when it was shipped: the same arrays, and all else equal."""
-        pickled, arrays = _Pickled(value).signature()
+        pickled, arrays = _Pickled(value, self._functions).signature()
         own_pickle, own_arrays = self._signature
         return (
             pickled == own_pickle
@@ -74,7 +84,8 @@ class _Pickled:
     Raises `TypeError` if the value cannot be pickled, and names the attribute that is at fault.
     """
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, functions: Functions | None) -> None:
+        self._functions = functions
         survey = self._dump(value, None)
         pieces = Pieces(survey.in_memory)
         self._arrays = survey.arrays if pieces.plain else self._dump(value, pieces).arrays
@@ -82,17 +93,21 @@ class _Pickled:
     def _dump(self, value: Any, pieces: Pieces | None) -> _ConstantPickler:
         self.buffers: list[memoryview] = []
         file = io.BytesIO()
-        pickler = _ConstantPickler(file, self._keep, pieces)
+        pickler = _ConstantPickler(file, self._keep, pieces, self._functions)
         try:
             pickler.dump(value)
         except Exception as error:
-            path, culprit = _culprit(value, type(value).__name__, SEARCH_DEPTH)
-            raise TypeError(
-                f'{path} cannot be sent to worker processes: {_short(culprit)} does not pickle ({error}); '
-                'use functions and classes from the top level of a module, or a WorkerThreadPool'
-            ) from error
+            raise self._explained(value, error) from error
         self.pickle = file.getvalue()
         return pickler
+
+    def _explained(self, value: Any, error: Exception) -> TypeError:
+        """Make the error that names the part of a value which cannot be sent, and says what to do."""
+        path, culprit = _culprit(value, type(value).__name__, error, SEARCH_DEPTH, self._functions)
+        why = f'got {_short(culprit)}: {error}'
+        if not isinstance(error, Unimportable):
+            why = f'{_short(culprit)} does not pickle ({error}); {TO_THE_TOP}'
+        return TypeError(f'{path} cannot be sent to worker processes: {why}')
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
@@ -121,6 +136,8 @@ class _ConstantPickler(ArrayPickler):
         Takes the memory of arrays.
     pieces : Pieces or None
         Which memory is shipped; with `None`, arrays are only listed.
+    functions : callable, optional
+        How functions and classes are reduced, if not by name.
 
     Attributes
     ----------
@@ -130,8 +147,15 @@ class _ConstantPickler(ArrayPickler):
         Those whose memory is shipped.
     """
 
-    def __init__(self, file: Any, keep: Callable[[pickle.PickleBuffer], Any], pieces: Pieces | None) -> None:
+    def __init__(
+        self,
+        file: Any,
+        keep: Callable[[pickle.PickleBuffer], Any],
+        pieces: Pieces | None,
+        functions: Functions | None = None,
+    ) -> None:
         super().__init__(file, ARRAY_PROTOCOL, buffer_callback=keep)
+        self.functions = functions
         self._pieces = pieces
         self.arrays: list[Any] = []
         self.in_memory: list[NDArray[Any]] = []
@@ -165,7 +189,8 @@ class _ConstantPickler(ArrayPickler):
             return self._by_parts(value, value.__reduce__())
         elif id(value) in self._read:
             return self._by_parts(value, super().reducer_override(value))
-        return reopening(value)
+        reduced = reopening(value)
+        return self.functions(value) if reduced is NotImplemented and self.functions is not None else reduced
 
     def _by_parts(self, value: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """List what is pickled by parts that are made for this."""
@@ -254,11 +279,11 @@ def _path_of(filename: str, where: str | None, pid: int, inode: int | None) -> s
     raise FileNotFoundError(f'{filename} is no longer the file that was mapped')
 
 
-def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
-    """Follow attributes and items that do not pickle down to the innermost; return its path in text, and itself."""
+def _culprit(value: Any, path: str, error: Exception, depth: int, functions: Functions | None) -> tuple[str, Any]:
+    """Follow what raises the same error through attributes and items; return the path to the innermost, and that."""
     for name, part in _parts(value) if depth else ():
-        if not _pickles(part):
-            return _culprit(part, f'{path}{name}', depth - 1)
+        if str(_error_of(part, functions)) == str(error):
+            return _culprit(part, f'{path}{name}', error, depth - 1, functions)
     return path, value
 
 
@@ -268,19 +293,23 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f'[{number}]', item) for number, item in enumerate(value))
     elif isinstance(value, dict):
         yield from ((f'[{key!r}]', item) for key, item in value.items())
+    elif isinstance(value, functools.partial):
+        yield from (('.func', value.func), ('.args', value.args), ('.keywords', value.keywords))
     elif not isinstance(value, type):
         names = vars(value) if hasattr(value, '__dict__') else ()
         # Public names first: they say more to the user.
         for name in sorted(names, key=lambda name: name.startswith('_')):
-            yield f'.{name}', vars(value)[name]
+            mapped = name == 'fn' and isinstance(value, MapDataSource)
+            yield f'.{name}{" (the function of map)" * mapped}', vars(value)[name]
 
 
-def _pickles(value: Any) -> bool:
+def _error_of(value: Any, functions: Functions | None) -> Exception | None:
+    """Return the error that pickling raises; `None` if there is none."""
     try:
-        _ConstantPickler(_Nowhere(), lambda buffer: None, None).dump(value)
-    except Exception:
-        return False
-    return True
+        _ConstantPickler(_Nowhere(), lambda buffer: None, None, functions).dump(value)
+    except Exception as error:
+        return error
+    return None
 
 
 class _Nowhere:

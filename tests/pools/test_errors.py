@@ -315,7 +315,9 @@ def test_wrong_arguments_of_a_process_pool_are_named(kwargs, error):
 
 @on(PROCESS_POOLS)
 def test_a_function_that_does_not_pickle_is_named_at_the_call(pool):
-    with pytest.raises(TypeError, match=r'MapDataSource\.fn cannot be sent .*lambda.*WorkerThreadPool'):
+    with pytest.raises(
+        TypeError, match=r'MapDataSource\.fn \(the function of map\) cannot be sent .*lambda.*WorkerThreadPool'
+    ):
         pool.parallel_data_source(numbers(10).map(lambda x: (x,)))
 
 
@@ -334,7 +336,7 @@ def test_an_attribute_that_does_not_pickle_is_named_by_executors(pool, tmp_path)
         source = FailingSource(10, 3)
         source.file = file
         with pytest.raises(TypeError, match=r'FailingSource\.file cannot be sent'):
-            list(pool.parallel_data_source(source).batch_iterator(3))
+            pool.parallel_data_source(source)
 
 
 @on(THREADS)

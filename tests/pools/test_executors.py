@@ -9,6 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from batchup.data_source import RandomAccessDataSource
 from batchup.work_pool import RayExecutor, WorkerExecutorPool
 
 from ..cases import RANDOM_ACCESS, SHUFFLES, PlainRandomAccess, assert_same_batches, jitter, numbers
@@ -122,6 +123,28 @@ def test_an_error_arrives_from_a_cluster(pool):
 def test_tasks_run_on_a_cluster_in_order(pool):
     tasks = [(add, (pool.shared_constant(3), k)) for k in range(20)]
     assert list(pool.work_stream(tasks).retrieve_iter()) == list(range(3, 23))
+
+
+@on_clusters
+def test_functions_that_workers_cannot_import_travel_to_clusters(pool):
+    def triple(x):
+        return (factor * x,)
+
+    class Own(RandomAccessDataSource):
+        def samples_by_indices_nomapping(self, indices):
+            return (indices + factor,)
+
+    factor, triple.__module__, triple.__qualname__ = 3, '__main__', 'triple'  # as if a script had defined it
+    for source in (numbers(20).map(triple), numbers(20).map(lambda x: (x + factor,)), Own(20)):
+        assert_same_batches(pool.parallel_data_source(source).batch_iterator(8), source.batch_iterator(8))
+    assert list(pool.work_stream([(triple, (2,)), (lambda: factor,)]).retrieve_iter()) == [(6,), 3]
+
+
+@on_clusters
+def test_a_task_that_does_not_pickle_is_told_before_a_cluster_gets_it(pool, caplog):
+    with pytest.raises(TypeError, match=r'a job cannot be sent to a worker process: .*lock.*top level of a module'):
+        pool.work_stream([(add, (1, threading.Lock()))]).retrieve()
+    assert not caplog.records
 
 
 @on(EXECUTORS)

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from batchup.errors import WorkerLostError
+from batchup.work_pool import WorkerProcessPool
 
 from ..cases import BATCH_SIZE, assert_same_batches
 from ..harness.pools import (
@@ -33,7 +34,7 @@ SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytes
 
 
 def some_batches(seed, n_batches, count):
-    """Choose batches that a worker makes, as the first is the caller's."""
+    """Choose batches, but not the first."""
     return random.Random(seed).sample(range(1, n_batches), count)
 
 
@@ -142,6 +143,16 @@ def test_a_batch_that_always_kills_raises_at_its_place(method):
     assert 'Likely causes: too little memory' in str(error)
     assert 'SIGKILL' in str(error)
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize('death', DEATHS)
+def test_a_function_that_ends_its_process_does_not_end_the_users(method, death):
+    with WorkerProcessPool(1, start_method=method, max_restarts=0) as pool, warned(DEATHS[death][2]):
+        stream = parallel(pool, whole_batches(3).map(Fails([0], death)))
+        with pytest.raises(WorkerLostError):  # `Fails` does no harm in this process
+            next(stream)
+        stream.skip(1)
+        assert len(list(stream)) == 2
 
 
 def test_the_error_of_a_lost_batch_says_which_batch(forked):

@@ -43,6 +43,29 @@ def test_a_process_that_hangs_gives_an_error_with_its_stack(method, hang):
     assert hang.__name__ in str(error)
 
 
+SLOW_TO_START = """
+    import time
+    import numpy as np
+    from batchup.data_source import ArrayDataSource
+    from batchup.work_pool import WorkerProcessPool
+
+    def double(x):
+        return (2 * x,)
+
+    if __name__ == '__main__':
+        with WorkerProcessPool(1, timeout=2) as pool:
+            stream = pool.parallel_data_source(ArrayDataSource([np.arange(8)]).map(double)).batch_iterator(4)
+            print(*[x.tolist() for (x,) in stream])
+    else:
+        time.sleep(4)
+"""
+
+
+@pytest.mark.slow
+def test_the_start_of_workers_does_not_count_as_time_for_a_batch(tmp_path):
+    assert run_script(tmp_path, SLOW_TO_START) == (0, '[0, 2, 4, 6] [8, 10, 12, 14]\n', '')
+
+
 def test_a_pool_works_on_after_a_timeout(method):
     ds = whole_batches(10).map(Fails([]))
     with started(2, method, timeout=1) as pool:

@@ -17,13 +17,15 @@ from ..._ground.arguments import check_non_negative
 from ..._ground.batch import leaves
 from ..._ground.messages import warn_user
 from ..._sources.base import AbstractDataSource
+from ...errors import WorkerPoolError
 from ..channel import TURNS, Channel
+from ..importing import Imports, lacks_guard
 from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
 from ..memory import ALIGNMENT, NoRoomError, Ring, Slot, warn_once
 from ..packing import Packed
 from ..pool import WorkerPool
 from ..shipping import Shipment
-from .handles import MISSING_GUARD
+from .handles import GUARD_ADVICE, MISSING_GUARD
 from .supervisor import Supervisor
 from .tasks import ProcessTask
 
@@ -85,10 +87,14 @@ class WorkerProcessPool(WorkerPool):
             os._exit(MISSING_GUARD)
         if threads_per_worker is not None and check_non_negative('threads_per_worker', threads_per_worker) == 0:
             raise ValueError('threads_per_worker must be at least 1, or None for no limit, got 0')
-        context = _context('spawn' if start_method is None else start_method)
+        method = 'spawn' if start_method is None else start_method
+        context = _context(method)
+        if method != 'fork' and lacks_guard():
+            raise WorkerPoolError(f'worker processes cannot start: {GUARD_ADVICE}')
         restarts = check_non_negative('max_restarts', max_restarts)
         self._supervisor = Supervisor(self.processes, context, threads_per_worker, restarts)
         self._shipments: weakref.WeakKeyDictionary[Any, Shipment] = weakref.WeakKeyDictionary()
+        self._imports = Imports(method)
         _pools.add(self)
         # Before it starts, what ends it is set: an interrupt may come at any time.
         self._close_with(partial(_end, self._supervisor))
@@ -107,7 +113,7 @@ class WorkerProcessPool(WorkerPool):
         is_source = isinstance(value, AbstractDataSource)
         shipment = self._shipments.get(value) if is_source else None
         if shipment is None or not shipment.fits(value):
-            shipment = Shipment(value)
+            shipment = Shipment(value, self._imports.reduce)
             self._supervisor.forget_with(shipment, shipment.segment)
             if is_source:
                 self._shipments[value] = shipment
@@ -212,7 +218,8 @@ class ProcessChannel(Channel):
 
     def most_jobs(self) -> float:
         if self._ring is None:
-            return math.inf if self._batch_bytes is None else self.supervisor.count
+            # Until a size is known, as where the first batch is a worker's, results come through pipes.
+            return self.supervisor.count * (TURNS if self._batch_bytes is None else 1)
         return max(self.supervisor.count, self._ring.slots - KEPT_SLOTS) if self._ring.is_short else math.inf
 
     def unpack(self, packed: Packed, slot: Slot | None) -> Result:

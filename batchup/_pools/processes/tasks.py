@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..channel import QueuedTask
+from ..importing import unsendable
 from ..jobs import Job, Result, SharedConstant
 from ..memory import Slot
 from ..packing import Packed, Packer
@@ -115,8 +116,5 @@ def _pack(job: Job, slot: Slot | None) -> tuple[Packed, int, list[Shipment]]:
     try:
         pickler.dump(job)
     except Exception as error:
-        raise TypeError(
-            f'a job cannot be sent to a worker process: {error}; use functions and classes from the top level '
-            'of a module, or a WorkerThreadPool'
-        ) from error
+        raise unsendable(error) from error
     return packer.packed(file), packer.used, pickler.shipments
