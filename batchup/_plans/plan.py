@@ -92,6 +92,11 @@ class Request(NamedTuple):
         """The number of the batch after the last one."""
         return self.number + self.n_batches
 
+    def describe(self) -> str:
+        """Name the batches for a message, with their epoch and indices."""
+        batches = f'batch {self.number}' if self.n_batches == 1 else f'batches {self.number} to {self.end - 1}'
+        return f'{batches} of epoch {self.epoch}, with indices {self.indices!r}'
+
     def generator(self, path: Path) -> np.random.Generator:
         """Make the generator for a random function that is mapped over this batch.
 
@@ -188,7 +193,10 @@ class Plan(abc.ABC):
     def __getitem__(self, number: int) -> Request:
         number = check_integer('the number of a batch', number)
         if number < 0:
-            number += len(self)
+            count = len(self)
+            if number < -count:
+                raise EndOfPlanError(f'there is no batch {number} in a plan of {count} batches')
+            number += count
         self.check_number(number)
         return self.window(number)
 

@@ -16,6 +16,7 @@ from .._plans.choosers import Chooser
 from .._plans.joint import any_empty, smallest
 from .._plans.plan import Request
 from ..errors import EndOfPlanError, StateMismatchError
+from .failed import FailedBatch
 from .stream import STATE_VERSION, Feed, Stream
 
 # A function of the number of a batch, and the batch.
@@ -313,6 +314,10 @@ class MappedFeed(MemberFeed):
         parts.clear()  # the function may have returned an array of these: now nothing else refers to it
         batch: Batch = owned(box)
         return batch
+
+    def failed(self, position: int) -> FailedBatch:
+        # The function has not changed which samples are in a batch.
+        return self._members[0].feed.failed(position)
 
     def request_of(self, number: int) -> Request | None:
         return self._members[0].feed.request_of(number)
