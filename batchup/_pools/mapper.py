@@ -16,6 +16,7 @@ from ..errors import EndOfPlanError
 from .channel import TURNS, Channel, DoneTask, Task, UnderWay
 from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .parallel import ParallelDataSource
@@ -38,6 +39,7 @@ class Makers:
     def __init__(self, pool: WorkerPool, channel: Channel) -> None:
         self._pool = pool
         self._channel = channel
+        self._watchdog = Watchdog(pool.warn_after)
 
     @staticmethod
     def only_caller(pool: WorkerPool, copied_bytes: float) -> bool:
@@ -59,11 +61,14 @@ class Makers:
         if task.job is not None and self._channel.starting and task.withdraw():
             return task.job.run_here()
         try:
-            result = task.result(self._pool.timeout)
+            self._watchdog.task = task
+            result = task.result(self._pool.timeout, self._watchdog)
         finally:
+            self._watchdog.task = None
             self._pool._warn()
         if task.job is not None and result.failure is not None and isinstance(result.failure.error, NoRoomError):
-            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
+            where = f'in {result.failure.worker}, at {task.job.describe()}'
+            warn_once('worker', f'your own process makes batches: {where}, {result.failure.error}')
             return task.job.run_here()
         return result
 

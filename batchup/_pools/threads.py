@@ -9,14 +9,17 @@ import traceback
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from types import FrameType
 
 from .._ground.messages import warn_user
 from ..errors import WorkerPoolError
 from .channel import Channel, QueuedTask
 from .failures import Failure
 from .jobs import Job, Result, SharedConstant
+from .names import this_thread
 from .pool import WorkerPool
 from .waiting import Flag, start_thread, wait_in_slices
+from .watchdog import WARN_SECONDS
 
 # How long threads may take to end, in seconds. What runs in a thread cannot be ended.
 GRACE_SECONDS = 5.0
@@ -53,10 +56,13 @@ class _ThreadTask(QueuedTask):
         return self.outcome if self.done.up else _refusal()
 
     def _give_up(self) -> str:
-        frame = sys._current_frames().get(self.thread) if self.thread is not None else None
-        if frame is None:
-            return 'no thread was free to run it'
-        return f'the worker thread was at:\n{"".join(traceback.format_stack(frame))}'
+        stack = self.crew.stacks().get(self.thread)
+        return 'no thread was free to run it' if stack is None else stack
+
+    def stacks(self) -> str:
+        stacks = self.crew.stacks()
+        own = '' if self.thread in stacks else '\nno thread was free to run it'
+        return '\n'.join(stacks.values()) + own
 
 
 class WorkerThreadPool(WorkerPool):
@@ -73,6 +79,9 @@ class WorkerThreadPool(WorkerPool):
     timeout : float, optional
         How long a result may take, in seconds, once the user waits for it. A thread that
         hangs cannot be ended.
+    warn_after : float or None
+        How long a stream waits for a batch, in seconds, before it warns, once, and says where the
+        workers are; `None` for no warning.
 
     >>> import numpy as np
     >>> from batchup.data_source import ArrayDataSource
@@ -88,8 +97,10 @@ class WorkerThreadPool(WorkerPool):
     # Threads are handed jobs quickly.
     _task_seconds = 8e-4
 
-    def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
-        super().__init__(processes, timeout)
+    def __init__(
+        self, processes: int = 1, *, timeout: float | None = None, warn_after: float | None = WARN_SECONDS
+    ) -> None:
+        super().__init__(processes, timeout, warn_after)
         crew = self._crew = _Crew(self.processes)
         # Before they start, what ends them is set: an interrupt may come at any time.
         self._close_with(crew.end)
@@ -139,9 +150,18 @@ class _Crew:
         while (task := self.queue.get()) is not None:
             task.thread = threading.get_ident()
             if task.claim():
-                task.settle(task.job.run())
+                task.settle(task.job.run().by(this_thread()))
             del task  # not kept while waiting for the next
         ended.raise_()
+
+    def stacks(self) -> dict[int | None, str]:
+        """Say, for each thread, where it is."""
+        frames = sys._current_frames()
+        running = [thread for thread in list(self._ends) if thread.ident in frames]
+        return {
+            thread.ident: f'worker thread {thread.name} was at:\n{_stack(frames[thread.ident or 0])}'
+            for thread in running
+        }
 
     def end(self) -> None:
         """Let threads finish what they run, and end; tasks that wait fail. May be called again."""
@@ -164,6 +184,10 @@ class _Crew:
         ended = thread is threading.current_thread() or wait_in_slices(self._ends[thread].wait, GRACE_SECONDS)
         del self._ends[thread]
         return ended
+
+
+def _stack(frame: FrameType) -> str:
+    return ''.join(traceback.format_stack(frame))
 
 
 def _refusal() -> Result:
