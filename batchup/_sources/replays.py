@@ -21,7 +21,7 @@ from .._ground.arguments import (
     overridden,
 )
 from .._ground.batch import Batch
-from .._ground.messages import add_note, state_mismatch
+from .._ground.messages import add_note
 from .._ground.randomness import Path, Shuffle
 from .._plans.options import KEYWORDS, Options
 from .._plans.plan import Plan, Request
@@ -277,7 +277,12 @@ def _replay_error(source: Reachable, error: BaseException) -> Batch:
     options = Options(_batch_size(failed.facts), shuffle, failed.facts['drop_last'], failed.shard)
     plan = source._make_plan(options, HERE)
     if described(plan) != failed.facts['plan']:
-        raise state_mismatch({'plan': failed.facts['plan']}, {'plan': described(plan)})
+        raise StateMismatchError(
+            'this exception is of a stream of another source:\n'
+            f'  plan of the stream: {failed.facts["plan"]}\n'
+            f'  plan of the source: {described(plan)}\n'
+            'Give it to the source whose stream has raised it, or to an equal one.'
+        )
     if failed.request is not None:
         return _fetch(source, failed)
     if failed.shuffle is None:
