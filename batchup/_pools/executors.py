@@ -235,8 +235,7 @@ def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: An
             constant.value  # noqa: B018
         except LookupError:
             return _Lacking(constant.key)  # type: ignore[attr-defined]
-    result = job.run()
-    return Sealed(result if result.failure is None else result.by(of_executor(name)))
+    return Sealed(job.run().by(partial(of_executor, name)))
 
 
 class _ExecutorChannel(Channel):

@@ -66,10 +66,10 @@ class Result(NamedTuple):
     failure: Failure | None
     seconds: float = 0.0
 
-    def by(self, worker: str) -> Result:
-        """Note which worker this comes from, if something went wrong."""
+    def by(self, worker: Callable[[], str]) -> Result:
+        """Note which worker this comes from, if something went wrong; `worker()` is its name."""
         if self.failure is not None:
-            self.failure.by(worker)
+            self.failure.by(worker())
         return self
 
 

@@ -9,7 +9,6 @@ import traceback
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from types import FrameType
 
 from .._ground.messages import warn_user
 from ..errors import WorkerPoolError
@@ -60,9 +59,7 @@ class _ThreadTask(QueuedTask):
         return 'no thread was free to run it' if stack is None else stack
 
     def stacks(self) -> str:
-        stacks = self.crew.stacks()
-        own = '' if self.thread in stacks else '\nno thread was free to run it'
-        return '\n'.join(stacks.values()) + own
+        return '\n'.join(self.crew.stacks().values())
 
 
 class WorkerThreadPool(WorkerPool):
@@ -138,6 +135,8 @@ class _Crew:
         self._pid = os.getpid()
         # Of each thread, whether it has ended.
         self._ends: dict[threading.Thread, Flag] = {}
+        # What each thread runs, if it has something to do.
+        self._jobs: dict[threading.Thread, Job] = {}
 
     def start(self) -> None:
         for number in range(self._count):
@@ -150,18 +149,31 @@ class _Crew:
         while (task := self.queue.get()) is not None:
             task.thread = threading.get_ident()
             if task.claim():
-                task.settle(task.job.run().by(this_thread()))
+                task.settle(self._run(task.job))
             del task  # not kept while waiting for the next
         ended.raise_()
 
+    def _run(self, job: Job) -> Result:
+        """Run a job, and have it known meanwhile."""
+        thread = threading.current_thread()
+        self._jobs[thread] = job
+        try:
+            return job.run().by(this_thread)
+        finally:
+            del self._jobs[thread]
+
     def stacks(self) -> dict[int | None, str]:
-        """Say, for each thread, where it is."""
-        frames = sys._current_frames()
-        running = [thread for thread in list(self._ends) if thread.ident in frames]
-        return {
-            thread.ident: f'worker thread {thread.name} was at:\n{_stack(frames[thread.ident or 0])}'
-            for thread in running
-        }
+        """Say, for each thread, by its number, what it is doing, and where."""
+        # No variable holds the frames: among them is this one, which would refer to itself.
+        own = {thread.ident for thread in list(self._ends)}
+        found = {k: traceback.format_stack(frame) for k, frame in sys._current_frames().items() if k in own}
+        return {thread.ident: self._text(thread, found.get(thread.ident or 0)) for thread in list(self._ends)}
+
+    def _text(self, thread: threading.Thread, stack: list[str] | None) -> str:
+        job = self._jobs.get(thread)
+        if job is None or stack is None:
+            return f'worker thread {thread.name} had nothing to do'
+        return f'worker thread {thread.name}, at {job.describe()}, was at:\n{"".join(stack)}'
 
     def end(self) -> None:
         """Let threads finish what they run, and end; tasks that wait fail. May be called again."""
@@ -175,19 +187,19 @@ class _Crew:
                     task.settle(_refusal())
         for _ in range(self._count):
             self.queue.put(None)
-        left = [thread.name for thread in list(self._ends) if not self._has_ended(thread)]
+        left = [f'{thread.name}{self._at(thread)}' for thread in list(self._ends) if not self._has_ended(thread)]
         if left:
             warn_user(f'threads of a closed pool are still at work, and cannot be ended: {", ".join(left)}')
+
+    def _at(self, thread: threading.Thread) -> str:
+        job = self._jobs.get(thread)
+        return '' if job is None else f' at {job.describe()}'
 
     def _has_ended(self, thread: threading.Thread) -> bool:
         """Wait a few seconds for a thread; return whether it has ended. The calling one counts as ended."""
         ended = thread is threading.current_thread() or wait_in_slices(self._ends[thread].wait, GRACE_SECONDS)
         del self._ends[thread]
         return ended
-
-
-def _stack(frame: FrameType) -> str:
-    return ''.join(traceback.format_stack(frame))
 
 
 def _refusal() -> Result:

@@ -247,7 +247,7 @@ def test_closing_a_pool_with_a_hanging_thread_warns():
     stream = pool.work_stream([(wait_until_released,)])
     hanging.wait(5)
     try:
-        with warned('still at work.*batchup-worker-0'):
+        with warned('still at work.*batchup-worker-0 at wait_until_released'):
             pool.close()
     finally:
         released.set()
