@@ -272,11 +272,12 @@ def _replay_error(source: Reachable, error: BaseException) -> Batch:
             f'plan; with a seed, source.batch({failed.number}, ...) makes it, if the source is random access or that '
             'of a pool'
         )
-    # Only the description of the plan is looked at: any generator will do.
-    shuffle = failed.shuffle or Shuffle(rng=np.random.RandomState(0), epoch=failed.facts['epoch'])
-    options = Options(_batch_size(failed.facts), shuffle, failed.facts['drop_last'], failed.shard)
+    shuffle = _shuffle_of(failed)
+    # Without one, only the description of the plan is looked at: any generator will do.
+    any_shuffle = shuffle or Shuffle(rng=np.random.RandomState(0), epoch=failed.facts['epoch'])
+    options = Options(_batch_size(failed.facts), any_shuffle, failed.facts['drop_last'], failed.shard)
     plan = source._make_plan(options, HERE)
-    if described(plan) != failed.facts['plan']:
+    if failed.facts['plan'] not in (None, described(plan)):
         raise StateMismatchError(
             'this exception is of a stream of another source:\n'
             f'  plan of the stream: {failed.facts["plan"]}\n'
@@ -285,7 +286,7 @@ def _replay_error(source: Reachable, error: BaseException) -> Batch:
         )
     if failed.request is not None:
         return _fetch(source, failed)
-    if failed.shuffle is None:
+    if shuffle is None:
         raise TypeError(
             f'the indices of batch {failed.number} were not drawn, as its sampler has failed, and a sequential '
             'generator cannot draw them again; use a seed, as shuffle=42'
@@ -293,9 +294,21 @@ def _replay_error(source: Reachable, error: BaseException) -> Batch:
     return _make(source, plan, options, plan[failed.number])
 
 
+def _shuffle_of(failed: FailedBatch) -> Shuffle | None:
+    """Return how the samples of a stream are shuffled; `None` if that is by a sequential generator."""
+    if failed.facts is None or failed.facts['plan'] is not None:
+        return failed.shuffle
+    return replace(_shuffle_named(failed.facts['shuffle']), epoch=failed.facts['epoch'])
+
+
 def _replay_state(source: Reachable, state: Mapping[str, Any], shuffle: Any, shard: Shard) -> Batch:
     """Make the next batch of a saved state."""
     state = _without_functions(state)
+    if 'states' in state:
+        raise TypeError(
+            'this state is of several streams, and none of them has the plan of the whole: only a stream can go there; '
+            f'by a seed, source.batch({state.get("position")}, ...) makes its next batch'
+        )
     given = None if shuffle is None else Shuffle.coerce(shuffle)
     try:
         text, size, epoch = state['shuffle'], _batch_size(state), check_non_negative('epoch', state['epoch'])

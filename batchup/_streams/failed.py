@@ -28,7 +28,8 @@ class FailedBatch(NamedTuple):
     number : int
         The number of the batch.
     facts : mapping, optional
-        What a saved state of the stream has, besides the position; `None` without a plan.
+        What a saved state of the stream has, besides the position; `None` without a plan. Their plan is
+        `None` if only members have plans.
     shuffle : Shuffle, optional
         How samples are shuffled; `None` if that is by a sequential generator, or not known.
     shard : Shard, optional

@@ -235,6 +235,14 @@ class MemberFeed(Feed):
             if member.feed.sequential:
                 member.feed.announce(here, position)
 
+    def failed(self, position: int) -> FailedBatch:
+        """Return what the arguments tell of a batch that members, such as the sources of pools, make by their plans."""
+        known = [member.feed.failed(position) for member in self._members]
+        if any(each.facts is None or each.shuffle is None for each in known):
+            return FailedBatch(position)
+        facts = {'plan': None, 'drop_last': (known[0].facts or {})['drop_last'], **self._facts}
+        return FailedBatch(position, facts, None, known[0].shard)
+
     def interrupt(self) -> None:
         for member in self._members:
             member.feed.interrupt()

@@ -465,6 +465,35 @@ def test_a_batch_by_its_number_is_made_by_the_caller(name):
         assert_same_batches([pooled.batch(k, 4, **make()) for k in range(len(expected))], expected)
 
 
+def refuse_42(numbers, *others):
+    if 42 in numbers:
+        raise OSError('disk gone', (numbers, *others))
+    return (numbers, *others)
+
+
+@pytest.mark.parametrize('name', AROUND_POOLS)
+def test_an_error_is_replayed_by_the_caller(threads, name):
+    source = ArrayDataSource(arrays(30)).map(refuse_42)
+    pooled, expected = AROUND_POOLS[name](threads.parallel_data_source(source)), AROUND_POOLS[name](source)
+    for make in PURE_SHUFFLES.values():
+        errors = []
+        for one in (pooled, expected):
+            with pytest.raises(OSError, match='disk gone') as caught:
+                list(one.batch_iterator(4, **make()))
+            errors.append(caught.value)
+        with pytest.raises(OSError, match='disk gone') as caught:
+            pooled.replay(errors[0])
+        assert caught.value.__notes__ == errors[1].__notes__
+        assert_same_batch(caught.value.args[1], errors[1].args[1])
+
+
+@pytest.mark.parametrize('name', ['composite', 'choice'])
+def test_a_state_of_several_streams_of_pools_is_refused(threads, name):
+    pooled = AROUND_POOLS[name](threads.parallel_data_source(numbers(30)))
+    with pooled.batch_iterator(4, shuffle=5) as stream, pytest.raises(TypeError, match=r'source\.batch\(0, ...\)'):
+        pooled.replay(stream.state_dict())
+
+
 @pytest.mark.parametrize('name', ['alone', 'map'])
 def test_a_state_is_replayed_by_the_caller(threads, name):
     pooled = AROUND_POOLS[name](threads.parallel_data_source(ArrayDataSource(arrays(30)).map(jitter, rng=True)))
