@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -155,11 +156,24 @@ def test_stopped_workers_are_told_of_and_go_on(forked):
         assert_same_batches([*first, *stream], serial(whole_batches(8)))
 
 
-def test_a_worker_that_is_starting_is_asked_for_nothing(tmp_path):
-    with WorkerProcessPool(2, start_method='spawn', warn_after=1e-3) as pool:
-        assert 'was starting' in pool._supervisor.stacks() + 'was starting' * (not pool._supervisor._workers)
-        wait_for_workers(pool)
-        assert 'had nothing to do' in pool._supervisor.stacks()
+def test_workers_that_are_starting_are_asked_for_nothing():
+    # A signal would end them, with a warning.
+    with WorkerProcessPool(2, start_method='spawn') as pool:
+        stream = pool.work_stream([(slow, (number, 0.1)) for number in range(3)])
+        told = {line for _ in iter(lambda: pool._supervisor.starting, False) for line in [pool._supervisor.stacks()]}
+        assert any(re.search('was starting|no worker process has started yet', text) for text in told)
+        assert list(stream.retrieve_iter()) == [0, 1, 2]
+        assert re.fullmatch(r'(worker process \d+ had nothing to do\n?){2}', pool._supervisor.stacks())
+
+
+def test_a_warning_that_is_an_error_loses_no_batch(forked):
+    forked.warn_after = 0.1
+    stream = parallel(forked, whole_batches(8).map(slow_at(5, seconds=0.5)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        received, error = take_until(stream, UserWarning)
+        assert f'for {BATCH_5}' in str(error)
+        assert_same_batches([*received, *stream], serial(whole_batches(8)))
 
 
 def test_a_thread_that_takes_long_is_told_with_its_stack(all_by_workers):
