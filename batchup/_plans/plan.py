@@ -191,14 +191,16 @@ class Plan(abc.ABC):
         return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed)
 
     def __getitem__(self, number: int) -> Request:
+        return self.window(self.number_of(number))
+
+    def number_of(self, number: int) -> int:
+        """Return the number of a batch that may count from the end; raise `EndOfPlanError` if there is none."""
         number = check_integer('the number of a batch', number)
-        if number < 0:
-            count = len(self)
-            if number < -count:
-                raise EndOfPlanError(f'there is no batch {number} in a plan of {count} batches')
-            number += count
-        self.check_number(number)
-        return self.window(number)
+        counted = number + len(self) if number < 0 else number
+        if counted < 0:
+            raise EndOfPlanError(f'there is no batch {number} in a plan of {len(self)} batches')
+        self.check_number(counted)
+        return counted
 
     def __iter__(self) -> Iterator[Request]:
         number = 0

@@ -24,14 +24,14 @@ from .._ground.batch import Batch
 from .._ground.messages import add_note
 from .._ground.randomness import Path, Shuffle
 from .._plans.options import KEYWORDS, Options
-from .._plans.plan import Plan, Request
+from .._plans.plan import Plan
 from .._plans.shards import Shard
 from .._samplers.shuffles import BlockShuffle, ComputedShuffle, FullShuffle
 from .._streams.failed import FailedBatch, failed_batch_of
 from .._streams.planned import described
 from .._streams.stream import Stream
 from .._streams.turns import ProcessLock
-from ..errors import StateMismatchError
+from ..errors import EndOfPlanError, StateMismatchError
 from .protocol import Reachable
 from .reading import planned_feed, read_batches
 
@@ -99,8 +99,10 @@ class Replayable(Reachable):
             )
         k = check_integer('k', k)
         source = self._in_caller('batch')
-        plan, request = _latest_plan(self).request(self, source, options, k)
-        return _make(source, plan, options, request)
+        latest = _latest_plan(self)
+        with latest.lock:
+            wanted = _wanted(latest.plan(self, source, options), options, k)
+        return _fetch(source, wanted)
 
     def replay(
         self,
@@ -205,24 +207,19 @@ class LatestPlan:
     """
 
     def __init__(self) -> None:
-        self._lock = ProcessLock()
-        self._plan: Plan | None = None
-        # What it was made by, and made of.
-        self._options: tuple[Any, ...] = ()
-        self._parts: list[Any] = []
+        # Held by a thread that makes or asks the plan.
+        self.lock = ProcessLock()
+        # Its options, what it is made of, and the plan: all at once, as an interrupt may come at any time.
+        self._kept: tuple[tuple[Any, ...], list[Any], Plan] | None = None
 
-    def request(self, asked: Replayable, source: Reachable, options: Options, k: int) -> tuple[Plan, Request]:
-        """Return the plan for some options, and the request for batch `k`.
-
-        `source` makes the plan, for `asked`, which the user has asked for the batch.
-        """
+    def plan(self, asked: Replayable, source: Reachable, options: Options) -> Plan:
+        """Return the plan that `source` makes for `asked`, which the user has asked for a batch."""
         given, parts = (options.batch_size, options.shuffle, options.drop_last), asked._plan_parts()
-        with self._lock:
-            if self._plan is None or given != self._options or not _same(parts, self._parts):
-                self._plan = None  # before there are two of them
-                self._plan = source._make_plan(options, HERE)
-                self._options, self._parts = given, parts
-            return self._plan, self._plan[k]
+        kept = self._kept
+        if kept is None or given != kept[0] or not _same(parts, kept[1]):
+            kept = self._kept = None  # before there are two of them
+            kept = self._kept = given, parts, source._make_plan(options, HERE)
+        return kept[2]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LatestPlan, ()
@@ -241,10 +238,19 @@ def _latest_plan(source: Reachable) -> LatestPlan:
     return kept
 
 
-def _make(source: Reachable, plan: Plan, options: Options, request: Request) -> Batch:
-    """Make the batch of a request, before it is cut into shards; an error names it."""
+def _wanted(plan: Plan, options: Options, k: int) -> FailedBatch:
+    """Return what is known of batch `k` before it is made; an error of a sampler names it."""
+    number = plan.number_of(k)
     facts = {'plan': described(plan), **options.facts()}
-    return _fetch(source, FailedBatch.of(plan, facts, options.shard, request.number, options.shard.part_of(request)))
+    try:
+        request = plan.window(number)
+    except EndOfPlanError:
+        raise
+    except Exception as error:
+        add_note(error, f'in batch {number} of epoch {options.shuffle.epoch}')
+        FailedBatch.of(plan, facts, options.shard, number, None).attach_to(error)
+        raise
+    return FailedBatch.of(plan, facts, options.shard, number, options.shard.part_of(request))
 
 
 def _fetch(source: Reachable, batch: FailedBatch) -> Batch:
@@ -291,7 +297,7 @@ def _replay_error(source: Reachable, error: BaseException) -> Batch:
             f'the indices of batch {failed.number} were not drawn, as its sampler has failed, and a sequential '
             'generator cannot draw them again; use a seed, as shuffle=42'
         )
-    return _make(source, plan, options, plan[failed.number])
+    return _fetch(source, _wanted(plan, options, failed.number))
 
 
 def _shuffle_of(failed: FailedBatch) -> Shuffle | None:

@@ -304,6 +304,11 @@ def test_a_sampler_that_fails_fails_again():
     with pytest.raises(OSError, match='disk gone') as caught:
         source.replay(error)
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == 'shuffled_indices_batch_iterator'
+    with pytest.raises(OSError, match='disk gone') as caught:
+        source.batch(3, 3, shuffle=5, epoch=4)
+    assert caught.value.__notes__ == error.__notes__
+    with pytest.raises(OSError, match='disk gone'):
+        source.replay(caught.value)
 
 
 def test_indices_that_a_sequential_generator_has_not_drawn_are_not_known():
