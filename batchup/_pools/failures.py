@@ -44,7 +44,10 @@ class Failure:
     def by(self, worker: str) -> Failure:
         """Note, on the exception too, which worker has caught it."""
         self.worker, note = worker, f'in {worker}'
-        if note not in getattr(self.error, '__notes__', ()):
+        known = False
+        with contextlib.suppress(Exception):  # the type may refuse to show notes
+            known = note in self.error.__notes__
+        if not known:
             add_note(self.error, note)
         return self
 

@@ -269,8 +269,8 @@ def _replay_error(source: Reachable, error: BaseException) -> Batch:
     failed = failed_batch_of(error)
     if failed is None:
         raise TypeError(
-            f'this exception did not come from a stream: {error!r} has no batch; replay takes an exception that a '
-            'stream has raised, or batch_map_concat or batch_map_mean'
+            f'this {type(error).__name__} did not come from a stream: it has no batch; replay takes an exception that '
+            'a stream has raised, or batch_map_concat or batch_map_mean'
         )
     if failed.facts is None or failed.shard is None:
         raise TypeError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._ground.indices import Leaf, map_leaves
@@ -92,7 +94,8 @@ def _own(leaf: Leaf) -> Leaf:
 def mark(feed: Feed, error: BaseException, position: int) -> None:
     """Name the batch at a position of a feed in an error: in a note, and in a `FailedBatch`."""
     add_note(error, feed.describe_batch(position))
-    feed.failed(position).attach_to(error)
+    with suppress(Exception):  # of a user's code, in place of the error that is to be marked
+        feed.failed(position).attach_to(error)
 
 
 def failed_batch_of(error: BaseException) -> FailedBatch | None:
@@ -106,6 +109,7 @@ def _causes(error: BaseException | None, seen: set[int]) -> Iterator[BaseExcepti
         return
     seen.add(id(error))
     yield error
-    for other in (*getattr(error, 'exceptions', ()), error.__cause__, error.__context__):
-        if isinstance(other, BaseException):
-            yield from _causes(other, seen)
+    group = getattr(builtins, 'BaseExceptionGroup', ())  # since Python 3.11
+    members = error.exceptions if isinstance(error, group) else ()
+    for other in (*members, error.__cause__, error.__context__):
+        yield from _causes(other, seen)

@@ -317,20 +317,6 @@ def test_indices_that_a_sequential_generator_has_not_drawn_are_not_known():
         source.replay(error_of(source.batch_iterator(3, shuffle=np.random.RandomState(5))))
 
 
-class FrozenError(OSError):
-    """An exception that takes no attributes."""
-
-    def __setattr__(self, name, value):
-        raise AttributeError('frozen')
-
-
-def test_an_error_that_takes_no_attributes_makes_its_batch_again():
-    def fail(x):
-        raise FrozenError('disk gone', x)
-
-    assert_same_batch(numbers(20).replay(error_of(numbers(20).map(fail).batch_iterator(3))), (np.arange(3),))
-
-
 def test_an_error_keeps_no_order_alive():
     source = numbers(10**6)
     error = error_of(source.map(Refuses(2)).batch_iterator(3, shuffle=5))
@@ -347,7 +333,7 @@ def test_an_error_of_another_source_is_refused():
 
 def test_what_did_not_come_from_a_stream_is_refused():
     for wrong, match in [
-        (OSError('disk gone'), r"did not come from a stream: OSError\('disk gone'\)"),
+        (OSError('disk gone'), 'this OSError did not come from a stream'),
         (5, 'replay takes an exception .* or a state .* got 5'),
         (None, 'got None'),
     ]:
