@@ -9,6 +9,7 @@ __all__ = [
     'DownloadError',
     'EndOfPlanError',
     'MissingExtraError',
+    'NonFiniteError',
     'ReplayError',
     'SampleIndexError',
     'StateMismatchError',
@@ -36,6 +37,14 @@ class EndOfPlanError(IndexError):
 
 class ReplayError(RuntimeError):
     """Indices were asked for again that a sequential random generator has moved past."""
+
+
+class NonFiniteError(FloatingPointError, ValueError):
+    """A function returned NaN or infinity for a batch, and `check_finite=True` asked to look for these.
+
+    A `FloatingPointError`, as NumPy raises under `np.errstate(all='raise')`, and a `ValueError`,
+    as SciPy raises for its `check_finite`.
+    """
 
 
 class WorkerPoolError(RuntimeError):

@@ -44,8 +44,8 @@ PUBLIC = {
     'batchup.datasets.usps': 'USPS delete_cache fetch_usps',
     'batchup.errors': """
         ChecksumError DatasetError DatasetFormatError DownloadError EndOfPlanError MissingExtraError
-        ReplayError SampleIndexError StateMismatchError StorageError WorkerLostError WorkerPoolError
-        WorkerTimeoutError
+        NonFiniteError ReplayError SampleIndexError StateMismatchError StorageError WorkerLostError
+        WorkerPoolError WorkerTimeoutError
     """,
     'batchup.image': '',
     'batchup.image.utils': 'ImageArrayUInt8ToFloat32',
@@ -66,7 +66,7 @@ MEMBERS = {
     'batchup.arrays.H5Array': 'dataset ndim',
     'batchup.arrays.ParquetArray': 'ndim',
     'batchup.data_source.AbstractDataSource': """
-        batch_iterator batch_map_concat batch_map_mean is_random_access map map_samples num_samples
+        batch batch_iterator batch_map_concat batch_map_mean is_random_access map map_samples num_samples replay
     """,
     'batchup.data_source.ArrayDataSource': 'samples_by_indices_nomapping',
     'batchup.data_source.CallableDataSource': 'batch_iterator num_samples',

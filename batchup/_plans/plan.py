@@ -92,6 +92,11 @@ class Request(NamedTuple):
         """The number of the batch after the last one."""
         return self.number + self.n_batches
 
+    def describe(self) -> str:
+        """Name the batches for a message, with their epoch and indices."""
+        batches = f'batch {self.number}' if self.n_batches == 1 else f'batches {self.number} to {self.end - 1}'
+        return f'{batches} of epoch {self.epoch}, with indices {self.indices!r}'
+
     def generator(self, path: Path) -> np.random.Generator:
         """Make the generator for a random function that is mapped over this batch.
 
@@ -186,11 +191,16 @@ class Plan(abc.ABC):
         return Request(number, count, indices, self.shuffle.epoch, self.shuffle.seed)
 
     def __getitem__(self, number: int) -> Request:
+        return self.window(self.number_of(number))
+
+    def number_of(self, number: int) -> int:
+        """Return the number of a batch that may count from the end; raise `EndOfPlanError` if there is none."""
         number = check_integer('the number of a batch', number)
-        if number < 0:
-            number += len(self)
-        self.check_number(number)
-        return self.window(number)
+        counted = number + len(self) if number < 0 else number
+        if counted < 0:
+            raise EndOfPlanError(f'there is no batch {number} in a plan of {len(self)} batches')
+        self.check_number(counted)
+        return counted
 
     def __iter__(self) -> Iterator[Request]:
         number = 0

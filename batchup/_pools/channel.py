@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import WorkerTimeoutError
 from .failures import Failure
 from .jobs import Fetch, Job, Result
-from .waiting import Flag, wait_in_slices
+from .waiting import Flag, Watch, wait_in_slices
 
 # How many groups of small batches are under way for each worker: one that it makes, one that it
 # makes next. Larger: more memory, which leaves the processor's caches.
@@ -30,8 +30,10 @@ class Task(abc.ABC):
     job: Job | None
 
     @abc.abstractmethod
-    def result(self, timeout: float | None) -> Result:
+    def result(self, timeout: float | None, watch: Watch | None = None) -> Result:
         """Wait for the result, for `timeout` seconds at most; it may be an error of the job. May be called again.
+
+        `watch` is told if that takes long.
 
         Raises
         ------
@@ -48,6 +50,10 @@ class Task(abc.ABC):
     def await_workers(self) -> None:  # noqa: B027 - most pools have workers at once
         """Wait until there is a worker, or the task is over."""
 
+    def stacks(self) -> str:
+        """Say what the workers are doing, with their stacks where these are known."""
+        return ''
+
 
 class DoneTask(Task):
     """A task whose result is there: the caller has made it, or it is an error."""
@@ -62,7 +68,7 @@ class DoneTask(Task):
         """Make a task whose result is an error."""
         return cls(Result([], Failure(error)))
 
-    def result(self, timeout: float | None) -> Result:
+    def result(self, timeout: float | None, watch: Watch | None = None) -> Result:
         return self._result
 
     def withdraw(self) -> bool:
@@ -106,8 +112,8 @@ class QueuedTask(Task):
     def await_workers(self) -> None:
         wait_in_slices(lambda seconds: self._is_over(seconds) or not self.channel.starting, None, self.channel)
 
-    def result(self, timeout: float | None) -> Result:
-        if not self.done.up and not wait_in_slices(self._is_over, timeout, self.channel):
+    def result(self, timeout: float | None, watch: Watch | None = None) -> Result:
+        if not self.done.up and not wait_in_slices(self._is_over, timeout, self.channel, watch):
             raise WorkerTimeoutError(f'no result within {timeout} seconds (timeout); {self._give_up()}')
         return self._arrived()
 

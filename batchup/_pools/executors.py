@@ -28,11 +28,13 @@ from .channel import Channel, Task
 from .clusters import functions_for, sharing
 from .jobs import Job, Result, SharedConstant
 from .memory import Segment, Span, machine
+from .names import of_executor
 from .packing import unpack_whole
 from .pickling import Functions, Sealed
 from .pool import WorkerPool
 from .shipping import Shipment
-from .waiting import Flag, wait_in_slices
+from .waiting import Flag, Watch, result_of, wait_in_slices
+from .watchdog import WARN_SECONDS
 
 # How many values a worker keeps for jobs to come. Larger: more memory. Smaller: sources that are
 # used in turns may be sent again.
@@ -61,19 +63,27 @@ class WorkerExecutorPool(WorkerPool):
         How often a batch is submitted again after its worker was lost.
     timeout : float, optional
         How long a result may take, in seconds, once the user waits for it.
+    warn_after : float or None
+        How long a stream waits for a batch, in seconds, before it warns, once; `None` for no warning.
     """
 
     # A cluster takes a millisecond or more for a task.
     _task_seconds = 1e-2
 
     def __init__(
-        self, executor: Any, processes: int | None = None, *, max_restarts: int = 3, timeout: float | None = None
+        self,
+        executor: Any,
+        processes: int | None = None,
+        *,
+        max_restarts: int = 3,
+        timeout: float | None = None,
+        warn_after: float | None = WARN_SECONDS,
     ) -> None:
         if not callable(getattr(executor, 'submit', None)):
             raise TypeError(f'executor must have a method submit(fn, *args), got {type(executor).__name__}')
         if processes is None:
             processes = getattr(executor, '_max_workers', None) or os.cpu_count() or 1
-        super().__init__(processes, timeout)
+        super().__init__(processes, timeout, warn_after)
         self._executor = executor
         self._max_restarts = check_non_negative('max_restarts', max_restarts)
         self._functions = functions_for(executor)
@@ -235,7 +245,7 @@ def run_job(sealed: Sealed, name: str, carried: _Carried | None = None, blob: An
             constant.value  # noqa: B018
         except LookupError:
             return _Lacking(constant.key)  # type: ignore[attr-defined]
-    return Sealed(job.run())
+    return Sealed(job.run().by(partial(of_executor, name)))
 
 
 class _ExecutorChannel(Channel):
@@ -287,10 +297,13 @@ class _ExecutorTask(Task):
         self._channel.unwanted.append(self._future)
         return False
 
-    def result(self, timeout: float | None) -> Result:
+    def stacks(self) -> str:
+        return f'its worker is known to the executor only, which says: {self._future!r}'
+
+    def result(self, timeout: float | None, watch: Watch | None = None) -> Result:
         while True:
             try:
-                result = self._wait(timeout)
+                result = self._wait(timeout, watch)
             except _FOR_GOOD as error:
                 raise _explained(self.job, error) from error
             except (WorkerTimeoutError, StreamClosed):
@@ -302,24 +315,27 @@ class _ExecutorTask(Task):
                 return result.value  # type: ignore[no-any-return]
             self._future = self._channel.future_of(self.job, *_carry(self.job, result.key, self._channel.executor))
 
-    def _wait(self, timeout: float | None) -> Any:
+    def _wait(self, timeout: float | None, watch: Watch | None) -> Any:
         announce = getattr(self._future, 'add_done_callback', None)
         if announce is None:
-            return self._wait_inside(timeout)
+            return self._wait_inside(timeout, watch)
         # Not by `result` of the future: a thread interrupted there may keep a lock that the executor needs.
         done = Flag()
         announce(lambda _: done.raise_())
-        if not wait_in_slices(done.wait, timeout, self._channel):
-            raise _too_late(timeout)
+        if not wait_in_slices(done.wait, timeout, self._channel, watch):
+            raise self._too_late(timeout)
         return self._future.result()
 
-    def _wait_inside(self, timeout: float | None) -> Any:
+    def _wait_inside(self, timeout: float | None, watch: Watch | None) -> Any:
         try:
-            return self._future.result() if timeout is None else self._future.result(timeout)
+            return result_of(self._future, timeout, watch)
         except (FutureTimeoutError, TimeoutError) as error:
             if timeout is None:
                 raise
-            raise _too_late(timeout) from error
+            raise self._too_late(timeout) from error
+
+    def _too_late(self, timeout: float | None) -> WorkerTimeoutError:
+        return WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor; {self.stacks()}')
 
     def _submit_again(self, error: Exception) -> None:
         """Hand over the job once more, since its worker was lost."""
@@ -327,18 +343,14 @@ class _ExecutorTask(Task):
         what = f'{type(error).__name__}: {error}'
         if self._losses > self._channel.max_restarts:
             raise WorkerLostError(
-                f'a job was lost {self._losses} times by the executor, the last time by {what}'
+                f'a job was lost {self._losses} times by the executor, the last time by {what}: {self.job.describe()}'
             ) from error
         self._channel.pool._check_open()
         try:
             self._future = self._channel.future_of(self.job)
         except Exception as broken:
             raise WorkerLostError(f'the executor lost a worker, and takes no more jobs: {broken}') from error
-        warn_user(f'the executor lost a job ({what}); it is submitted again')
-
-
-def _too_late(timeout: float | None) -> WorkerTimeoutError:
-    return WorkerTimeoutError(f'no result within {timeout} seconds (timeout) from the executor')
+        warn_user(f'the executor lost a job, {self.job.describe()} ({what}); it is submitted again')
 
 
 def _explained(job: Job, error: Exception) -> Exception:

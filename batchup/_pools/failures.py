@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
+from .._ground.messages import add_note
+
 
 class WorkerTraceback(Exception):  # noqa: N818 - it shows where an error comes from, and is none itself
     """The traceback of a worker, as the cause of the exception that came from there."""
@@ -26,13 +28,31 @@ class Failure:
 
     It keeps its type on the way between processes. One that does not pickle is made anew
     from the parts that do: its type, or the nearest base of it, its arguments and attributes.
+
+    Attributes
+    ----------
+    error : BaseException
+        The exception.
+    worker : str
+        The worker that has caught it; empty for the user's own thread.
     """
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+        self.worker = ''
+
+    def by(self, worker: str) -> Failure:
+        """Note, on the exception too, which worker has caught it."""
+        self.worker, note = worker, f'in {worker}'
+        known = False
+        with contextlib.suppress(Exception):  # the type may refuse to show notes
+            known = note in self.error.__notes__
+        if not known:
+            add_note(self.error, note)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrive, (_pickled(self.error), _remains(self.error), _traceback_of(self.error))
+        return _arrive, (_pickled(self.error), _remains(self.error), _traceback_of(self.error), self.worker)
 
     def throw(self) -> NoReturn:
         """Raise the exception."""
@@ -163,10 +183,10 @@ def _revived(data: bytes | None, remains: _Remains) -> BaseException:
         return remains.made_anew()
 
 
-def _arrive(data: bytes | None, remains: _Remains, text: str) -> Failure:
+def _arrive(data: bytes | None, remains: _Remains, text: str, worker: str) -> Failure:
     """Unpickle a failure; its exception gets the worker's traceback as its cause."""
     error = _revived(data, remains)
     with contextlib.suppress(Exception):
         # Not by `setattr`: the type may refuse it.
         BaseException.__setattr__(error, '__cause__', WorkerTraceback(text))
-    return Failure(error)
+    return Failure(error).by(worker) if worker else Failure(error)

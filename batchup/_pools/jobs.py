@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._ground.arguments import function_name
 from .._ground.batch import Batch, Columns, Destination, Memory
 from .._ground.randomness import Path
 from .._plans.plan import Request
@@ -65,6 +66,12 @@ class Result(NamedTuple):
     failure: Failure | None
     seconds: float = 0.0
 
+    def by(self, worker: Callable[[], str]) -> Result:
+        """Note which worker this comes from, if something went wrong; `worker()` is its name."""
+        if self.failure is not None:
+            self.failure.by(worker())
+        return self
+
 
 class Job(abc.ABC):
     """What a worker runs."""
@@ -76,6 +83,10 @@ class Job(abc.ABC):
     @abc.abstractmethod
     def constants(self) -> list[SharedConstant]:
         """Return the constants that it needs."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Say what it is, for a message: some batches, or a function."""
 
     def run_here(self) -> Result:
         """Run the job in the user's own thread: an interrupt is raised, and not returned."""
@@ -101,6 +112,9 @@ class Call(Job):
         except BaseException as error:
             return Result(None, Failure(error))
 
+    def describe(self) -> str:
+        return function_name(unwrapped(self.fn))
+
     def constants(self) -> list[SharedConstant]:
         values = (self.fn, *self.args, *self.kwargs.values())
         return [value for value in values if isinstance(value, SharedConstant)]
@@ -124,6 +138,9 @@ class Fetch(Job):
         except BaseException as error:
             failure = Failure(error)
         return Result(parts, failure, time.perf_counter() - start)
+
+    def describe(self) -> str:
+        return ', '.join(request.describe() for request in self.requests)
 
     def constants(self) -> list[SharedConstant]:
         return [self.source]

@@ -16,6 +16,7 @@ from .channel import TURNS, Channel, DoneTask, Task, UnderWay
 from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
 from .users_code import runs_users_code
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .parallel import ParallelDataSource
@@ -58,6 +59,7 @@ class Makers:
         self._pool = pool
         self._channel = channel
         self._users_code = users_code
+        self._watchdog = Watchdog(pool.warn_after)
 
     @staticmethod
     def only_caller(pool: WorkerPool, copied_bytes: float) -> bool:
@@ -82,11 +84,14 @@ class Makers:
             # What a batch may take is counted from here on.
             task.await_workers()
         try:
-            result = task.result(self._pool.timeout)
+            self._watchdog.task = task
+            result = task.result(self._pool.timeout, self._watchdog)
         finally:
+            self._watchdog.task = None
             self._pool._warn()
         if task.job is not None and result.failure is not None and isinstance(result.failure.error, NoRoomError):
-            warn_once('worker', f'your own process makes batches: in a worker process, {result.failure.error}')
+            where = f'in {result.failure.worker}, at {task.job.describe()}'
+            warn_once('worker', f'your own process makes batches: {where}, {result.failure.error}')
             return task.job.run_here()
         if isinstance(task.job, Fetch) and not self._channel.measured and count_of(result.value):
             self._channel.measure(task.job, result)

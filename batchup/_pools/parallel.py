@@ -77,6 +77,12 @@ class ParallelDataSource(AbstractDataSource):
     def _open(self, asked: Asked, path: Path) -> Stream:
         return self._open_plan(self.source._make_plan, asked.options(type(self).__name__), path)
 
+    def _in_caller(self, method: str) -> AbstractDataSource:
+        return self.source
+
+    def _plan_parts(self) -> list[Any]:
+        return [self.source, *self.source._plan_parts()]
+
     def _follows_plan(self) -> bool:
         return True
 

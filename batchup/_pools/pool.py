@@ -19,19 +19,19 @@ from .jobs import SharedConstant
 from .parallel import ParallelDataSource
 from .work_stream import WorkStream
 
-# What a pool takes as `timeout`.
+# What a pool takes as `timeout` and `warn_after`.
 Timeout = float | None
 
 
-def check_timeout(timeout: Any) -> Timeout:
+def check_seconds(name: str, seconds: Any) -> Timeout:
     """Check a time in seconds, a positive number and no boolean, and return it as a `float`; `None` is no limit."""
-    if timeout is None:
+    if seconds is None:
         return None
-    if not is_integer(timeout) and not isinstance(timeout, (float, np.floating)):
-        raise TypeError(f'timeout must be a number of seconds or None, got {timeout!r} ({type(timeout).__name__})')
-    if not timeout > 0:
-        raise ValueError(f'timeout must be a positive number of seconds or None, got {timeout!r}')
-    return float(timeout)
+    if not is_integer(seconds) and not isinstance(seconds, (float, np.floating)):
+        raise TypeError(f'{name} must be a number of seconds or None, got {seconds!r} ({type(seconds).__name__})')
+    if not seconds > 0:
+        raise ValueError(f'{name} must be a positive number of seconds or None, got {seconds!r}')
+    return float(seconds)
 
 
 class WorkerPool(abc.ABC):
@@ -46,15 +46,18 @@ class WorkerPool(abc.ABC):
         The number of workers.
     timeout : float or None
         How long a result may take, in seconds, once the user waits for it.
+    warn_after : float or None
+        How long a stream waits for a batch, in seconds, before it warns.
     """
 
     # How long a job should take, in seconds: small batches are fetched in groups. Larger: less
     # work to hand over jobs. Smaller: results arrive sooner.
     _task_seconds = 1e-3
 
-    def __init__(self, processes: int, timeout: float | None) -> None:
+    def __init__(self, processes: int, timeout: float | None, warn_after: float | None) -> None:
         self.processes = check_positive('processes', processes)
-        self.timeout = check_timeout(timeout)
+        self.timeout = check_seconds('timeout', timeout)
+        self.warn_after = check_seconds('warn_after', warn_after)
         self._pid = os.getpid()
         self._closed = False
 

@@ -15,8 +15,10 @@ from ..errors import WorkerPoolError
 from .channel import Channel, QueuedTask
 from .failures import Failure
 from .jobs import Job, Result, SharedConstant
+from .names import this_thread
 from .pool import WorkerPool
 from .waiting import Flag, start_thread, wait_in_slices
+from .watchdog import WARN_SECONDS
 
 # How long threads may take to end, in seconds. What runs in a thread cannot be ended.
 GRACE_SECONDS = 5.0
@@ -53,10 +55,11 @@ class _ThreadTask(QueuedTask):
         return self.outcome if self.done.up else _refusal()
 
     def _give_up(self) -> str:
-        frame = sys._current_frames().get(self.thread) if self.thread is not None else None
-        if frame is None:
-            return 'no thread was free to run it'
-        return f'the worker thread was at:\n{"".join(traceback.format_stack(frame))}'
+        stack = self.crew.stacks().get(self.thread)
+        return 'no thread was free to run it' if stack is None else stack
+
+    def stacks(self) -> str:
+        return '\n'.join(self.crew.stacks().values())
 
 
 class WorkerThreadPool(WorkerPool):
@@ -73,6 +76,9 @@ class WorkerThreadPool(WorkerPool):
     timeout : float, optional
         How long a result may take, in seconds, once the user waits for it. A thread that
         hangs cannot be ended.
+    warn_after : float or None
+        How long a stream waits for a batch, in seconds, before it warns, once, and says where the
+        workers are; `None` for no warning.
 
     >>> import numpy as np
     >>> from batchup.data_source import ArrayDataSource
@@ -88,8 +94,10 @@ class WorkerThreadPool(WorkerPool):
     # Threads are handed jobs quickly.
     _task_seconds = 8e-4
 
-    def __init__(self, processes: int = 1, *, timeout: float | None = None) -> None:
-        super().__init__(processes, timeout)
+    def __init__(
+        self, processes: int = 1, *, timeout: float | None = None, warn_after: float | None = WARN_SECONDS
+    ) -> None:
+        super().__init__(processes, timeout, warn_after)
         crew = self._crew = _Crew(self.processes)
         # Before they start, what ends them is set: an interrupt may come at any time.
         self._close_with(crew.end)
@@ -127,6 +135,8 @@ class _Crew:
         self._pid = os.getpid()
         # Of each thread, whether it has ended.
         self._ends: dict[threading.Thread, Flag] = {}
+        # What each thread runs, if it has something to do.
+        self._jobs: dict[threading.Thread, Job] = {}
 
     def start(self) -> None:
         for number in range(self._count):
@@ -139,9 +149,31 @@ class _Crew:
         while (task := self.queue.get()) is not None:
             task.thread = threading.get_ident()
             if task.claim():
-                task.settle(task.job.run())
+                task.settle(self._run(task.job))
             del task  # not kept while waiting for the next
         ended.raise_()
+
+    def _run(self, job: Job) -> Result:
+        """Run a job, and have it known meanwhile."""
+        thread = threading.current_thread()
+        self._jobs[thread] = job
+        try:
+            return job.run().by(this_thread)
+        finally:
+            del self._jobs[thread]
+
+    def stacks(self) -> dict[int | None, str]:
+        """Say, for each thread, by its number, what it is doing, and where."""
+        # No variable holds the frames: among them is this one, which would refer to itself.
+        own = {thread.ident for thread in list(self._ends)}
+        found = {k: traceback.format_stack(frame) for k, frame in sys._current_frames().items() if k in own}
+        return {thread.ident: self._text(thread, found.get(thread.ident or 0)) for thread in list(self._ends)}
+
+    def _text(self, thread: threading.Thread, stack: list[str] | None) -> str:
+        job = self._jobs.get(thread)
+        if job is None or stack is None:
+            return f'worker thread {thread.name} had nothing to do'
+        return f'worker thread {thread.name}, at {job.describe()}, was at:\n{"".join(stack)}'
 
     def end(self) -> None:
         """Let threads finish what they run, and end; tasks that wait fail. May be called again."""
@@ -155,9 +187,13 @@ class _Crew:
                     task.settle(_refusal())
         for _ in range(self._count):
             self.queue.put(None)
-        left = [thread.name for thread in list(self._ends) if not self._has_ended(thread)]
+        left = [f'{thread.name}{self._at(thread)}' for thread in list(self._ends) if not self._has_ended(thread)]
         if left:
             warn_user(f'threads of a closed pool are still at work, and cannot be ended: {", ".join(left)}')
+
+    def _at(self, thread: threading.Thread) -> str:
+        job = self._jobs.get(thread)
+        return '' if job is None else f' at {job.describe()}'
 
     def _has_ended(self, thread: threading.Thread) -> bool:
         """Wait a few seconds for a thread; return whether it has ended. The calling one counts as ended."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import inspect
 import math
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._streams.turns import StreamClosed
 
@@ -75,7 +78,23 @@ def start_thread(run: Callable[[], None], name: str) -> threading.Thread:
     return thread
 
 
-def wait_in_slices(finished: Callable[[float], bool], timeout: float | None, channel: Channel | None = None) -> bool:
+class Watch(Protocol):
+    """What looks at how long a thread waits."""
+
+    @property
+    def seconds(self) -> float:
+        """After how many seconds `bark` is to be called; may be infinite."""
+
+    def bark(self) -> None:
+        """Tell somebody that the wait takes long."""
+
+
+def wait_in_slices(
+    finished: Callable[[float], bool],
+    timeout: float | None,
+    channel: Channel | None = None,
+    watch: Watch | None = None,
+) -> bool:
     """Wait in short slices: Python may lose a Ctrl-C that comes as a long wait begins.
 
     Parameters
@@ -86,6 +105,8 @@ def wait_in_slices(finished: Callable[[float], bool], timeout: float | None, cha
         How long to wait in all, in seconds.
     channel : Channel, optional
         The wait ends with `StreamClosed` once it is abandoned.
+    watch : Watch, optional
+        Is told, once, if it takes long.
 
     Returns
     -------
@@ -93,9 +114,33 @@ def wait_in_slices(finished: Callable[[float], bool], timeout: float | None, cha
         Whether it was finished in time.
     """
     end = math.inf if timeout is None else time.monotonic() + timeout
-    while not finished(max(0.0, min(SLICE_SECONDS, end - time.monotonic()))):
+    due = math.inf if watch is None else time.monotonic() + watch.seconds
+    while not finished(max(0.0, min(SLICE_SECONDS, min(end, due) - time.monotonic()))):
         if channel is not None and channel.abandoned:
             raise StreamClosed
         if time.monotonic() >= end:
             return False
+        if watch is not None and time.monotonic() >= due:
+            due = math.inf
+            watch.bark()
+    return True
+
+
+def result_of(future: Any, timeout: float | None, watch: Watch | None) -> Any:
+    """Return the result of a future that can only be waited for by its `result`; `TimeoutError` if it takes longer."""
+    seconds = math.inf if watch is None else watch.seconds
+    if watch is not None and seconds < (timeout or math.inf) and _takes_seconds(future.result):
+        with suppress(TimeoutError, FutureTimeoutError):
+            return future.result(seconds)
+        watch.bark()
+        timeout = None if timeout is None else timeout - seconds
+    return future.result() if timeout is None else future.result(timeout)
+
+
+def _takes_seconds(result: Callable[..., Any]) -> bool:
+    """Say whether the method of a future of the user's own takes a number of seconds."""
+    try:
+        inspect.signature(result).bind(1.0)
+    except (TypeError, ValueError):
+        return False
     return True

@@ -196,6 +196,10 @@ class RandomAccessDataSource(IndexedDataSource):
         """Return how many rows storage decodes at once; `None` for data that is in no chunks."""
         return None
 
+    def _plan_parts(self) -> list[Any]:
+        own = vars(self).values() if overridden(self, 'batch_indices_iterator') else ()
+        return [self.sampler, *getattr(self.sampler, '__dict__', {}).values(), self._chunk_rows(), *own]
+
     def _check_indices(self, name: str, indices: Any) -> IndexTree:
         return check_batch_indices(name, indices, self._length)
 

@@ -25,8 +25,8 @@ from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, che
 from .._streams.members import MappedFeed
 from .._streams.stream import Stream
 from .._streams.trail import Trail
-from .protocol import Reachable
 from .reading import planned_feed
+from .replays import Replayable, ReplayableMembers
 from .samples import MapsSamples, SampleFunction
 
 # In a path, comes before the number of a function that is mapped over other random ones. No member
@@ -34,7 +34,7 @@ from .samples import MapsSamples, SampleFunction
 FUNCTION = 2**32 - 2
 
 
-class AbstractDataSource(MapsSamples, Reachable):
+class AbstractDataSource(MapsSamples, Replayable):
     """Base class of sources.
 
     Subclasses implement `num_samples` and `batch_iterator`; a plain generator will do.
@@ -93,6 +93,7 @@ class AbstractDataSource(MapsSamples, Reachable):
         *,
         progress: bool = False,
         out: Any = None,
+        check_finite: bool = False,
         **kwargs: Any,
     ) -> tuple[Any, ...] | None:
         """Apply a function to every batch, and concatenate what it returns.
@@ -103,11 +104,11 @@ class AbstractDataSource(MapsSamples, Reachable):
         path that ends in `.npy`, a data set of h5py, an array of zarr, or a tuple of them.
         """
         check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
+        finite = check_flag('check_finite', check_finite)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), Asked(batch_size, kwargs)) as stream:
             part = out is None and _in_parts(stream, kwargs)
-            return batch_map_concat(
-                func, stream, progress_iter_func, n_batches, prepend_args, progress=progress, out=out, part=part
-            )
+            own = {'progress': progress, 'out': out, 'part': part, 'check_finite': finite}
+            return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, **own)
 
     def batch_map_mean(
         self,
@@ -119,6 +120,7 @@ class AbstractDataSource(MapsSamples, Reachable):
         prepend_args: Sequence[Any] | None = None,
         *,
         progress: bool = False,
+        check_finite: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Apply a function to every batch, and average what it returns over the samples.
@@ -128,11 +130,11 @@ class AbstractDataSource(MapsSamples, Reachable):
         random access returns `Sums` for `merge`.
         """
         check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
+        finite = check_flag('check_finite', check_finite)
         with self._as_stream(self.batch_iterator(batch_size, **kwargs), Asked(batch_size, kwargs)) as stream:
             part = _in_parts(stream, kwargs)
-            return batch_map_mean(
-                func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, progress=progress, part=part
-            )
+            own = {'progress': progress, 'part': part, 'check_finite': finite}
+            return batch_map_mean(func, stream, progress_iter_func, sum_axis, n_batches, prepend_args, **own)
 
 
 def _in_parts(stream: Stream, kwargs: Mapping[str, Any]) -> bool:
@@ -233,7 +235,7 @@ class _NotGiven:
 NOT_GIVEN: Final = _NotGiven()
 
 
-class DerivedDataSource(IndexedDataSource, abc.ABC):
+class DerivedDataSource(ReplayableMembers, IndexedDataSource, abc.ABC):
     """Base of the sources that are made from other sources.
 
     They are random access if all their members are.

@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from .._ground.arguments import check_flag, check_non_negative
-from .._ground.messages import add_note
 from .._ground.progress import make_bar
+from .failed import mark_at
+from .finite import FiniteOnly
 from .outputs import Outputs
 from .planned import PlannedFeed
 from .results import Added, Gathered, Kept, Written
@@ -31,6 +32,7 @@ def batch_map_concat(
     progress: bool = False,
     out: Any = None,
     part: bool = False,
+    check_finite: bool = False,
 ) -> tuple[Any, ...] | None:
     """Apply a function to every batch, and concatenate what it returns.
 
@@ -63,6 +65,8 @@ def batch_map_concat(
         gets its name when it is whole. An error leaves what was there before.
     part : bool
         Return a `Part`, which `merge` takes; needs the stream of a source with random access.
+    check_finite : bool
+        Raise `NonFiniteError`, at its batch, for what `func` returns with NaN or infinity in it.
 
     Returns
     -------
@@ -92,10 +96,13 @@ def batch_map_concat(
     """
     check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
     _check_batches(batch_iter)
+    check_flag('check_finite', check_finite)
     if check_flag('part', part) and out is not None:
         raise ValueError('out takes all rows: part=True leaves nothing to return')
     with nullcontext() if out is None else Outputs(out) as outputs:
+        gathered: Gathered
         gathered = Kept(_trail(batch_iter, part)) if outputs is None else _written(batch_iter, outputs, n_batches)
+        gathered = FiniteOnly(gathered, batch_iter) if check_finite else gathered
         _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
         return gathered.finish()
 
@@ -110,6 +117,7 @@ def batch_map_mean(
     *,
     progress: bool = False,
     part: bool = False,
+    check_finite: bool = False,
 ) -> Any:
     """Apply a function to every batch, and average what it returns over the samples.
 
@@ -125,6 +133,8 @@ def batch_map_mean(
         As for `batch_map_concat`.
     part : bool
         Return `Sums`, which `merge` takes; needs the stream of a source with random access.
+    check_finite : bool
+        Raise `NonFiniteError`, at its batch, for what `func` returns with NaN or infinity in it.
 
     Returns
     -------
@@ -148,7 +158,8 @@ def batch_map_mean(
     """
     check_gathering(func, progress_iter_func, n_batches, prepend_args, progress)
     _check_batches(batch_iter)
-    gathered = Added(_trail(batch_iter, check_flag('part', part)), sum_axis)
+    gathered: Gathered = Added(_trail(batch_iter, check_flag('part', part)), sum_axis)
+    gathered = FiniteOnly(gathered, batch_iter) if check_flag('check_finite', check_finite) else gathered
     _go_through(func, batch_iter, progress_iter_func, n_batches, prepend_args, progress, gathered)
     return gathered.finish()
 
@@ -215,13 +226,8 @@ def _go_through(
         try:
             gathered.add(number, batch, func(*_arguments(prepend_args, batch)))
         except Exception as error:
-            add_note(error, _describe(batches, number))
+            mark_at(batches, error, number)
             raise
-
-
-def _describe(batches: Iterable[Any], number: int) -> str:
-    """Name a batch, for a note on an error."""
-    return batches.feed.describe_batch(number) if isinstance(batches, Stream) else f'in batch {number}'
 
 
 def _limited(

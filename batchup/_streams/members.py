@@ -16,6 +16,7 @@ from .._plans.choosers import Chooser
 from .._plans.joint import any_empty, smallest
 from .._plans.plan import Request
 from ..errors import EndOfPlanError, StateMismatchError
+from .failed import FailedBatch
 from .stream import STATE_VERSION, Feed, Stream
 
 # A function of the number of a batch, and the batch.
@@ -234,6 +235,14 @@ class MemberFeed(Feed):
             if member.feed.sequential:
                 member.feed.announce(here, position)
 
+    def failed(self, position: int) -> FailedBatch:
+        """Return what the arguments tell of a batch that members, such as the sources of pools, make by their plans."""
+        known = [member.feed.failed(position) for member in self._members]
+        if any(each.facts is None or each.shuffle is None for each in known):
+            return FailedBatch(position)
+        facts = {'plan': None, 'drop_last': (known[0].facts or {})['drop_last'], **self._facts}
+        return FailedBatch(position, facts, None, known[0].shard)
+
     def interrupt(self) -> None:
         for member in self._members:
             member.feed.interrupt()
@@ -313,6 +322,10 @@ class MappedFeed(MemberFeed):
         parts.clear()  # the function may have returned an array of these: now nothing else refers to it
         batch: Batch = owned(box)
         return batch
+
+    def failed(self, position: int) -> FailedBatch:
+        # The function has not changed which samples are in a batch.
+        return self._members[0].feed.failed(position)
 
     def request_of(self, number: int) -> Request | None:
         return self._members[0].feed.request_of(number)

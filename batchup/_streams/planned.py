@@ -22,6 +22,7 @@ from .._plans.ahead import Ahead
 from .._plans.plan import WINDOW_BATCHES, Plan, Request
 from .._plans.shards import Shard
 from ..errors import EndOfPlanError, ReplayError, StateMismatchError
+from .failed import FailedBatch
 from .stream import Feed
 from .turns import ProcessLock
 
@@ -230,7 +231,7 @@ class PlannedFeed(Feed):
             return 0
 
     def facts(self) -> dict[str, Any]:
-        return {'plan': shorten(self.plan.describe(), DESCRIPTION_CHARACTERS), **self._facts}
+        return {'plan': described(self.plan), **self._facts}
 
     def state(self, position: int, back: int) -> dict[str, Any]:
         """Return the digest of the indices of the last batch; at the start, of the next one.
@@ -280,11 +281,18 @@ class PlannedFeed(Feed):
             raise state_mismatch({'indices': state.get('digest')}, {'indices': digest(indices)})
 
     def describe_batch(self, position: int) -> str:
-        window = self._at_hand(position)
-        if window is None:
-            return super().describe_batch(position)
-        indices = self.shard.part_of(window.batch(position)).indices
-        return f'in batch {position} of epoch {window.epoch}, with indices {indices!r}'
+        request = self._request_at_hand(position)
+        return (
+            f'in batch {position} of epoch {self.plan.shuffle.epoch}' if request is None else f'in {request.describe()}'
+        )
+
+    def failed(self, position: int) -> FailedBatch:
+        return FailedBatch.of(self.plan, self.facts(), self.shard, position, self._request_at_hand(position))
+
+    def _request_at_hand(self, number: int) -> Request | None:
+        """Return the request for a batch, if its indices are at hand."""
+        window = self._at_hand(number)
+        return None if window is None else self.shard.part_of(window.batch(number))
 
 
 def _window_ahead(feed: weakref.ref[PlannedFeed], passes: int, number: int) -> Request | None:
@@ -293,6 +301,11 @@ def _window_ahead(feed: weakref.ref[PlannedFeed], passes: int, number: int) -> R
     with suppress(Exception):  # at the end, or in a user's sampler, where it comes again
         return None if here is None else here.window_ahead(number, passes)
     return None
+
+
+def described(plan: Plan) -> str:
+    """Return the description of a plan as states have it."""
+    return shorten(plan.describe(), DESCRIPTION_CHARACTERS)
 
 
 def shorten(description: str, limit: int) -> str:

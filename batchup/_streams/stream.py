@@ -25,6 +25,7 @@ from .._ground.batch import Batch
 from .._ground.messages import state_mismatch, warn_user
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
+from .failed import FailedBatch, mark
 from .turns import (
     Count,
     ProcessLock,
@@ -153,6 +154,10 @@ class Feed(abc.ABC):
         """Name the batch that is made at `position`, for a note on an error."""
         return f'in batch {position}'
 
+    def failed(self, position: int) -> FailedBatch:
+        """Return what is known of the batch that has failed at `position`; nothing is drawn for that."""
+        return FailedBatch(position)
+
     def request_of(self, number: int) -> Request | None:
         """Return the request of batch `number`, the latest one; `None` without a plan."""
         return None
@@ -191,7 +196,7 @@ class Stream(Iterator[Batch]):
 
     def _from(self, batches: Iterator[Batch]) -> Turns:
         take = take_quick_turns if self.feed.quick else take_turns
-        return take(self._count, batches, self.feed.describe_batch)
+        return take(self._count, batches, partial(mark, self.feed))
 
     def __iter__(self) -> Stream:
         # Threads that share a stream may come when it has ended: only the one that made it is warned.
@@ -289,7 +294,7 @@ class Stream(Iterator[Batch]):
                     break
                 self._count_skipped(skipped)
         except Exception as error:
-            describe(error, self.feed.describe_batch, self._count.position)
+            describe(error, partial(mark, self.feed), self._count.position)
             raise
         self._turns = self._from(self.feed.batches(self._count.position))
         return self._count.position - start

@@ -24,9 +24,11 @@ from types import FrameType
 from typing import Any
 
 from .._ground.batch import Batch
-from .._ground.messages import add_note
 
 Turns = Generator[Batch, None, None]
+
+# Names the batch at a position in an error.
+Mark = Callable[[BaseException, int], None]
 
 # How long a thread waits before it tries again, in seconds. Larger: threads in turn are slower.
 # Smaller: those that wait take more of the processor.
@@ -100,7 +102,7 @@ class Count:
         return batch
 
 
-def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
+def take_turns(count: Count, batches: Iterator[Batch], mark: Mark) -> Turns:
     """Go through batches, and count each as it is handed out; keep no reference to it.
 
     Parameters
@@ -109,18 +111,18 @@ def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str
         How far the stream has come.
     batches : iterator of batches
         Those from the position on.
-    what : callable
-        Names the batch at a position, for a note on an error.
+    mark : callable
+        `mark(error, position)` names the batch at a position in an error.
     """
     try:
         yield from map(count.note, batches)
     except Exception as error:
-        describe(error, what, count.position)
+        describe(error, mark, count.position)
         raise
     count.ended = True
 
 
-def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
+def take_quick_turns(count: Count, batches: Iterator[Batch], mark: Mark) -> Turns:
     """Do as `take_turns`, but faster: a reference to the latest batch is kept until the next one is made."""
     try:
         for batch in batches:
@@ -129,16 +131,16 @@ def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int
             count.position += 1
             yield batch
     except Exception as error:
-        describe(error, what, count.position)
+        describe(error, mark, count.position)
         raise
     count.ended = True
 
 
-def describe(error: Exception, what: Callable[[int], str], position: int) -> None:
-    """Add a note that names the batch at a position to an error, if that takes notes."""
+def describe(error: Exception, mark: Mark, position: int) -> None:
+    """Name the batch at a position in an error, as far as that is possible."""
     if not isinstance(error, StreamClosed):
         with contextlib.suppress(Exception):
-            add_note(error, what(position))
+            mark(error, position)
 
 
 def is_refused(error: BaseException) -> bool:

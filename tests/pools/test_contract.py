@@ -25,6 +25,7 @@ from ..cases import (
     UNORDERED,
     PlainSampler,
     arrays,
+    assert_same_batch,
     assert_same_batches,
     jitter,
     keep,
@@ -443,6 +444,64 @@ def test_a_parallel_source_may_be_read_beside_a_serial_one(pool, name):
     source, other = RANDOM_ACCESS[name](), numbers(30)
     pooled = CompositeDataSource([pool.parallel_data_source(source), other])
     assert_same_batches(pooled.batch_iterator(4), CompositeDataSource([source, other]).batch_iterator(4))
+
+
+# Trees of sources over that of a pool, and what it reads.
+AROUND_POOLS = {
+    'alone': lambda source: source,
+    'map': lambda source: source.map(jitter, rng=True).map(jitter, rng=True),
+    'composite': lambda source: CompositeDataSource([source, numbers(13), source], stop=0).map(jitter, rng=True),
+    'choice': lambda source: ChoiceDataSource([source.map(jitter, rng=True), source], weights=[2, 1], stop='all'),
+}
+
+
+@pytest.mark.parametrize('name', AROUND_POOLS)
+def test_a_batch_by_its_number_is_made_by_the_caller(name):
+    source = ArrayDataSource(arrays(30)).map(jitter, rng=True)
+    with WorkerThreadPool(1) as opened:
+        pooled = AROUND_POOLS[name](opened.parallel_data_source(source))
+    for make in PURE_SHUFFLES.values():
+        expected = list(AROUND_POOLS[name](source).batch_iterator(4, **make()))
+        assert_same_batches([pooled.batch(k, 4, **make()) for k in range(len(expected))], expected)
+
+
+def refuse_42(numbers, *others):
+    if 42 in numbers:
+        raise OSError('disk gone', (numbers, *others))
+    return (numbers, *others)
+
+
+@pytest.mark.parametrize('name', AROUND_POOLS)
+def test_an_error_is_replayed_by_the_caller(threads, name):
+    source = ArrayDataSource(arrays(30)).map(refuse_42)
+    pooled, expected = AROUND_POOLS[name](threads.parallel_data_source(source)), AROUND_POOLS[name](source)
+    for make in PURE_SHUFFLES.values():
+        errors = []
+        for one in (pooled, expected):
+            with pytest.raises(OSError, match='disk gone') as caught:
+                list(one.batch_iterator(4, **make()))
+            errors.append(caught.value)
+        with pytest.raises(OSError, match='disk gone') as caught:
+            pooled.replay(errors[0])
+        assert caught.value.__notes__ == errors[1].__notes__
+        assert_same_batch(caught.value.args[1], errors[1].args[1])
+
+
+@pytest.mark.parametrize('name', ['composite', 'choice'])
+def test_a_state_of_several_streams_of_pools_is_refused(threads, name):
+    pooled = AROUND_POOLS[name](threads.parallel_data_source(numbers(30)))
+    with pooled.batch_iterator(4, shuffle=5) as stream, pytest.raises(TypeError, match=r'source\.batch\(0, ...\)'):
+        pooled.replay(stream.state_dict())
+
+
+@pytest.mark.parametrize('name', ['alone', 'map'])
+def test_a_state_is_replayed_by_the_caller(threads, name):
+    pooled = AROUND_POOLS[name](threads.parallel_data_source(ArrayDataSource(arrays(30)).map(jitter, rng=True)))
+    for make in SHUFFLES.values():
+        stream = pooled.batch_iterator(4, **make())
+        stream.skip(3)
+        shuffle = make().get('shuffle')
+        assert_same_batch(pooled.replay(stream.state_dict(), shuffle=shuffle), next(stream))
 
 
 @pytest.mark.parametrize('copied', [copy.deepcopy, pickle.dumps])

@@ -15,6 +15,7 @@ from ..cases import (
     SHUFFLES,
     PlainSampler,
     PlainSource,
+    assert_same_batch,
     assert_same_batches,
     call_batches,
     keep,
@@ -60,6 +61,12 @@ def disk_error():
     return OSError('disk gone')
 
 
+def show_bad(x):
+    if BAD in x:
+        raise OSError('disk gone', (x,))
+    return (x,)
+
+
 # At its batch.
 
 
@@ -88,11 +95,17 @@ def test_an_error_of_a_source_arrives_at_its_batch(pool):
     assert len(received) == stream.position == 4
 
 
+WORKER_NAMES = (
+    r'in (worker thread batchup-worker-\d|worker process \d+|process \d+ of \S+, thread [\w-]+, job \w+-\d+(, key .+)?)'
+)
+
+
 @on(BACKENDS)
-def test_an_error_has_a_note_with_batch_and_indices(pool):
+def test_an_error_has_notes_with_worker_batch_and_indices(pool):
     stream = pool.parallel_data_source(broken(disk_error)).batch_iterator(3, epoch=2)
     _, error = take_until(stream, OSError)
-    (note,) = error.__notes__
+    worker, note = error.__notes__
+    assert re.fullmatch(WORKER_NAMES, worker)
     assert note.startswith('in batch 4 of epoch 2, with indices ')
     assert re.findall(r'\d+', note.partition('indices')[2]) in (['12', '13', '14'], ['12', '15'])
 
@@ -102,7 +115,19 @@ def test_the_note_has_the_indices_of_a_shuffled_batch(pool):
     source = broken(disk_error)
     _, error = take_until(pool.parallel_data_source(source).batch_iterator(3, shuffle=5), OSError)
     _, expected = take_until(source.batch_iterator(3, shuffle=5), OSError)
-    assert error.__notes__ == expected.__notes__
+    assert error.__notes__[-1:] == expected.__notes__
+
+
+@on(BACKENDS)
+def test_the_batch_of_an_error_is_made_again_by_the_caller(pool):
+    source = numbers(40).map(nap).map(show_bad)
+    parallel = pool.parallel_data_source(source)
+    _, error = take_until(parallel.batch_iterator(3, shuffle=np.random.RandomState(5)), OSError)
+    with pytest.raises(OSError, match='disk gone') as caught:
+        parallel.replay(error)
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == 'show_bad'
+    assert caught.value.__notes__ == error.__notes__[-1:]
+    assert_same_batch(numbers(40).replay(error), caught.value.args[1])
 
 
 @on(IN_PROCESSES)

@@ -116,7 +116,9 @@ def test_an_error_arrives_from_a_cluster(pool):
     with pytest.raises(TwoPartsError, match='part 5') as caught:
         next(stream)
     assert 'in __call__' in str(caught.value.__cause__)
-    assert 'in batch 4' in caught.value.__notes__[0]
+    worker, batch = caught.value.__notes__
+    assert worker.startswith('in process ')
+    assert batch.startswith('in batch 4')
 
 
 @on_clusters

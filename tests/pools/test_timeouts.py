@@ -2,14 +2,18 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
@@ -18,7 +22,7 @@ import pytest
 from batchup.errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
 from batchup.work_pool import RayExecutor, WorkerExecutorPool, WorkerProcessPool, WorkerThreadPool
 
-from ..cases import assert_same_batches
+from ..cases import BATCH_SIZE, assert_same_batches
 from ..harness.pools import MAY_FORK, parallel, pids_of, serial, started, wait_for_workers, whole_batches
 from ..harness.scripts import run_script
 from ..harness.waiting import take_until, take_until_seconds, warned
@@ -129,6 +133,128 @@ def test_a_timeout_says_at_which_batch(forked):
     assert 'batch 5' in ''.join(error.__notes__)
 
 
+# Batches that are waited for.
+
+
+def slow_at(*numbers, seconds=1.0):
+    """Return a function to map, which takes long in workers at some batches."""
+    return Fails(numbers, partial(time.sleep, seconds), seconds=0)
+
+
+def test_a_batch_that_takes_long_is_told_once_with_stacks(method):
+    with started(2, method, warn_after=0.2) as pool:
+        stream = parallel(pool, whole_batches(20).map(slow_at(5, 15)), shuffle=None, epoch=3)
+        with warned('still waits') as caught:
+            assert_same_batches(stream, serial(whole_batches(20)))
+        pids = pids_of(pool)
+    (message,) = [str(each.message) for each in caught if each.category is UserWarning]
+    start = f'a stream still waits, after 0.2 seconds (warn_after), for {BATCH_5}\n'
+    assert message.startswith(start.replace('epoch 0', 'epoch 3'))
+    assert {int(pid) for pid in re.findall(r'worker process (\d+)', message)} == pids
+    assert re.search(
+        r'worker process \d+, at batch 5 .*, was at:\n(.*\n)+?  File ".*work.py", line \d+ in __call__', message
+    )
+
+
+BATCH_5 = f'batch 5 of epoch 0, with indices {range(5 * BATCH_SIZE, 6 * BATCH_SIZE)}'
+
+
+def test_every_stream_tells_of_its_own_batch(forked):
+    forked.warn_after = 0.2
+    for number in (5, 2):
+        with warned(f'for batch {number} '):
+            assert_same_batches(parallel(forked, whole_batches(8).map(slow_at(number))), serial(whole_batches(8)))
+
+
+@pytest.mark.slow
+def test_stopped_workers_are_told_of_and_go_on(forked):
+    forked.warn_after = 0.2
+    stream = parallel(forked, whole_batches(8).map(slow_at(3, 4, seconds=0.3)))
+    first = [next(stream) for _ in range(3)]
+    pids = pids_of_running(forked)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    threading.Timer(2, lambda: [os.kill(pid, signal.SIGCONT) for pid in pids]).start()
+    with warned(r'did not answer; its state is T \(stopped\)'):
+        assert_same_batches([*first, *stream], serial(whole_batches(8)))
+
+
+def test_workers_that_are_starting_are_asked_for_nothing():
+    # A signal would end them, with a warning.
+    with WorkerProcessPool(2, start_method='spawn') as pool:
+        stream = pool.work_stream([(slow, (number, 0.1)) for number in range(3)])
+        told = {line for _ in iter(lambda: pool._supervisor.starting, False) for line in [pool._supervisor.stacks()]}
+        assert any(re.search('was starting|no worker process has started yet', text) for text in told)
+        assert list(stream.retrieve_iter()) == [0, 1, 2]
+        assert re.fullmatch(r'(worker process \d+ had nothing to do\n?){2}', pool._supervisor.stacks())
+
+
+def test_a_warning_that_is_an_error_loses_no_batch(forked):
+    forked.warn_after = 0.1
+    stream = parallel(forked, whole_batches(8).map(slow_at(5, seconds=0.5)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        received, error = take_until(stream, UserWarning)
+        assert f'for {BATCH_5}' in str(error)
+        assert_same_batches([*received, *stream], serial(whole_batches(8)))
+
+
+def test_a_thread_that_takes_long_is_told_with_its_stack(all_by_workers):
+    def sleep_at_5(x, y):
+        time.sleep(0.5 * (x[0] == 5 * BATCH_SIZE))
+        return x, y
+
+    with (
+        WorkerThreadPool(2, warn_after=0.1) as pool,
+        warned(rf'for {re.escape(BATCH_5)}\n(.*\n)+.*sleep_at_5') as caught,
+    ):
+        assert_same_batches(parallel(pool, whole_batches(8).map(sleep_at_5)), serial(whole_batches(8)))
+    assert len(caught) == 1
+
+
+def call(function):
+    return function()
+
+
+class Future:
+    """A future that can only be waited for by `result`, as those of Ray."""
+
+    def __init__(self, future, takes_seconds):
+        self.result = future.result if takes_seconds else partial(call, future.result)
+
+
+class Executor:
+    """An executor that gives such futures."""
+
+    def __init__(self, executor, takes_seconds):
+        self.submit = lambda *args: Future(executor.submit(*args), takes_seconds)
+
+
+def test_an_executor_that_takes_long_is_told():
+    ds = whole_batches(8).map(slow_at(5, seconds=0.6))
+    with ProcessPoolExecutor(1, get_context('fork')) as executor:
+        for made in (executor, Executor(executor, True)):
+            with WorkerExecutorPool(made, warn_after=0.2) as pool, warned(f'for {re.escape(BATCH_5)}') as caught:
+                assert_same_batches(parallel(pool, ds), serial(whole_batches(8)))
+            assert len(caught) == 1
+        with WorkerExecutorPool(Executor(executor, False), warn_after=0.2) as pool:
+            assert_same_batches(parallel(pool, ds), serial(whole_batches(8)))
+
+
+def test_without_warn_after_nothing_is_told(forked):
+    forked.warn_after = None
+    assert_same_batches(parallel(forked, whole_batches(8).map(slow_at(5, seconds=0.3))), serial(whole_batches(8)))
+
+
+@pytest.mark.parametrize('kind', [WorkerThreadPool, WorkerProcessPool])
+def test_warn_after_is_a_time(kind):
+    for wrong, error in [('3', TypeError), (True, TypeError), (0, ValueError), (float('nan'), ValueError)]:
+        with pytest.raises(error, match='warn_after must be a'):
+            kind(1, warn_after=wrong)
+
+
+# Threads that hang.
+
 hanging, released = threading.Event(), threading.Event()
 
 
@@ -158,7 +284,7 @@ def test_closing_a_pool_with_a_hanging_thread_warns():
     stream = pool.work_stream([(wait_until_released,)])
     hanging.wait(5)
     try:
-        with warned('still at work.*batchup-worker-0'):
+        with warned('still at work.*batchup-worker-0 at wait_until_released'):
             pool.close()
     finally:
         released.set()

@@ -171,6 +171,9 @@ def check_resume(case: Case, tally: Tally) -> None:
         resumed.skip(random.randrange(len(expected) + 1))
     resumed.load_state_dict(state)
     assert resumed.position == position
+    if case.planned and position < len(expected):
+        check_replay(case, state, expected[position])
+        tally['states replayed'] += 1
     for stream in (saved, skipped, resumed):
         rest = list(itertools.islice(stream, len(expected) - position))
         assert_same(rest, expected[position:], f'from batch {position}')
@@ -182,6 +185,18 @@ def check_resume(case: Case, tally: Tally) -> None:
         past = case.open(case.make(scale=1))
         assert past.skip(len(expected) + 5) == len(expected)
         tally['skips past the end'] += 1
+
+
+def check_replay(case: Case, state: dict[str, Any], expected: Any) -> None:
+    """The next batch of a state can be made alone, and so can a batch by its number."""
+    source: Any = case.make(scale=1)
+    pure = case.kind in ('order', 'seed', 'computed', 'blocks')
+    assert_same(source.replay(state, shuffle=None if pure else case.shuffle()), expected, 'the batch of a state')
+    if pure:
+        arguments = case.arguments()
+        for _ in range(2):
+            batch = source.batch(state['position'], case.size, **arguments)
+            assert_same(batch, expected, f'batch {state["position"]}, alone')
 
 
 def check_shards(case: Case, tally: Tally) -> None:
@@ -275,6 +290,9 @@ def check_errors(case: Case, tally: Tally) -> None:
         assert type(error) is OSError, f'{error!r} in place of an OSError at batch {place}'
         assert f'in batch {place}' in getattr(error, '__notes__', [''])[-1], f'{error.__notes__} at batch {place}'
         assert stream.position == place
+        if case.planned:
+            assert_same(tuple(case.make().replay(error)), expected[place], f'batch {place} by its error')
+            tally['errors replayed'] += 1
     if not once:
         assert stream.skip(1) == 1
         place += 1

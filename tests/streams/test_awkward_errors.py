@@ -145,6 +145,14 @@ def test_it_arrives_at_its_batch_without_a_plan(name):
     check_that_it_arrives(CompositeDataSource([iterated]).map(Raises(name)).batch_iterator(3), KINDS[name])
 
 
+@pytest.mark.parametrize('name', MAKE)
+def test_it_makes_its_batch_again(name):
+    source = ArrayDataSource([DATA])
+    with pytest.raises(KINDS[name]) as caught:
+        list(source.map(Raises(name)).batch_iterator(3))
+    assert_same_batches([source.replay(caught.value)], [(DATA[12:15],)])
+
+
 def test_it_arrives_from_what_is_skipped():
     def fails(batch_size):
         yield (DATA[:3],)

@@ -5,16 +5,19 @@ import functools
 import itertools
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
+from functools import partial
 
 import numpy as np
 import pytest
 
 from batchup._streams.gathering import batch_map_concat, batch_map_mean
 from batchup.data_source import ArrayDataSource, CompositeDataSource, IteratorDataSource
+from batchup.errors import NonFiniteError
 
 from ..cases import FailsOnce
 
@@ -322,3 +325,74 @@ def test_nested_batches_are_counted_by_their_first_array():
 def test_a_batch_must_be_a_tuple(batch):
     with pytest.raises(TypeError, match='a batch must be a tuple or list of arrays'):
         batch_map_concat(lambda *arrays: None, [batch])
+
+
+# NaN and infinity.
+
+
+def spoiled(value, dtype=float, at=(2, 1)):
+    """Return a function whose result for batch 2 has a value that is not finite."""
+
+    def function(x, y):
+        values = x.astype(dtype)
+        if 9 in y:
+            values[at] = value
+        return y, values
+
+    return function
+
+
+def test_values_that_are_not_finite_are_refused_at_their_batch():
+    for value, dtype in [(np.nan, float), (-np.inf, np.float32), (complex(0, np.inf), complex)]:
+        for method in (SOURCE.batch_map_concat, partial(SOURCE.batch_map_mean, sum_axis=0)):
+            with pytest.raises(NonFiniteError, match='for batch 2, array 1 that func returned has') as error:
+                method(spoiled(value, dtype), 4, check_finite=True)
+            assert 'at [2, 1] (1 of 9 values are not finite)' in str(error.value)
+            assert error.value.__notes__ == ['in batch 2 of epoch 0, with indices range(8, 11)']
+            np.testing.assert_array_equal(SOURCE.replay(error.value)[1], [8, 9, 10])
+
+
+def test_a_value_that_is_not_finite_says_how_to_make_its_batch_again():
+    arguments = {'shuffle': 42, 'epoch': 3, 'drop_last': True}
+    with pytest.raises(NonFiniteError, match=r'the array that func returned has nan at \[\d\]') as error:
+        SOURCE.batch_map_concat(lambda x, y: np.where(y == 9, np.nan, y), 4, check_finite=True, **arguments)
+    (call,) = re.findall(r'source\.batch\(.*\) makes', str(error.value))
+    again = eval(call.removesuffix(' makes'), {'source': SOURCE})
+    assert 9 in again[1]
+    np.testing.assert_array_equal(SOURCE.replay(error.value)[1], again[1])
+
+
+def test_sums_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match=r'for batch 1, the array that func returned is inf\b'):
+        batch_map_mean(lambda y: np.inf if y[0] else 0.0, [(Y[:4],), (Y[4:],)], check_finite=True)
+
+
+def test_sparse_results_are_looked_at():
+    sparse = pytest.importorskip('scipy.sparse')
+
+    with pytest.raises(NonFiniteError, match=r'batch 1, .* has nan at \[2, 2\] \(1 of'):
+        SOURCE.batch_map_concat(
+            lambda x, y: sparse.csr_array(np.diag(np.where(y == 6, np.nan, y))), 4, check_finite=True
+        )
+
+
+def test_what_has_no_floats_and_what_is_masked_counts_as_finite():
+    def function(x, y):
+        hidden = np.ma.masked_array(np.where(y == 9, np.nan, y), y == 9)
+        return y, y.astype(str), y.astype('M8[s]'), hidden, y > 3, np.array([None] * len(y))
+
+    for given in (SOURCE.batch_map_concat(function, 4, check_finite=True), SOURCE.batch_map_concat(function, 4)):
+        assert len(given) == 6
+    assert SOURCE.batch_map_concat(lambda x, y: None, 4, check_finite=True) is None
+
+
+def test_a_rank_without_samples_may_return_what_is_not_finite():
+    sums = SOURCE.batch_map_mean(lambda x, y: y.sum() if len(y) else np.nan, 1, shard=(0, 2), check_finite=True)
+    assert sums.count == 0
+
+
+def test_without_the_check_values_that_are_not_finite_are_results():
+    _, values = SOURCE.batch_map_concat(spoiled(np.nan), 4)
+    assert np.isnan(values).sum() == 1
+    with pytest.raises(TypeError, match='check_finite must be True or False'):
+        SOURCE.batch_map_mean(spoiled(np.nan), 4, check_finite=1)

@@ -265,7 +265,7 @@ def test_an_error_while_skipping_arrives_at_its_batch():
     stream = source.batch_iterator(1, shuffle=np.random.RandomState(3))
     with pytest.raises(OSError, match='disk gone') as caught:
         stream.skip(900)
-    assert (stream.position, caught.value.__notes__) == (600, ['in batch 600'])
+    assert (stream.position, caught.value.__notes__) == (600, ['in batch 600 of epoch 0'])
 
 
 @pytest.mark.parametrize(('n', 'error'), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from typing import Any
 
@@ -26,6 +26,11 @@ GUARD_ADVICE = (
     'the script starts a pool when it is imported, as a worker process does: put its main part '
     "below `if __name__ == '__main__':`"
 )
+
+
+# How long workers may take to say where they are, in seconds. Larger: users wait longer for a worker that is stopped.
+# Smaller: one on a busy machine may be taken for stopped.
+ANSWER_SECONDS = 0.5
 
 
 @dataclass(eq=False)
@@ -64,6 +69,13 @@ class WorkerHandle:
     given_up: ProcessTask | None = None
     known: set[int] = field(default_factory=set)
     tasks: deque[ProcessTask] = field(default_factory=deque)
+
+    def doing(self) -> str:
+        """Say what it was doing, for a message."""
+        if not self.ready:
+            return 'before it was ready'
+        jobs = list(self.tasks)  # another thread may take them meanwhile
+        return f'while it was at {jobs[0].job.describe()}' if jobs else 'while it had nothing to do'
 
     def has_room(self, depth: int) -> bool:
         """Say whether it takes another job, when it may have `depth` of them."""
@@ -118,26 +130,38 @@ class WorkerHandle:
 
     def give_up(self, task: ProcessTask) -> str:
         """End the process if this is the job that it runs; return what it was doing. Users' threads call this."""
-        stacks = self._stack_dump()
-        doing = f'was at:\n{stacks}' if stacks else f'did not answer; its state is {_state(self.pid)}'
+        self.ask_for_stacks()
+        text = self.answer(ANSWER_SECONDS, f'worker process {self.pid}')
         with contextlib.suppress(IndexError, ValueError):  # its tasks are done; it has ended
             if self.tasks[0] is task:
                 self.end_for(task)
-        return f'worker process {self.pid} {doing}'
+        return text
 
     def end_for(self, task: ProcessTask) -> None:
         """End the process because of a job that it runs; this does not count as a loss."""
         self.given_up = task
         self.process.kill()
 
-    def _stack_dump(self) -> str:
-        """Ask the worker where its threads are; return what it has answered."""
+    def ask_for_stacks(self) -> None:
+        """Ask the worker, which must be ready, where its threads are."""
+        with contextlib.suppress(OSError, ValueError):  # it has ended
+            self._read_stacks(0.0)  # what came too late for an earlier question
+            # If it has ended, another process may have its number.
+            if STACKS_SIGNAL is not None and not wait([self.process.sentinel], 0):
+                os.kill(self.pid, STACKS_SIGNAL)
+
+    def answer(self, seconds: float, name: str) -> str:
+        """Say where the worker of this name is, by what it answers within so many seconds."""
         if STACKS_SIGNAL is None:
-            return '(stacks are not available on this system)'
+            return f'{name} cannot be asked for its stacks on this system'
+        stacks = self._read_stacks(seconds)
+        return f'{name} was at:\n{stacks}' if stacks else f'{name} did not answer; its state is {_state(self.pid)}'
+
+    def _read_stacks(self, seconds: float) -> str:
+        """Read what the worker has written of its stacks; wait for the first of it."""
         text = b''
-        with contextlib.suppress(OSError, EOFError):  # it has ended
-            os.kill(self.pid, STACKS_SIGNAL)
-            while self.stacks.poll(0.5 if not text else 0.05):
+        with contextlib.suppress(OSError, EOFError):  # it has ended, or another thread was faster
+            while self.stacks.poll(seconds if not text else 0.05):
                 text += os.read(self.stacks.fileno(), 2**16)
         return text.decode(errors='replace')
 
@@ -155,6 +179,22 @@ class WorkerHandle:
         self.conn.close()
         # Not `stacks`: a user's thread may be reading from it.
         self.process.close()
+
+
+def stacks_of(workers: Sequence[WorkerHandle]) -> str:
+    """Say where workers are; those that do not answer soon keep nobody waiting, however many they are."""
+    jobs = [next(iter(tuple(worker.tasks)), None) for worker in workers]
+    # A worker that has just begun would be ended by the signal.
+    for worker in (worker for worker, task in zip(workers, jobs) if task is not None):
+        worker.ask_for_stacks()
+    end, texts = time.monotonic() + ANSWER_SECONDS, []
+    for worker, task in zip(workers, jobs):
+        name = f'worker process {worker.pid}'
+        if task is None:
+            texts.append(f'{name} {"had nothing to do" if worker.ready else "was starting"}')
+        else:
+            texts.append(worker.answer(max(0.0, end - time.monotonic()), f'{name}, at {task.job.describe()},'))
+    return '\n'.join(texts)
 
 
 class FailedStart(Exception):  # noqa: N818 - it is told as a warning, or as another error
@@ -202,6 +242,9 @@ def start_worker(context: Any, threads: int | None, inherited: Sequence[Any]) ->
     """
     conn, workers_conn = context.Pipe(duplex=True)
     stacks, workers_stacks = context.Pipe(duplex=False)
+    for end in (stacks, workers_stacks):
+        # Nobody waits for room, or for what another thread has read: a worker is stopped while it writes its stacks.
+        os.set_blocking(end.fileno(), False)
     method = context.get_start_method()
     arguments = (workers_conn, workers_stacks, [conn, stacks, *inherited] if method == 'fork' else [], threads)
     process = context.Process(target=main, args=arguments, name='batchup-worker', daemon=True)

@@ -25,6 +25,7 @@ from ..memory import ALIGNMENT, NoRoomError, Ring, Slot, warn_once
 from ..packing import Packed
 from ..pool import WorkerPool
 from ..shipping import Shipment
+from ..watchdog import WARN_SECONDS
 from .handles import GUARD_ADVICE, MISSING_GUARD
 from .supervisor import Supervisor
 from .tasks import ProcessTask
@@ -67,6 +68,9 @@ class WorkerProcessPool(WorkerPool):
         stream raises `WorkerLostError`.
     timeout : float, optional
         How long a result may take, in seconds, once the user waits for it.
+    warn_after : float or None
+        How long a stream waits for a batch, in seconds, before it warns, once, and says where the
+        workers are; `None` for no warning.
     """
 
     # Handing over a task takes longer than between threads.
@@ -80,8 +84,9 @@ class WorkerProcessPool(WorkerPool):
         threads_per_worker: int | None = 1,
         max_restarts: int = 3,
         timeout: float | None = None,
+        warn_after: float | None = WARN_SECONDS,
     ) -> None:
-        super().__init__(processes, timeout)
+        super().__init__(processes, timeout, warn_after)
         if getattr(multiprocessing.current_process(), '_inheriting', False):
             # This is a worker that imports a script without a guard: the pool that started it raises an error.
             os._exit(MISSING_GUARD)

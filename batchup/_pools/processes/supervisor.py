@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
 from ..memory import Segment
 from ..waiting import Flag, start_thread, wait_in_slices
-from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, start_worker
+from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, stacks_of, start_worker
 from .tasks import ProcessTask
 
 # How many jobs a worker has at a time: one that runs, and one to go on with at once. Larger:
@@ -124,6 +124,10 @@ class Supervisor:
         with contextlib.suppress(OSError):  # it has ended, or has not heard many others yet
             self._bell.send(b'!')
 
+    def stacks(self) -> str:
+        """Say where the workers are."""
+        return stacks_of(list(self._workers)) or 'no worker process has started yet'
+
     @property
     def is_down(self) -> bool:
         """Whether no more results will come."""
@@ -205,7 +209,8 @@ class Supervisor:
         except MemoryError:  # what is left of the message cannot be told from the next one
             worker.gone = worker.mute = True
             worker.end_for(worker.tasks[0])
-            worker.tasks.popleft().settle(lambda: MemoryError('a result of a worker process does not fit into memory'))
+            text = f'a result of worker process {worker.pid} does not fit into memory'
+            worker.tasks.popleft().settle(lambda: MemoryError(text))
             return
         if message is None:
             worker.ready = self._was_ready = True
@@ -226,7 +231,8 @@ class Supervisor:
         for task in reversed(worker.tasks):
             task.worker = None
             if task is worker.given_up:
-                task.settle(lambda: WorkerTimeoutError('the worker of this job was ended, since it took too long'))
+                text = f'the worker of this job, process {worker.pid}, was ended, since it took too long'
+                task.settle(partial(WorkerTimeoutError, text))
             else:
                 self._pending.appendleft(task)
         worker.discard()
@@ -244,7 +250,8 @@ class Supervisor:
         if not worker.ready and code == -signal.SIGINT:
             return  # Ctrl-C, which is for the user's process
         if code != MISSING_GUARD:
-            self.warnings.append(f'worker process {worker.pid} ended unexpectedly ({cause}); another one takes over')
+            text = f'worker process {worker.pid} ended unexpectedly ({cause}) {worker.doing()}; another one takes over'
+            self.warnings.append(text)
         if not worker.ready:
             self._note_failed_start(code, cause)
         elif worker.tasks:
@@ -252,7 +259,7 @@ class Supervisor:
             task.losses += 1
             if task.losses > self._max_restarts:
                 worker.tasks.popleft()
-                task.settle(partial(_lost, task.losses, cause))
+                task.settle(partial(_lost, task.losses, f'process {worker.pid} by {cause}'))
 
     def _note_failed_start(self, code: int | None, cause: str) -> None:
         self._failed_starts += 1
@@ -314,9 +321,9 @@ def _join(workers: list[WorkerHandle]) -> None:
         worker.process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _lost(losses: int, cause: str) -> WorkerLostError:
+def _lost(losses: int, last: str) -> WorkerLostError:
     return WorkerLostError(
-        f'{losses} worker processes ended while they ran the same job, the last one by {cause}. Likely causes: too '
+        f'{losses} worker processes ended while they ran the same job, the last one, {last}. Likely causes: too '
         'little memory (the system kills the largest process: use fewer workers, a smaller batch_size or '
         'batch_buffer_size), or a crash in native code (SIGSEGV, SIGABRT). Run the source without a pool to see which.'
     )

@@ -83,6 +83,9 @@ class ProcessTask(QueuedTask):
         assert outcome is not None
         raise outcome()
 
+    def stacks(self) -> str:
+        return self.channel.supervisor.stacks()
+
     def _give_up(self) -> str:
         worker = self.worker
         if worker is None:

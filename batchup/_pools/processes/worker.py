@@ -25,6 +25,7 @@ import numpy as np
 from ..failures import Failure
 from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
 from ..memory import NoRoomError, Span, map_file
+from ..names import this_process
 from ..packing import Packed, Packer, unpack_whole
 from ..pickling import dump
 
@@ -177,10 +178,10 @@ class Worker:
             job: Job = packed.unpack(memory, self._load)
         except BaseException as error:
             failure = Failure(error if isinstance(error, NoRoomError) else _unusable(error))
-            self._conn.send(packer.pack(Result([], failure)))
+            self._conn.send(packer.pack(Result([], failure).by(this_process)))
         else:
             result = job.run(packer.allocate if segment is not None else None)
-            self._conn.send(_pack(packer, job, result))
+            self._conn.send(_pack(packer, job, result.by(this_process)))
 
     def _load(self, data: bytes, buffers: Any) -> Any:
         return _Unpickler(data, buffers, self._constant).load()
@@ -210,7 +211,7 @@ def _pack(packer: Packer, job: Job, result: Result) -> Packed:
         whole = [list(_leading(batches_of(result.value)))] if isinstance(job, Fetch) else None
         message = f'a result cannot be sent back by a worker process: {error}'
         failure = Failure(TypeError(message).with_traceback(error.__traceback__))
-        return packer.pack(Result(whole, failure, result.seconds))
+        return packer.pack(Result(whole, failure, result.seconds).by(this_process))
 
 
 def _leading(batches: Iterator[Any]) -> Iterator[Any]:
