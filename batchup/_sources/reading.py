@@ -15,16 +15,22 @@ from .._ground.randomness import Path
 from .._plans.options import Options
 from .._plans.plan import Plan, Request
 from .._plans.shards import real_rows
+from .._streams.makings import Makings
 from .._streams.planned import InlineMapper, PlannedFeed
 
 if TYPE_CHECKING:
     from .protocol import Reachable
 
+# The members of a composite are timed if they copy so many bytes of memory for a batch, or do more. Larger: less is
+# measured. Smaller: to look at the clock takes a larger part of the time.
+TIMED_BYTES = 2**18
+
 
 def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) -> PlannedFeed:
     """Return the feed of a plan whose batches are read from a source by the caller."""
-    quick = source._copied_bytes(options.batch_size) < math.inf
-    mapper = InlineMapper(partial(read_batches, source, path=path), quick)
+    copied, makings = source._copied_bytes(options.batch_size), Makings()
+    to = Destination(stages=makings.stages if copied >= TIMED_BYTES else None)
+    mapper = InlineMapper(partial(read_batches, source, path=path, to=to), copied < math.inf, makings)
     at_once = source._batches_at_once(options.batch_size)
     return PlannedFeed(plan, mapper, options.facts(), options.shard, at_once)
 

@@ -22,6 +22,7 @@ from .._plans.ahead import Ahead
 from .._plans.plan import WINDOW_BATCHES, Plan, Request
 from .._plans.shards import Shard
 from ..errors import EndOfPlanError, ReplayError, StateMismatchError
+from .makings import Makings
 from .stream import Feed
 from .turns import ProcessLock
 
@@ -40,9 +41,12 @@ class Mapper(abc.ABC):
     ----------
     quick : bool
         Whether batches are just copies of memory, which are made in little time.
+    makings : Makings
+        How batches were made.
     """
 
     quick: bool = False
+    makings: Makings
 
     @abc.abstractmethod
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
@@ -64,11 +68,14 @@ class InlineMapper(Mapper):
         Gives the batches of a request, in order.
     quick : bool
         As for every `Mapper`.
+    makings : Makings
+        Where `fetch` notes how long the stages take.
     """
 
-    def __init__(self, fetch: Callable[[Request], Iterable[Batch]], quick: bool) -> None:
+    def __init__(self, fetch: Callable[[Request], Iterable[Batch]], quick: bool, makings: Makings) -> None:
         self._fetch = fetch
         self.quick = quick
+        self.makings = makings
 
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         # Only C runs between a window and the user: Python would take most of the time of a small batch.
@@ -122,6 +129,10 @@ class PlannedFeed(Feed):
     @property
     def empty(self) -> bool | None:
         return self.plan.empty
+
+    @property
+    def makings(self) -> Makings:
+        return self.mapper.makings
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from .stream import Phase
+    from .stream import Feed, Phase
+    from .turns import Count
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,59 @@ class StreamStatistics:
     buffer_fill: float | None = field(compare=False)
     stages: Mapping[str, float] = field(compare=False)
     workers: tuple[WorkerStatistics, ...] = field(compare=False)
+
+
+def gather(phase: Phase, batches: int, count: Count, feed: Feed, caller: int) -> StreamStatistics:
+    """Put together what is known of a stream.
+
+    Parameters
+    ----------
+    phase : Phase
+        Where it stands in its life.
+    batches : int
+        How many batches it has delivered.
+    count : Count
+        How far it has come.
+    feed : Feed
+        Where its batches come from.
+    caller : int
+        The user's thread.
+    """
+    position, clock, makings = count.position, count.clock, feed.makings
+    samples, nbytes, seconds, waiting = clock.totals(position, batches)
+    workers: tuple[WorkerStatistics, ...] = ()
+    if makings.makers:
+        workers, latest = makings.workers(caller), [each for maker in makings.makers.values() for each in maker.latest]
+        middle, most = percentiles(latest)
+    elif batches:
+        middle, most = percentiles(clock.latest)
+        workers = (WorkerStatistics('caller', batches, waiting, None, middle, most),)
+    else:
+        middle = most = 0.0
+    making = sum(worker.seconds for worker in workers)
+    return StreamStatistics(
+        phase=phase,
+        position=position,
+        length=feed.length,
+        batches=batches,
+        samples=samples,
+        nbytes=nbytes,
+        seconds=seconds,
+        first_seconds=clock.first_seconds,
+        waiting_seconds=waiting,
+        body_seconds=max(0.0, seconds - waiting),
+        making_seconds=making,
+        making_median=middle,
+        making_95=most,
+        transport_seconds=makings.waited_transport,
+        buffer_fill=makings.buffer_fill,
+        stages=feed.stages(making) if batches else {},
+        workers=workers,
+    )
+
+
+def percentiles(seconds: Iterable[float]) -> tuple[float, float]:
+    """Return the median and the 95th percentile; 0 for no values."""
+    values = list(seconds)
+    middle, most = np.percentile(values, [50, 95]) if values else (0.0, 0.0)
+    return float(middle), float(most)

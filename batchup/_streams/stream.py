@@ -12,7 +12,6 @@ import enum
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from types import TracebackType
@@ -25,6 +24,8 @@ from .._ground.batch import Batch
 from .._ground.messages import state_mismatch, warn_user
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
+from .makings import Makings
+from .statistics import StreamStatistics, gather
 from .turns import (
     Count,
     ProcessLock,
@@ -48,6 +49,9 @@ STATE_VERSION = 1
 # The types that the facts of a state have.
 PLAIN = (str, int, float, np.generic, type(None))
 
+# There are no workers.
+NOT_NOTED = Makings()
+
 Result = TypeVar('Result')
 
 
@@ -57,28 +61,6 @@ class Phase(enum.Enum):
     FRESH = 'at the first batch'
     RUNNING = 'past the first batch'
     CLOSED = 'the stream gives no more batches'
-
-
-@dataclass(frozen=True)
-class StreamStatistics:
-    """What a stream has done so far.
-
-    Attributes
-    ----------
-    phase : Phase
-        Where the stream stands in its life.
-    position : int
-        The number of batches that the user has received or skipped.
-    length : int, math.inf or None
-        The number of batches in all; infinite if endless, `None` if unknown.
-    batches : int
-        The number of batches delivered by this stream, without skipped ones.
-    """
-
-    phase: Phase
-    position: int
-    length: int | float | None
-    batches: int
 
 
 class Feed(abc.ABC):
@@ -156,6 +138,15 @@ class Feed(abc.ABC):
     def request_of(self, number: int) -> Request | None:
         """Return the request of batch `number`, the latest one; `None` without a plan."""
         return None
+
+    @property
+    def makings(self) -> Makings:
+        """How workers have made the batches."""
+        return NOT_NOTED
+
+    def stages(self, making: float) -> dict[str, float]:
+        """Return how many of the seconds of making batches each stage took."""
+        return self.makings.stage_seconds(making)
 
     def interrupt(self) -> None:  # noqa: B027 - most feeds never wait
         """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
@@ -376,9 +367,9 @@ class Stream(Iterator[Batch]):
         self.feed.check(self._count.position, position, state)
 
     def statistics(self) -> StreamStatistics:
-        """Return what the stream has done so far."""
-        position = self._count.position
-        return StreamStatistics(self.phase, position, self.length, position - self._skipped)
+        """Return what the stream has done so far, and how long that took."""
+        batches = self._count.position - self._skipped
+        return gather(self.phase, batches, self._count, self.feed, self._made_by)
 
     def close(self) -> None:
         """End the stream: it gives no more batches, and lets go of what it holds.
