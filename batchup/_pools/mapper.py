@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .._ground.batch import Batch
 from .._ground.randomness import Path
 from .._plans.plan import Request
+from .._sources.reading import read_batches
 from .._streams.makings import Makings
 from .._streams.planned import Mapper, PlannedFeed
 from ..errors import EndOfPlanError
@@ -106,7 +107,7 @@ class WorkersMapper(Mapper):
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
-        self.makings = Makings(self._pool._kind, self._pool.processes)
+        self.makings = Makings(self._pool._kind, self._pool.processes, parallel.source._is_stored())
         at_a_time = TURNS * self._pool.processes
         # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
         # memory read ahead together: with them, a job fetches several batches only to save its own cost.
@@ -131,6 +132,9 @@ class WorkersMapper(Mapper):
         groups = self._groups(feed, position)
         self._fill(groups, position)
         return chain.from_iterable(self._deliver(feed, position, groups))
+
+    def remake(self, request: Request) -> Iterable[Batch]:
+        return read_batches(self._source.value, request, self._path)
 
     def interrupt(self) -> None:
         self._channel.abandoned = True

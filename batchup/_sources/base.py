@@ -295,6 +295,9 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         for member in self._members:
             member._move_arrays(moved)
 
+    def _is_stored(self) -> bool:
+        return any(member._is_stored() for member in self._members)
+
     def _has_plan(self) -> bool:
         return super()._has_plan() and all(member._has_plan() for member in self._members)
 

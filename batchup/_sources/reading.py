@@ -15,7 +15,6 @@ from .._ground.randomness import Path
 from .._plans.options import Options
 from .._plans.plan import Plan, Request
 from .._plans.shards import real_rows
-from .._streams.makings import Makings
 from .._streams.planned import InlineMapper, PlannedFeed
 
 if TYPE_CHECKING:
@@ -28,9 +27,8 @@ TIMED_BYTES = 2**18
 
 def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) -> PlannedFeed:
     """Return the feed of a plan whose batches are read from a source by the caller."""
-    copied, makings = source._copied_bytes(options.batch_size), Makings()
-    to = Destination(stages=makings.stages if copied >= TIMED_BYTES else None)
-    mapper = InlineMapper(partial(read_batches, source, path=path, to=to), copied < math.inf, makings)
+    copied, fetch = source._copied_bytes(options.batch_size), partial(read_batches, source, path=path)
+    mapper = InlineMapper(fetch, copied < math.inf, copied >= TIMED_BYTES, source._is_stored())
     at_once = source._batches_at_once(options.batch_size)
     return PlannedFeed(plan, mapper, options.facts(), options.shard, at_once)
 

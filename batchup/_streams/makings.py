@@ -88,11 +88,14 @@ class Makings:
         The kind of workers: 'threads', 'processes' or 'executor'; `None` without any.
     count : int
         The number of workers.
+    stored : bool
+        Whether batches are read from chunks of storage, which are decoded.
     """
 
-    def __init__(self, kind: str | None = None, count: int = 0) -> None:
+    def __init__(self, kind: str | None = None, count: int = 0, stored: bool = False) -> None:
         self.kind = kind
         self.count = count
+        self.stored = stored
         self.stages = Stages()
         self.makers: dict[tuple[int, int], Maker] = {}
         self.waited_making = 0.0

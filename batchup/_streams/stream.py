@@ -11,7 +11,7 @@ import abc
 import enum
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from types import TracebackType
@@ -25,6 +25,7 @@ from .._ground.messages import state_mismatch, warn_user
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
 from .makings import Makings
+from .probe import find_facts
 from .statistics import StreamStatistics, gather
 from .turns import (
     Count,
@@ -43,6 +44,7 @@ from .turns import (
     take_turns,
     try_to_stop,
 )
+from .verdict import Verdict, judge
 
 STATE_VERSION = 1
 
@@ -147,6 +149,10 @@ class Feed(abc.ABC):
     def stages(self, making: float) -> dict[str, float]:
         """Return how many of the seconds of making batches each stage took."""
         return self.makings.stage_seconds(making)
+
+    def remakes(self, position: int, most: int) -> Sequence[Callable[[], None]]:
+        """Return functions that make some of the latest batches before a position again; none without a plan."""
+        return ()
 
     def interrupt(self) -> None:  # noqa: B027 - most feeds never wait
         """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
@@ -370,6 +376,20 @@ class Stream(Iterator[Batch]):
         """Return what the stream has done so far, and how long that took."""
         batches = self._count.position - self._skipped
         return gather(self.phase, batches, self._count, self.feed, self._made_by)
+
+    def verdict(self) -> Verdict:
+        """Say what the loop over this stream waits for, and which workers are best for it.
+
+        Call it in the loop, or after it. If there is a plan, a few of the latest batches are made again, which takes
+        up to about half a second: by one thread, and by two at the same time. Functions that are mapped are called,
+        and sources read, by these.
+
+        Returns
+        -------
+        Verdict
+            Printed, it is a paragraph; it also has the figures.
+        """
+        return judge(find_facts(self.statistics(), self._count.clock, self.feed))
 
     def close(self) -> None:
         """End the stream: it gives no more batches, and lets go of what it holds.
