@@ -144,7 +144,7 @@ class Clock:
 
 def rows_of(batch: Batch) -> int:
     """Return the number of samples of a batch, by its first array; 0 if it has none."""
-    if type(batch[0] if batch else None) is np.ndarray and batch[0].ndim:
+    if batch and type(batch[0]) is np.ndarray and batch[0].ndim:
         return len(batch[0])
     return next(iter(row_counts(batch)), 0)
 

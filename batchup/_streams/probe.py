@@ -138,7 +138,7 @@ def find_facts(statistics: StreamStatistics, clock: Clock, feed: Feed) -> Facts:
     makes = feed.remakes(statistics.position, MOST_REMADE)
     found = None if feed.quick and nbytes < COPIED_BYTES['threads'] else remake(makes)
     if pooled and found is not None:
-        making = min(making, found.seconds)
+        making = min(making, found.seconds / (1 - found.busy))
     computing = _computing(statistics, clock, found, pooled)
     body_computing = (clock.computing or 0.0) * period - (0.0 if pooled else (computing or 0.0) * waiting)
     waited = makings.waited_making + makings.waited_transport
@@ -158,6 +158,7 @@ def find_facts(statistics: StreamStatistics, clock: Clock, feed: Feed) -> Facts:
         kind=makings.kind if pooled else None,
         count=makings.count if pooled else 0,
         in_transport=makings.waited_transport / waited if waited else 0.0,
+        at_work=statistics.making_seconds / max(1e-9, makings.count * statistics.seconds),
         cores=processors(),
         busy=0.0 if found is None else found.busy,
     )

@@ -112,8 +112,11 @@ class Count:
     def note_timed(self, asked: float, batch: Batch) -> Batch:
         """Do as `note`, for a batch that was asked for at a time."""
         ready = perf_counter()
-        self.note(batch)
+        if self.closed:
+            raise StreamClosed
+        self.position += 1
         clock = self.clock
+        clock.samples += rows_of(batch)
         clock.waiting += ready - asked
         clock.latest.append(ready - asked)
         clock.ready = ready

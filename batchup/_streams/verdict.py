@@ -28,6 +28,12 @@ RECEIVED_SECONDS = {'threads': 1e-5, 'processes': 1e-4}
 COPIED_PER_SECOND = 4e9
 PIPED_PER_SECOND = 2e8
 
+# If workers make batches for less than this share of their time, while the loop waits, they are busy sending them.
+IDLE = 0.3
+
+# If other programs have the processor for this share of the time in which this one wants it, they count.
+BUSY = 0.25
+
 # How long a small result may take from a worker, in seconds. One that takes longer was kept by a busy processor.
 HANDED_SECONDS = {'threads': 5e-5, 'processes': 2e-4, 'executor': 1e-2}
 
@@ -35,7 +41,7 @@ HANDED_SECONDS = {'threads': 5e-5, 'processes': 2e-4, 'executor': 1e-2}
 FREE_SPEEDUP = 1.75
 
 # Threads are proposed unless processes are so many times as fast: these take more memory, and time to start.
-MUCH_FASTER = 1.25
+MUCH_FASTER = 1.2
 
 # How long a thread of Python keeps its global lock from others, in seconds.
 SWITCH_SECONDS = 5e-3
@@ -109,6 +115,8 @@ class Facts:
         How many.
     in_transport : float
         The share of waiting in which the batch was already made.
+    at_work : float
+        The share of their time in which workers make batches.
     cores : int
         The number of processors.
     busy : float
@@ -130,6 +138,7 @@ class Facts:
     kind: str | None
     count: int
     in_transport: float
+    at_work: float
     cores: int
     busy: float = 0.0
 
@@ -154,10 +163,13 @@ class Facts:
 
     @property
     def sent(self) -> bool:
-        """Whether the loop waits for the transport of batches, and these are large enough for that."""
-        if self.kind is None or self.in_transport < 0.5:
+        """Whether the loop waits for the transport of batches.
+
+        Where other programs keep the processors busy, small ones come late, too: batches must be large enough.
+        """
+        if self.kind is None or (self.in_transport < 0.5 and self.at_work > IDLE):
             return False
-        return self.nbytes / PIPED_PER_SECOND + HANDED_SECONDS[self.kind] > 0.3 * self.waiting
+        return self.busy < BUSY or self.nbytes / PIPED_PER_SECOND + HANDED_SECONDS[self.kind] > 0.3 * self.waiting
 
 
 class Choice(NamedTuple):
@@ -315,8 +327,10 @@ def _proposal(choice: Choice, gain: float, busy: float) -> str:
     """Say what to use, and what it is expected to gain."""
     made = {'threads': 'WorkerThreadPool', 'processes': 'WorkerProcessPool'}.get(choice.kind or '')
     what = 'no pool' if made is None else f'a {made}({choice.workers})'
+    less = '; less, as long as other programs keep the processors busy' if busy > BUSY else ''
     return (
-        f'Use {what}: a batch is expected to take {_in_words(choice.period)}, so the loop is {gain:.1f} times as fast.'
+        f'Use {what}: a batch is expected to take {_in_words(choice.period)}, so the loop is {gain:.1f} times as fast'
+        f'{less}.'
     )
 
 
