@@ -414,4 +414,4 @@ class MapDataSource(DerivedDataSource):
             request = stream.feed.request_of(number) if planned else None
             return self._apply(request or Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        return Stream(MappedFeed(stream, apply, asked.facts()))
+        return Stream(MappedFeed(stream, apply, asked.facts(), function_name(self.fn)))

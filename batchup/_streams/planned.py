@@ -125,6 +125,7 @@ class PlannedFeed(Feed):
         self.exact = plan.exact
         self.sequential = not plan.pure
         self.quick = mapper.quick
+        self.makings = mapper.makings
         self._facts = facts
         self._at_once = at_once
         # The latest windows: a sequential generator cannot make them again.
@@ -145,10 +146,6 @@ class PlannedFeed(Feed):
     @property
     def empty(self) -> bool | None:
         return self.plan.empty
-
-    @property
-    def makings(self) -> Makings:
-        return self.mapper.makings
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""

@@ -237,7 +237,10 @@ def _of_making(facts: Facts) -> Verdict:
             else 'If it is slow to read single rows, a BlockShuffle as shuffle reads neighbouring ones together. '
         )
     if not facts.planned:
-        advice = 'Workers cannot help: the batches come from an iterator. They can with a source of random access.'
+        advice = (
+            'No workers are proposed: the batches come from an iterator, or from other streams, which workers cannot '
+            'read. They can read a source with random access.'
+        )
         return Verdict(bound, 0, None, 1.0, begin + advice)
     choice = _best(choices(facts))
     gain = facts.period / choice.period

@@ -119,6 +119,10 @@ def doubled(x):
     return (2 * x,)
 
 
+def doubled_first(x, y):
+    return 2 * x, y
+
+
 def test_each_function_and_each_member_is_timed():
     part = ArrayDataSource([DATA]).map(short_nap).map(doubled)
     whole = CompositeDataSource([ArrayDataSource([DATA]), part]).map(short_nap)
@@ -130,6 +134,14 @@ def test_each_function_and_each_member_is_timed():
     assert stages['map(short_nap)'] >= 5 * NAP_SECONDS <= stages['member 1: map(short_nap)'] <= stages['member 1']
     own = sum(seconds for name, seconds in stages.items() if name.endswith(')'))
     assert own + stages['read'] == pytest.approx(statistics.making_seconds)
+
+
+def test_functions_over_iterators_are_timed():
+    part = CallableDataSource(lambda batch_size: iter([(DATA,)] * 5)).map(short_nap)
+    whole = CompositeDataSource([part, ArrayDataSource([DATA], repeats=-1)]).map(doubled_first)
+    stages = after(whole.batch_iterator(4)).stages
+    assert sorted(stages) == ['map(doubled_first)', 'member 0', 'member 0: map(short_nap)', 'member 1', 'read']
+    assert 5 * NAP_SECONDS <= stages['member 0: map(short_nap)'] <= stages['member 0']
 
 
 def test_short_functions_are_timed_in_some_windows_only():
@@ -144,7 +156,7 @@ def test_workers_tell_what_they_have_made(pool):
     statistics = after(stream)
     assert sum(worker.batches for worker in statistics.workers) == statistics.batches == 10
     assert sum(worker.seconds for worker in statistics.workers) == pytest.approx(statistics.making_seconds)
-    assert all(0 <= worker.cpu_seconds for worker in statistics.workers)
+    assert all(worker.cpu_seconds >= 0 for worker in statistics.workers)
     assert all(worker.median <= worker.percentile_95 for worker in statistics.workers)
     assert statistics.stages['map(nap)'] <= statistics.making_seconds
     assert statistics.transport_seconds <= statistics.waiting_seconds

@@ -1,7 +1,6 @@
 """Streams: errors and what follows them, skipping, states that do not fit."""
 
 import copy
-import dataclasses
 import gc
 import itertools
 import math
@@ -11,7 +10,6 @@ import weakref
 import numpy as np
 import pytest
 
-from batchup._streams.stream import Phase
 from batchup.data_source import (
     ArrayDataSource,
     CallableDataSource,
