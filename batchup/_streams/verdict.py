@@ -155,11 +155,11 @@ class Facts:
 
     @property
     def alone(self) -> float:
-        """For how many seconds of making a batch a thread keeps others from making theirs, by Amdahl's law."""
+        """For how many seconds of making a batch a thread keeps others from making theirs."""
         speedup = self.speedup
         if speedup is None:
             speedup = 2.0 if self.computing is not None and self.computing < 0.3 else 1.0
-        return 0.0 if speedup > FREE_SPEEDUP else self.making * (2 / max(1.0, speedup) - 1)
+        return self.making * part_alone(speedup)
 
     @property
     def sent(self) -> bool:
@@ -178,6 +178,15 @@ class Choice(NamedTuple):
     period: float
     kind: str | None
     workers: int
+
+
+def part_alone(speedup: float) -> float:
+    """Return the part of the work that only one thread can do at a time, by Amdahl's law, from the speed of two.
+
+    >>> part_alone(1.0), part_alone(1.6), part_alone(1.9)
+    (1.0, 0.25, 0.0)
+    """
+    return 0.0 if speedup > FREE_SPEEDUP else 2 / max(1.0, speedup) - 1
 
 
 def judge(facts: Facts) -> Verdict:
