@@ -141,7 +141,9 @@ def find_facts(statistics: StreamStatistics, clock: Clock, feed: Feed) -> Facts:
         alone = part_alone(found.speedup) if makings.kind == 'threads' else 0.0
         # No longer than all workers together need for so many batches.
         most = period / (alone + (1 - alone) / makings.count)
-        making = min(making, most, found.seconds / max(0.05, 1 - found.busy))
+        # And no shorter than they have computed: the batches that are made again are in the processor's cache.
+        computed = sum(each.cpu_seconds or 0.0 for each in statistics.workers) / statistics.batches
+        making = max(computed, min(making, most, found.seconds / max(0.05, 1 - found.busy)))
     computing = _computing(statistics, clock, found, pooled)
     body_computing = (clock.computing or 0.0) * period - (0.0 if pooled else (computing or 0.0) * waiting)
     waited = makings.waited_making + makings.waited_transport
