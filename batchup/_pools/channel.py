@@ -54,6 +54,10 @@ class Task(abc.ABC):
         """Say what the workers are doing, with their stacks where these are known."""
         return ''
 
+    def is_done(self) -> bool | None:
+        """Say whether the job is done; `None` if that cannot be known without waiting."""
+        return None
+
 
 class DoneTask(Task):
     """A task whose result is there: the caller has made it, or it is an error."""
@@ -73,6 +77,9 @@ class DoneTask(Task):
 
     def withdraw(self) -> bool:
         return False
+
+    def is_done(self) -> bool:
+        return True
 
 
 class QueuedTask(Task):
@@ -103,6 +110,9 @@ class QueuedTask(Task):
 
     def withdraw(self) -> bool:
         return self.claim()
+
+    def is_done(self) -> bool:
+        return self.done.up
 
     def settle(self, outcome: Any) -> None:
         """Keep the outcome, and wake the thread that waits for it."""

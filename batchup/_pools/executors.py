@@ -67,6 +67,7 @@ class WorkerExecutorPool(WorkerPool):
         How long a stream waits for a batch, in seconds, before it warns, once; `None` for no warning.
     """
 
+    _kind = 'executor'
     # A cluster takes a millisecond or more for a task.
     _task_seconds = 1e-2
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from .._ground.batch import Batch
 from .._ground.randomness import Path
 from .._plans.plan import Request
+from .._sources.reading import read_batches
+from .._streams.makings import Makings
 from .._streams.planned import Mapper, PlannedFeed
 from ..errors import EndOfPlanError
 from .channel import TURNS, Channel, DoneTask, Task, UnderWay
@@ -134,6 +137,7 @@ class WorkersMapper(Mapper):
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
+        self.makings = Makings(self._pool._kind, self._pool.processes, parallel.source._is_stored())
         at_a_time = TURNS * self._pool.processes
         # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
         # memory read ahead together: with them, jobs are as large as saves their own cost.
@@ -165,6 +169,14 @@ class WorkersMapper(Mapper):
         self._fill(groups, position)
         return chain.from_iterable(self._deliver(feed, position, groups))
 
+    def remake(self, request: Request) -> Iterable[Batch]:
+        return read_batches(self._source.value, request, self._path)
+
+    def rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and any(task.is_done() is False for task in tuple(self._under_way)):
+            time.sleep(seconds / 50)
+
     def interrupt(self) -> None:
         self._channel.abandoned = True
 
@@ -176,8 +188,11 @@ class WorkersMapper(Mapper):
     ) -> Iterator[Iterator[Batch]]:
         """Give groups of batches as they arrive, in order, and hand over new jobs in their place."""
         while self._under_way:
+            asked = time.monotonic()
+            self.makings.note_buffer(task.is_done() for task in self._under_way)
             result = self._makers.result(self._under_way.popleft())
             self._note_time(result)
+            self.makings.note(result.work, count_of(result.value), asked)
             # The user has asked for one batch of the group; the others still count as waiting.
             self._fill(groups, position + 1)
             position += count_of(result.value)

@@ -73,6 +73,7 @@ class WorkerProcessPool(WorkerPool):
         workers are; `None` for no warning.
     """
 
+    _kind = 'processes'
     # Handing over a task takes longer than between threads.
     _task_seconds = 2e-3
 
