@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from .._ground.arguments import is_integer
 from .._ground.batch import Batch
@@ -33,6 +33,19 @@ MOST_WINDOWS = 2**12
 DESCRIPTION_CHARACTERS = 1000
 
 
+class Requests(Protocol):
+    """What gives a mapper its requests: a feed, or a part of one."""
+
+    def requests(self, position: int) -> Iterator[Request]:
+        """Go through the windows from `position` on; each is asked for when the user has all batches before it."""
+
+    def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the request for the batches from `position` on, up to `limit`, as far as one window goes."""
+
+    def forget_before(self, position: int) -> None:
+        """Forget the windows that end before the user's last batch; the user has come to `position`."""
+
+
 class Mapper(abc.ABC):
     """Carries the requests of a feed to batches, in order.
 
@@ -45,7 +58,7 @@ class Mapper(abc.ABC):
     quick: bool = False
 
     @abc.abstractmethod
-    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+    def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         """Go through the batches from `position` on; batches that were begun before are dropped."""
 
     def interrupt(self) -> None:  # noqa: B027 - the caller never waits
@@ -70,7 +83,7 @@ class InlineMapper(Mapper):
         self._fetch = fetch
         self.quick = quick
 
-    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+    def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         # Only C runs between a window and the user: Python would take most of the time of a small batch.
         return chain.from_iterable(map(self._fetch, feed.requests(position)))
 

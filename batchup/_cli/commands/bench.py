@@ -1,0 +1,230 @@
+"""`bench`: which pool is best for a source, and whether any is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..._ground.progress import make_bar
+from ..._pools.calibration import LEAST_GAIN, Meter, Timing, cores
+from ..._pools.mapper import Makers
+from ...data_source import AbstractDataSource, IteratorDataSource
+from ...work_pool import WorkerProcessPool, WorkerThreadPool
+from .base import CommandError
+from .sources import find_source
+
+# The seed of the order.
+SEED = 42
+
+# How many batches may wait: at first so many, and then these with the workers that are best.
+BUFFER_SIZE = 20
+OTHER_SIZES = (4, 64)
+
+# In this part of the time nothing is measured: files come into the memory of the system.
+WARM_SHARE = 0.1
+
+# How often a setting is measured.
+ROUNDS = 3
+
+# A setting of slow batches may take so many times its share of the time.
+PATIENCE = 2.0
+
+
+MADE_BY_CALLER = 'batches that are copied so quickly are made by your own process, with any pool'
+
+
+class Setting(NamedTuple):
+    """A way to read a source: by so many workers of a kind, or by none."""
+
+    kind: str
+    workers: int
+    buffer_size: int
+
+    def line(self, batch_size: int, arguments: str) -> str:
+        """Return the line of code that reads a source in this way."""
+        source = 'source'
+        if self.workers:
+            buffer = '' if self.buffer_size == BUFFER_SIZE else f', batch_buffer_size={self.buffer_size}'
+            source = f'{POOLS[self.kind].__name__}({self.workers}).parallel_data_source(source{buffer})'
+        return f'batches = {source}.batch_iterator({batch_size}{arguments})'
+
+
+ALONE = Setting('no pool', 0, 0)
+
+POOLS: dict[str, type[WorkerThreadPool | WorkerProcessPool]] = {
+    'threads': WorkerThreadPool,
+    'processes': WorkerProcessPool,
+}
+
+
+class Bench:
+    """Measures a loop over a source in one setting after the other.
+
+    Parameters
+    ----------
+    source : data source
+    batch_size : int
+        The number of samples in a batch.
+    body : float
+        How long the loop works on a batch, in seconds.
+    seconds : float
+        How long all settings take together, about.
+
+    Attributes
+    ----------
+    found : dict
+        What was measured, for each setting.
+    left_out : dict
+        Why a kind of pool refuses the source.
+    """
+
+    def __init__(self, source: AbstractDataSource, batch_size: int, body: float, seconds: float) -> None:
+        self.source = source
+        self.batch_size = batch_size
+        self.body = body
+        self.seconds = seconds
+        self.found: dict[Setting, Timing] = {}
+        self.left_out: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Measure all settings, and show a bar."""
+        pooled = [Setting(kind, n, BUFFER_SIZE) for kind in POOLS for n in _counts(kind)] * self.source.is_random_access
+        steps = 1 + (len(pooled) + len(OTHER_SIZES) if pooled else 0)
+        share = (1 - WARM_SHARE) * self.seconds / steps
+        with make_bar(total=steps, leave=False) as bar:
+            if pooled:
+                self._measure(self.source, Meter(seconds=WARM_SHARE * self.seconds))
+            for setting in self._settings(pooled):
+                bar.set_description(f'{setting.workers} {setting.kind}' if setting.workers else setting.kind)
+                if setting.kind not in self.left_out:
+                    self._note(setting, share)
+                bar.update()
+
+    def _settings(self, pooled: list[Setting]) -> Iterator[Setting]:
+        yield ALONE
+        yield from pooled
+        if pooled:
+            best = self.best()
+            yield from (best._replace(buffer_size=size) for size in OTHER_SIZES if best.workers)
+
+    def _note(self, setting: Setting, seconds: float) -> None:
+        """Measure a setting, unless its pool refuses the source, or would make no batch of it."""
+        if not setting.workers:
+            self.found[setting] = self._best_of(self.source, setting, seconds)
+            return
+        with POOLS[setting.kind](setting.workers) as pool:
+            if Makers.only_caller(pool, self.source._copied_bytes(self.batch_size)):
+                return
+            try:
+                parallel = pool.parallel_data_source(self.source, setting.buffer_size)
+            except TypeError as error:
+                self.left_out[setting.kind] = str(error)
+                return
+            pool.work_stream([(os.getpid,)]).retrieve()  # as soon as there are workers
+            self.found[setting] = self._best_of(parallel, setting, seconds)
+
+    def _best_of(self, source: AbstractDataSource, setting: Setting, seconds: float) -> Timing:
+        """Measure a few times; return the best, since all else that a machine does only takes time."""
+        rounds = ROUNDS if self.source.is_random_access else 1
+        meters = [Meter(setting.workers, seconds / rounds) for _ in range(rounds)]
+        for meter in meters:
+            self._measure(source, meter)
+        timings = [meter.timing for meter in meters if meter.batches]
+        if not timings:
+            raise CommandError('the source has too few batches: there is nothing to measure')
+        return min(timings, key=lambda timing: timing.total)
+
+    def _measure(self, source: AbstractDataSource, meter: Meter) -> None:
+        """Go through epochs until a meter has enough, or there are no more batches, or it is late."""
+        deadline = time.perf_counter() + PATIENCE * meter.seconds
+        for epoch in range(2**32):
+            stream = iter(self._open(source, epoch))
+            empty = True
+            for _batch in meter.measure(stream):
+                empty = False
+                if self.body:
+                    time.sleep(self.body)
+                if meter.enough or time.perf_counter() > deadline:
+                    return
+            if empty or isinstance(source, IteratorDataSource):
+                return
+
+    def _open(self, source: AbstractDataSource, epoch: int) -> Iterator[Any]:
+        if self.source.is_random_access:
+            return source.batch_iterator(self.batch_size, shuffle=SEED, epoch=epoch)
+        return source.batch_iterator(self.batch_size)
+
+    def best(self) -> Setting:
+        """Return the fastest setting; of those that take about as long, the one that takes the least memory."""
+        least = min(timing.total for timing in self.found.values())
+        near = [setting for setting, timing in self.found.items() if timing.total <= LEAST_GAIN * least]
+        kinds = [ALONE.kind, *POOLS]
+        return min(near, key=lambda one: (kinds.index(one.kind), one.workers, one.buffer_size))
+
+
+def _counts(kind: str) -> list[int]:
+    """Return the numbers of workers to try: more threads than cores, since they may all wait for a disk."""
+    return sorted({1, 2, cores(), *([2 * cores()] if kind == 'threads' else [])})
+
+
+def bench(name: str, batch_size: int, consumer_ms: float, seconds: float) -> None:
+    """Measure a source with pools and without one; print a table, what it says, and the line of code to use.
+
+    Parameters
+    ----------
+    name : str
+        `MODULE:OBJECT`, a data set, or the path of a .npz file.
+    batch_size : int
+        The number of samples in a batch.
+    consumer_ms : float
+        How long the loop works on a batch, in milliseconds.
+    seconds : float
+        How long it takes in all, about.
+    """
+    source = find_source(name)
+    measured = Bench(source, batch_size, consumer_ms / 1000, seconds)
+    try:
+        measured.run()
+    except (CommandError, OSError):
+        raise
+    except Exception as error:
+        where = ''.join(f' {note.partition(", with ")[0]}' for note in getattr(error, '__notes__', []))
+        raise CommandError(f'{name}: {type(error).__name__}{where}: {error}') from error
+    _print_table(measured.found, batch_size)
+    if source.is_random_access:
+        for kind in sorted(POOLS.keys() - {setting.kind for setting in measured.found}):
+            print(f'{kind:<10} not measured: {measured.left_out.get(kind, MADE_BY_CALLER)}')
+    print()
+    for line in _conclusion(name, measured):
+        print(line)
+
+
+def _print_table(found: Mapping[Setting, Timing], batch_size: int) -> None:
+    """Print a line for each setting."""
+    print(f'{"":<10}{"workers":>8}{"buffer":>8}{"ms a batch":>12}{"samples/s":>12}{"waiting":>9}{"speed":>8}')
+    alone = found[ALONE].total
+    for (kind, workers, buffer_size), timing in found.items():
+        numbers = f'{workers:>8}{buffer_size:>8}' if workers else f'{"-":>8}{"-":>8}'
+        per_second = f'{batch_size / timing.total:,.0f}'
+        print(
+            f'{kind:<10}{numbers}{timing.total * 1e3:>12.3f}{per_second:>12}'
+            f'{timing.waiting / timing.total:>9.0%}{alone / timing.total:>8.2f}'
+        )
+
+
+def _conclusion(name: str, measured: Bench) -> Iterator[str]:
+    """Say what was found, and give the line of code to use."""
+    source, best = measured.source, measured.best()
+    if not source.is_random_access:
+        yield (
+            f'Only the loop without a pool was measured: workers read batches by their indices, and {name} '
+            f'({type(source).__name__}) is not random access.'
+        )
+    elif best.workers:
+        gain = measured.found[ALONE].total / measured.found[best].total
+        yield f'Best: {best.workers} {best.kind}, {gain:.2f} times as fast as without a pool.'
+    else:
+        yield 'Best: no pool. Workers make this loop no faster.'
+    yield best.line(measured.batch_size, f', shuffle={SEED}' if source.is_random_access else '')
