@@ -14,7 +14,9 @@ from ._sources.concat import ConcatDataSource
 from ._sources.iterables import CallableDataSource, IteratorDataSource
 from ._streams.gathering import batch_map_concat, batch_map_mean
 from ._streams.merging import Part, Run, Sums, merge
-from ._streams.stream import Phase, Stream, StreamStatistics
+from ._streams.statistics import StreamStatistics, WorkerStatistics
+from ._streams.stream import Phase, Stream
+from ._streams.verdict import Verdict
 
 __all__ = [
     'AbstractDataSource',
@@ -35,6 +37,8 @@ __all__ = [
     'Stream',
     'StreamStatistics',
     'Sums',
+    'Verdict',
+    'WorkerStatistics',
     'batch_map_concat',
     'batch_map_mean',
     'coerce_data_source',

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import BatchSize, function_name
+from .stages import Stages
 
 Batch = tuple[Any, ...]
 
@@ -34,10 +35,13 @@ class Destination(NamedTuple):
     apart : bool
         Whether each batch, unless it is small, is read into memory that it shares with no other
         batch. A mapped function may then return its arrays without a copy.
+    stages : Stages, optional
+        Where it is noted how long mapped functions, and members of composites, take.
     """
 
     memory: Memory | None = None
     apart: bool = False
+    stages: Stages | None = None
 
 
 # The source takes memory of its own choice.

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from .._ground.arguments import BatchSize
-from .._ground.batch import Batch
+from .._ground.batch import Batch, Destination
 from .._ground.messages import warn_user
 from .._ground.randomness import Path
 from .._plans.options import Options
 from .._plans.plan import WINDOW_BATCHES, Plan, Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import read_batches
+from .._streams.makings import Makings, Watch
 from .._streams.planned import InlineMapper, Mapper, PlannedFeed, Requests
 from .._streams.turns import ProcessLock
 from ..errors import EndOfPlanError
@@ -87,6 +89,9 @@ class WorkerAutoPool(WorkerPool):
         self._check_open()
         return AutoDataSource(ds, self, batch_buffer_size)
 
+    # Of the work streams.
+    _kind = THREADS
+
     def _share(self, value: Any) -> SharedConstant:
         return self._threads._share(value)
 
@@ -154,7 +159,8 @@ class AutoDataSource(ParallelDataSource):
         mappers: dict[Way, Callable[[], Mapper]] = {
             way: partial(self._mapper_of, way, plan, options, path) for way in calibration.ways
         }
-        mapper = AutoMapper(calibration, mappers, self._processes_ready)
+        mapper = AutoMapper(calibration, mappers, self._processes_ready, self.pool.processes)
+        mapper.makings.stored = self.source._is_stored()
         at_once = self.source._batches_at_once(options.batch_size)
         return PlannedFeed(plan, mapper, options.facts(), options.shard, at_once)
 
@@ -167,7 +173,7 @@ class AutoDataSource(ParallelDataSource):
     def _mapper_of(self, way: Way, plan: Plan, options: Options, path: Path) -> Mapper:
         """Return a mapper that makes batches in one way."""
         if way == INLINE:
-            return InlineMapper(partial(read_batches, self.source, path=path), quick=False)
+            return _NotedInlineMapper(partial(read_batches, self.source, path=path))
         return self._parallel[way]._mapper(plan, options, path)
 
     def _processes_ready(self) -> bool | None:
@@ -202,6 +208,8 @@ class AutoMapper(Mapper):
         Make a mapper, for each way.
     processes_ready : callable
         Has worker processes start, and says whether they are there; `None` if they cannot be used.
+    workers : int
+        The number of threads, or of processes.
     """
 
     def __init__(
@@ -209,7 +217,10 @@ class AutoMapper(Mapper):
         calibration: Calibration,
         mappers: dict[Way, Callable[[], Mapper]],
         processes_ready: Callable[[], bool | None],
+        workers: int,
     ) -> None:
+        self.makings = Makings()
+        self._workers = workers
         self._calibration = calibration
         self._mappers = mappers
         self._processes_ready = processes_ready
@@ -221,6 +232,9 @@ class AutoMapper(Mapper):
             # A generator that the user draws from is drawn from at once, as with all pools.
             feed.request(position, 1)
         return chain.from_iterable(self._stretches(feed, position))
+
+    def remake(self, request: Request) -> Iterable[Batch]:
+        return self._mappers[INLINE]().remake(request)
 
     def interrupt(self) -> None:
         if self._inner is not None:
@@ -256,8 +270,33 @@ class AutoMapper(Mapper):
             position = stretch.position
 
     def _begin(self, way: Way, feed: Requests, position: int) -> Iterator[Batch]:
-        self._inner = self._mappers[way]()
-        return self._inner.batches(feed, position)
+        inner = self._inner = self._mappers[way]()
+        # What was done in all ways is noted in one place; a verdict is on the latest one.
+        inner.makings, self.makings.kind = self.makings, None if way == INLINE else way
+        self.makings.count = 0 if way == INLINE else self._workers
+        return inner.batches(feed, position)
+
+
+class _NotedInlineMapper(InlineMapper):
+    """Makes batches in the caller's thread, and notes how, as is done for workers."""
+
+    def __init__(self, fetch: Callable[..., Iterable[Batch]]) -> None:
+        super().__init__(fetch, quick=False, timed=True, stored=False)
+
+    def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
+        self._to = Destination(stages=self.makings.stages)
+        return self._noted(super().batches(feed, position))
+
+    def _noted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            watch, asked = Watch(), time.monotonic()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.makings.note(watch.work(), 1, asked)
+            yield batch
+            del batch  # not kept while the next one is made
 
 
 class Stretch:

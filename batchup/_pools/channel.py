@@ -45,6 +45,10 @@ class Task(abc.ABC):
     def withdraw(self) -> bool:
         """Take the job back, unless a worker has begun with it; return whether it is now back. Never waits."""
 
+    def is_done(self) -> bool | None:
+        """Say whether the job is done; `None` if that cannot be known without waiting."""
+        return None
+
 
 class DoneTask(Task):
     """A task whose result is there: the caller has made it, or it is an error."""
@@ -64,6 +68,9 @@ class DoneTask(Task):
 
     def withdraw(self) -> bool:
         return False
+
+    def is_done(self) -> bool:
+        return True
 
 
 class QueuedTask(Task):
@@ -94,6 +101,9 @@ class QueuedTask(Task):
 
     def withdraw(self) -> bool:
         return self.claim()
+
+    def is_done(self) -> bool:
+        return self.done.up
 
     def settle(self, outcome: Any) -> None:
         """Keep the outcome, and wake the thread that waits for it."""

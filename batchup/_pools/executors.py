@@ -62,6 +62,7 @@ class WorkerExecutorPool(WorkerPool):
         How long a result may take, in seconds, once the user waits for it.
     """
 
+    _kind = 'executor'
     # A cluster takes a millisecond or more for a task.
     _task_seconds = 1e-2
 

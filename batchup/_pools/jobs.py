@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -16,6 +15,7 @@ from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import read_batches
+from .._streams.makings import Watch, Work
 from .failures import Failure
 
 # Batches that were fetched, in order.
@@ -59,11 +59,14 @@ class Result(NamedTuple):
         What went wrong.
     seconds : float
         How long the job ran.
+    work : Work, optional
+        What else is known of how a fetch was run.
     """
 
     value: Any
     failure: Failure | None
     seconds: float = 0.0
+    work: Work | None = None
 
 
 class Job(abc.ABC):
@@ -115,15 +118,16 @@ class Fetch(Job):
     path: Path = ()
 
     def run(self, memory: Memory | None = None) -> Result:
-        start, failure = time.perf_counter(), None
+        watch, failure = Watch(), None
         parts: Parts = []
         try:
             source: AbstractDataSource = self.source.value
             for request in self.requests:
-                _fetch(source, request, self.path, Destination(memory or _no_memory), parts)
+                _fetch(source, request, self.path, Destination(memory or _no_memory, stages=watch.stages), parts)
         except BaseException as error:
             failure = Failure(error)
-        return Result(parts, failure, time.perf_counter() - start)
+        work = watch.work()
+        return Result(parts, failure, work.seconds, work)
 
     def constants(self) -> list[SharedConstant]:
         return [self.source]

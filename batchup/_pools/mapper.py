@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from .._ground.batch import Batch
 from .._ground.randomness import Path
 from .._plans.plan import Request
+from .._sources.reading import read_batches
+from .._streams.makings import Makings
 from .._streams.planned import Mapper, Requests
 from ..errors import EndOfPlanError
 from .channel import TURNS, Channel, DoneTask, Task, UnderWay
@@ -104,6 +107,7 @@ class WorkersMapper(Mapper):
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
+        self.makings = Makings(self._pool._kind, self._pool.processes, parallel.source._is_stored())
         at_a_time = TURNS * self._pool.processes
         # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
         # memory read ahead together: with them, a job fetches several batches only to save its own cost.
@@ -129,6 +133,9 @@ class WorkersMapper(Mapper):
         self._fill(groups, position)
         return chain.from_iterable(self._deliver(feed, position, groups))
 
+    def remake(self, request: Request) -> Iterable[Batch]:
+        return read_batches(self._source.value, request, self._path)
+
     def interrupt(self) -> None:
         self._channel.abandoned = True
 
@@ -140,8 +147,11 @@ class WorkersMapper(Mapper):
     ) -> Iterator[Iterator[Batch]]:
         """Give groups of batches as they arrive, in order, and hand over new jobs in their place."""
         while self._under_way:
+            asked = time.monotonic()
+            self.makings.note_buffer(task.is_done() for task in self._under_way)
             result = self._makers.result(self._under_way.popleft())
             self._note_time(result)
+            self.makings.note(result.work, count_of(result.value), asked)
             # The user has asked for one batch of the group; the others still count as waiting.
             self._fill(groups, position + 1)
             position += count_of(result.value)

@@ -52,6 +52,9 @@ class WorkerPool(abc.ABC):
     # work to hand over jobs. Smaller: results arrive sooner.
     _task_seconds = 1e-3
 
+    # What workers are: 'threads', 'processes', or those of an 'executor'.
+    _kind: str
+
     def __init__(self, processes: int, timeout: float | None) -> None:
         self.processes = check_positive('processes', processes)
         self.timeout = check_timeout(timeout)

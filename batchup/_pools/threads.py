@@ -85,6 +85,7 @@ class WorkerThreadPool(WorkerPool):
     [1]
     """
 
+    _kind = 'threads'
     # Threads are handed jobs quickly.
     _task_seconds = 8e-4
 

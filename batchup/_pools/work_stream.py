@@ -79,7 +79,7 @@ class WorkStream:
                     self._hand_over()  # what an interrupt has kept from it
                     if not self._taken:
                         return
-                    value, failure, _ = self._receive(*self._taken[0][1:])
+                    value, failure, *_ = self._receive(*self._taken[0][1:])
                     self._fill(self._buffer_size + 1)
                     entry = self._taken[0]
                     del self._taken[0]

@@ -302,6 +302,9 @@ class ArrayDataSource(RandomAccessDataSource):
         chunks += [reader.chunk_rows for reader in self._readers if isinstance(reader, SparseStorageRows)]
         return common_chunk(chunks)
 
+    def _is_stored(self) -> bool:
+        return any(isinstance(reader, StorageRows | SparseStorageRows) for reader in self._readers)
+
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         size = single_size(batch_size, type(self).__name__)
         own = isinstance(self.sampler, PlannedSampler) and not overridden(self, 'samples_by_indices_nomapping')

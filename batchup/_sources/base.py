@@ -295,6 +295,9 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
         for member in self._members:
             member._move_arrays(moved)
 
+    def _is_stored(self) -> bool:
+        return any(member._is_stored() for member in self._members)
+
     def _has_plan(self) -> bool:
         return super()._has_plan() and all(member._has_plan() for member in self._members)
 
@@ -381,12 +384,18 @@ class MapDataSource(DerivedDataSource):
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
         # No `memory`: the user gets what the function returns, and not what it is given.
-        batches = self.source._fetch(request, path, Destination(apart=True))
+        batches = self.source._fetch(request, path, Destination(apart=True, stages=to.stages))
         requests = request.split() if self._rng else repeat(request)
+        apply = self._timed(request, path, to)
         for batch in batches:
-            box = [self._apply(next(requests), batch, path)]
+            box = [apply(next(requests), batch, path)]
             del batch  # the function may have returned an array of it: now nothing else refers to that
             yield owned(box)
+
+    def _timed(self, request: Request, path: Path, to: Destination) -> Callable[..., Batch]:
+        if to.stages is None:
+            return self._apply
+        return to.stages.function(path, function_name(self.fn), request.n_batches, self._apply)
 
     def _follows_plan(self) -> bool:
         return self._has_plan() or (not overridden(self, 'batch_iterator') and self.source._follows_plan())

@@ -163,9 +163,13 @@ class CompositeDataSource(JoinedDataSource):
         return max(member._batches_at_once(size) for member, size in zip(self._members, sizes))
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
-        parts = [
-            member._fetch(request.member(k, indices), (*path, k), to)
+        fetches = [
+            partial(member._fetch, request.member(k, indices), (*path, k), to)
             for k, (member, indices) in enumerate(zip(self._members, request.indices))
+        ]
+        parts = [
+            fetch() if to.stages is None else to.stages.member((*path, k), fetch, request.n_batches)
+            for k, fetch in enumerate(fetches)
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
 

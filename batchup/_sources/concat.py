@@ -183,6 +183,9 @@ class ConcatDataSource(RandomAccessDataSource):
     def _chunk_rows(self) -> int | None:
         return common_chunk(_inner_source(member)._chunk_rows() for member in self.datasets)
 
+    def _is_stored(self) -> bool:
+        return any(member._is_stored() for member in self.datasets)
+
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         if overridden(self, 'samples_by_indices_nomapping') or not isinstance(self.sampler, PlannedSampler):
             return math.inf

@@ -127,5 +127,9 @@ class Reachable:
         """Return how many batches are best read at once where those that come after are not known."""
         return 1
 
+    def _is_stored(self) -> bool:
+        """Whether samples are read from chunks of storage, which are decoded."""
+        return False
+
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         """Replace each array by `moved(array)`, unless that is `None`, or something else refers to the array."""

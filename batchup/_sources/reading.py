@@ -20,11 +20,15 @@ from .._streams.planned import InlineMapper, PlannedFeed
 if TYPE_CHECKING:
     from .protocol import Reachable
 
+# The members of a composite are timed if they copy so many bytes of memory for a batch, or do more. Larger: less is
+# measured. Smaller: to look at the clock takes a larger part of the time.
+TIMED_BYTES = 2**18
+
 
 def planned_feed(source: Reachable, plan: Plan, options: Options, path: Path) -> PlannedFeed:
     """Return the feed of a plan whose batches are read from a source by the caller."""
-    quick = source._copied_bytes(options.batch_size) < math.inf
-    mapper = InlineMapper(partial(read_batches, source, path=path), quick)
+    copied, fetch = source._copied_bytes(options.batch_size), partial(read_batches, source, path=path)
+    mapper = InlineMapper(fetch, copied < math.inf, copied >= TIMED_BYTES, source._is_stored())
     at_once = source._batches_at_once(options.batch_size)
     return PlannedFeed(plan, mapper, options.facts(), options.shard, at_once)
 

@@ -7,7 +7,7 @@ import hashlib
 import weakref
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -15,13 +15,14 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from .._ground.arguments import is_integer
-from .._ground.batch import Batch
+from .._ground.batch import Batch, Destination
 from .._ground.indices import digest
 from .._ground.messages import state_mismatch
 from .._plans.ahead import Ahead
 from .._plans.plan import WINDOW_BATCHES, Plan, Request
 from .._plans.shards import Shard
 from ..errors import EndOfPlanError, ReplayError, StateMismatchError
+from .makings import Makings
 from .stream import Feed
 from .turns import ProcessLock
 
@@ -53,13 +54,20 @@ class Mapper(abc.ABC):
     ----------
     quick : bool
         Whether batches are just copies of memory, which are made in little time.
+    makings : Makings
+        How batches were made.
     """
 
     quick: bool = False
+    makings: Makings
 
     @abc.abstractmethod
     def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         """Go through the batches from `position` on; batches that were begun before are dropped."""
+
+    @abc.abstractmethod
+    def remake(self, request: Request) -> Iterable[Batch]:
+        """Make the batches of a request in the thread that goes through them, and note nothing."""
 
     def interrupt(self) -> None:  # noqa: B027 - the caller never waits
         """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
@@ -74,18 +82,27 @@ class InlineMapper(Mapper):
     Parameters
     ----------
     fetch : callable
-        Gives the batches of a request, in order.
+        `fetch(request, to=destination)` gives the batches of a request, in order.
     quick : bool
         As for every `Mapper`.
+    timed : bool
+        Whether to note how long the stages take.
+    stored : bool
+        As for `Makings`.
     """
 
-    def __init__(self, fetch: Callable[[Request], Iterable[Batch]], quick: bool) -> None:
+    def __init__(self, fetch: Callable[..., Iterable[Batch]], quick: bool, timed: bool, stored: bool) -> None:
         self._fetch = fetch
         self.quick = quick
+        self.makings = Makings(stored=stored)
+        self._to = Destination(stages=self.makings.stages if timed else None)
 
     def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         # Only C runs between a window and the user: Python would take most of the time of a small batch.
-        return chain.from_iterable(map(self._fetch, feed.requests(position)))
+        return chain.from_iterable(map(partial(self._fetch, to=self._to), feed.requests(position)))
+
+    def remake(self, request: Request) -> Iterable[Batch]:
+        return self._fetch(request)
 
 
 class PlannedFeed(Feed):
@@ -135,6 +152,10 @@ class PlannedFeed(Feed):
     @property
     def empty(self) -> bool | None:
         return self.plan.empty
+
+    @property
+    def makings(self) -> Makings:
+        return self.mapper.makings
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
@@ -192,6 +213,15 @@ class PlannedFeed(Feed):
         windows = self._windows
         while windows and windows[0].end < position - 1:
             windows.popleft()
+
+    def remakes(self, position: int, most: int) -> Sequence[Callable[[], None]]:
+        made = []
+        for number in range(position - 1, max(-1, position - 1 - most), -1):
+            window = self._at_hand(number)
+            if window is None:
+                break
+            made.append(partial(_make_again, self.mapper, self.shard.part_of(window.batch(number))))
+        return made
 
     def _window(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
         """Return the window from `position` on: the rest of one at hand, or a new one of up to `limit` batches."""
@@ -306,6 +336,12 @@ def _window_ahead(feed: weakref.ref[PlannedFeed], passes: int, number: int) -> R
     with suppress(Exception):  # at the end, or in a user's sampler, where it comes again
         return None if here is None else here.window_ahead(number, passes)
     return None
+
+
+def _make_again(mapper: Mapper, request: Request) -> None:
+    """Make the batches of a request, and drop them."""
+    for _ in mapper.remake(request):
+        pass
 
 
 def shorten(description: str, limit: int) -> str:

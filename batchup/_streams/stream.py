@@ -11,8 +11,7 @@ import abc
 import enum
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from types import TracebackType
@@ -25,6 +24,9 @@ from .._ground.batch import Batch
 from .._ground.messages import state_mismatch, warn_user
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
+from .makings import Makings
+from .probe import find_facts
+from .statistics import StreamStatistics, gather
 from .turns import (
     Count,
     ProcessLock,
@@ -42,11 +44,15 @@ from .turns import (
     take_turns,
     try_to_stop,
 )
+from .verdict import Verdict, judge
 
 STATE_VERSION = 1
 
 # The types that the facts of a state have.
 PLAIN = (str, int, float, np.generic, type(None))
+
+# There are no workers.
+NOT_NOTED = Makings()
 
 Result = TypeVar('Result')
 
@@ -57,28 +63,6 @@ class Phase(enum.Enum):
     FRESH = 'at the first batch'
     RUNNING = 'past the first batch'
     CLOSED = 'the stream gives no more batches'
-
-
-@dataclass(frozen=True)
-class StreamStatistics:
-    """What a stream has done so far.
-
-    Attributes
-    ----------
-    phase : Phase
-        Where the stream stands in its life.
-    position : int
-        The number of batches that the user has received or skipped.
-    length : int, math.inf or None
-        The number of batches in all; infinite if endless, `None` if unknown.
-    batches : int
-        The number of batches delivered by this stream, without skipped ones.
-    """
-
-    phase: Phase
-    position: int
-    length: int | float | None
-    batches: int
 
 
 class Feed(abc.ABC):
@@ -156,6 +140,19 @@ class Feed(abc.ABC):
     def request_of(self, number: int) -> Request | None:
         """Return the request of batch `number`, the latest one; `None` without a plan."""
         return None
+
+    @property
+    def makings(self) -> Makings:
+        """How workers have made the batches."""
+        return NOT_NOTED
+
+    def stages(self, making: float) -> dict[str, float]:
+        """Return how many of the seconds of making batches each stage took."""
+        return self.makings.stage_seconds(making)
+
+    def remakes(self, position: int, most: int) -> Sequence[Callable[[], None]]:
+        """Return functions that make some of the latest batches before a position again; none without a plan."""
+        return ()
 
     def interrupt(self) -> None:  # noqa: B027 - most feeds never wait
         """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
@@ -376,9 +373,23 @@ class Stream(Iterator[Batch]):
         self.feed.check(self._count.position, position, state)
 
     def statistics(self) -> StreamStatistics:
-        """Return what the stream has done so far."""
-        position = self._count.position
-        return StreamStatistics(self.phase, position, self.length, position - self._skipped)
+        """Return what the stream has done so far, and how long that took."""
+        batches = self._count.position - self._skipped
+        return gather(self.phase, batches, self._count, self.feed, self._made_by)
+
+    def verdict(self) -> Verdict:
+        """Say what the loop over this stream waits for, and which workers are best for it.
+
+        Call it in the loop, or after it. If there is a plan, a few of the latest batches are made again, which takes
+        up to about half a second: by one thread, and by two at the same time. Functions that are mapped are called,
+        and sources read, by these.
+
+        Returns
+        -------
+        Verdict
+            Printed, it is a paragraph; it also has the figures.
+        """
+        return judge(find_facts(self.statistics(), self._count.clock, self.feed))
 
     def close(self) -> None:
         """End the stream: it gives no more batches, and lets go of what it holds.

@@ -20,11 +20,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+from time import perf_counter
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from .._ground.batch import Batch
 from .._ground.messages import add_note
+from .._ground.stages import starts
+from .clock import PAUSE, STRETCH, Clock, rows_of
 
 Turns = Generator[Batch, None, None]
 
@@ -73,7 +79,7 @@ class StreamClosed(Exception):  # noqa: N818 - no error, and no user sees it
 
 
 class Count:
-    """How far a stream has come.
+    """How far a stream has come, and how long that took.
 
     Attributes
     ----------
@@ -83,20 +89,36 @@ class Count:
         Whether there are no more batches.
     closed : bool
         Whether the stream is closed.
+    clock : Clock
+        How long it took.
     """
 
-    __slots__ = ('closed', 'ended', 'position')
+    __slots__ = ('clock', 'closed', 'ended', 'position')
 
     def __init__(self) -> None:
         self.position = 0
         self.ended = False
         self.closed = False
+        self.clock = Clock()
 
     def note(self, batch: Batch) -> Batch:
         """Count a batch that is about to be handed out, and return it."""
         if self.closed:
             raise StreamClosed
         self.position += 1
+        self.clock.samples += rows_of(batch)
+        return batch
+
+    def note_timed(self, asked: float, batch: Batch) -> Batch:
+        """Do as `note`, for a batch that was asked for at a time."""
+        ready = perf_counter()
+        self.note(batch)
+        clock = self.clock
+        clock.waiting += ready - asked
+        clock.latest.append(ready - asked)
+        clock.ready = ready
+        if ready > clock.due:
+            clock.look(batch)
         return batch
 
 
@@ -112,8 +134,22 @@ def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str
     what : callable
         Names the batch at a position, for a note on an error.
     """
+    clock = count.clock
+    clock.begin()
     try:
-        yield from map(count.note, batches)
+        while True:
+            start = count.position
+            yield from map(count.note_timed, starts(), islice(batches, STRETCH))
+            if count.position < start + STRETCH:
+                break
+            if clock.is_costly():
+                start = clock.pause_at(count.position)
+                try:
+                    yield from map(count.note, islice(batches, PAUSE))
+                finally:
+                    clock.go_on(count.position)
+                if count.position < start + PAUSE:
+                    break
     except Exception as error:
         describe(error, what, count.position)
         raise
@@ -122,12 +158,38 @@ def take_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str
 
 def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int], str]) -> Turns:
     """Do as `take_turns`, but faster: a reference to the latest batch is kept until the next one is made."""
+    clock, latest = count.clock, count.clock.latest
+    clock.begin()
     try:
-        for batch in batches:
-            if count.closed:
-                raise StreamClosed
-            count.position += 1
-            yield batch
+        while True:
+            start, asked = count.position, perf_counter()
+            for batch in islice(batches, STRETCH):
+                ready = perf_counter()
+                if count.closed:
+                    raise StreamClosed
+                count.position += 1
+                clock.waiting += ready - asked
+                latest.append(ready - asked)
+                clock.ready = ready
+                clock.samples += len(batch[0]) if type(batch[0]) is np.ndarray else rows_of(batch)
+                if ready > clock.due:
+                    clock.look(batch)
+                yield batch
+                asked = perf_counter()
+            if count.position < start + STRETCH:
+                break
+            if clock.is_costly():
+                start = clock.pause_at(count.position, rows_of(batch))
+                try:
+                    for batch in islice(batches, PAUSE):
+                        if count.closed:
+                            raise StreamClosed
+                        count.position += 1
+                        yield batch
+                finally:
+                    clock.go_on(count.position, rows_of(batch))
+                if count.position < start + PAUSE:
+                    break
     except Exception as error:
         describe(error, what, count.position)
         raise

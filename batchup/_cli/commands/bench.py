@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..._ground.progress import make_bar
 from ..._pools.calibration import LEAST_GAIN, Meter, Timing, cores
 from ..._pools.mapper import Makers
-from ...data_source import AbstractDataSource, IteratorDataSource
+from ...data_source import AbstractDataSource, IteratorDataSource, Stream, Verdict
 from ...work_pool import WorkerProcessPool, WorkerThreadPool
 from .base import CommandError
 from .sources import find_source
@@ -78,6 +78,8 @@ class Bench:
         What was measured, for each setting.
     left_out : dict
         Why a kind of pool refuses the source.
+    verdict : Verdict, optional
+        That on the loop without a pool.
     """
 
     def __init__(self, source: AbstractDataSource, batch_size: int, body: float, seconds: float) -> None:
@@ -87,6 +89,7 @@ class Bench:
         self.seconds = seconds
         self.found: dict[Setting, Timing] = {}
         self.left_out: dict[str, str] = {}
+        self.verdict: Verdict | None = None
 
     def run(self) -> None:
         """Measure all settings, and show a bar."""
@@ -130,26 +133,32 @@ class Bench:
         rounds = ROUNDS if self.source.is_random_access else 1
         meters = [Meter(setting.workers, seconds / rounds) for _ in range(rounds)]
         for meter in meters:
-            self._measure(source, meter)
+            stream = self._measure(source, meter)
+        if not setting.workers and isinstance(stream, Stream):
+            self.verdict = stream.verdict()
         timings = [meter.timing for meter in meters if meter.batches]
         if not timings:
             raise CommandError('the source has too few batches: there is nothing to measure')
         return min(timings, key=lambda timing: timing.total)
 
-    def _measure(self, source: AbstractDataSource, meter: Meter) -> None:
-        """Go through epochs until a meter has enough, or there are no more batches, or it is late."""
+    def _measure(self, source: AbstractDataSource, meter: Meter) -> Any:
+        """Go through epochs until a meter has enough, or there are no more batches, or it is late.
+
+        Returns the last stream, or what `batch_iterator` of a user's own source returns.
+        """
         deadline = time.perf_counter() + PATIENCE * meter.seconds
         for epoch in range(2**32):
-            stream = iter(self._open(source, epoch))
+            stream = self._open(source, epoch)
             empty = True
-            for _batch in meter.measure(stream):
+            for _batch in meter.measure(iter(stream)):
                 empty = False
                 if self.body:
                     time.sleep(self.body)
                 if meter.enough or time.perf_counter() > deadline:
-                    return
+                    return stream
             if empty or isinstance(source, IteratorDataSource):
-                return
+                return stream
+        return None
 
     def _open(self, source: AbstractDataSource, epoch: int) -> Iterator[Any]:
         if self.source.is_random_access:
@@ -215,8 +224,10 @@ def _print_table(found: Mapping[Setting, Timing], batch_size: int) -> None:
 
 
 def _conclusion(name: str, measured: Bench) -> Iterator[str]:
-    """Say what was found, and give the line of code to use."""
+    """Give the verdict, what was measured to be best, and the line of code for it."""
     source, best = measured.source, measured.best()
+    if measured.verdict is not None:
+        yield f'Without a pool: {measured.verdict}\n'
     if not source.is_random_access:
         yield (
             f'Only the loop without a pool was measured: workers read batches by their indices, and {name} '
@@ -224,7 +235,13 @@ def _conclusion(name: str, measured: Bench) -> Iterator[str]:
         )
     elif best.workers:
         gain = measured.found[ALONE].total / measured.found[best].total
-        yield f'Best: {best.workers} {best.kind}, {gain:.2f} times as fast as without a pool.'
+        yield f'Measured: with {_in_words(best)}, the loop is {gain:.2f} times as fast as without a pool. Use this:'
     else:
-        yield 'Best: no pool. Workers make this loop no faster.'
-    yield best.line(measured.batch_size, f', shuffle={SEED}' if source.is_random_access else '')
+        yield 'Measured: the loop is about as fast without a pool as it is with any. Use this:'
+    yield f'    {best.line(measured.batch_size, f", shuffle={SEED}" if source.is_random_access else "")}'
+
+
+def _in_words(setting: Setting) -> str:
+    if setting.workers > 1:
+        return f'{setting.workers} {setting.kind}'
+    return {'threads': 'one thread', 'processes': 'one process'}[setting.kind]

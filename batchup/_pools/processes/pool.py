@@ -67,6 +67,7 @@ class WorkerProcessPool(WorkerPool):
         How long a result may take, in seconds, once the user waits for it.
     """
 
+    _kind = 'processes'
     # Handing over a task takes longer than between threads.
     _task_seconds = 2e-3
 

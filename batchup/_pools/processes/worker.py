@@ -210,7 +210,7 @@ def _pack(packer: Packer, job: Job, result: Result) -> Packed:
         whole = [list(_leading(batches_of(result.value)))] if isinstance(job, Fetch) else None
         message = f'a result cannot be sent back by a worker process: {error}'
         failure = Failure(TypeError(message).with_traceback(error.__traceback__))
-        return packer.pack(Result(whole, failure, result.seconds))
+        return packer.pack(result._replace(value=whole, failure=failure))
 
 
 def _leading(batches: Iterator[Any]) -> Iterator[Any]:
