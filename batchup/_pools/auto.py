@@ -20,7 +20,7 @@ from .._plans.options import Options
 from .._plans.plan import WINDOW_BATCHES, Plan, Request
 from .._sources.base import AbstractDataSource
 from .._sources.reading import read_batches
-from .._streams.makings import Makings, Watch
+from .._streams.makings import Makings, Watch, here
 from .._streams.planned import InlineMapper, Mapper, PlannedFeed, Requests
 from .._streams.turns import ProcessLock
 from ..errors import EndOfPlanError
@@ -32,6 +32,10 @@ from .pool import WorkerPool
 from .processes.handles import MISSING_GUARD
 from .processes.pool import WorkerProcessPool
 from .threads import WorkerThreadPool
+
+# The number of workers on a machine with many processor cores, by default. Larger: more memory. Smaller: batches
+# that take long to make come more slowly.
+MOST_WORKERS = 16
 
 
 class WorkerAutoPool(WorkerPool):
@@ -50,7 +54,7 @@ class WorkerAutoPool(WorkerPool):
     ----------
     processes : int, optional
         The number of threads, or of processes; by default, that of the processor cores which this
-        process may use.
+        process may use, but 16 at most.
     start_method : 'fork', 'forkserver' or 'spawn', optional
         How processes are started, as for `WorkerProcessPool`.
     timeout : float, optional
@@ -73,7 +77,7 @@ class WorkerAutoPool(WorkerPool):
         if getattr(multiprocessing.current_process(), '_inheriting', False):
             # A worker that imports a script without a guard: it ends before it runs more of the script.
             os._exit(MISSING_GUARD)
-        super().__init__(cores() if processes is None else processes, timeout)
+        super().__init__(min(cores(), MOST_WORKERS) if processes is None else processes, timeout)
         self._start_method = start_method
         self._threads = WorkerThreadPool(self.processes, timeout=timeout)
         self._lock = ProcessLock()
@@ -168,7 +172,7 @@ class AutoDataSource(ParallelDataSource):
         # Copies of memory are made by threads at least as fast as by processes.
         copies = self.source._copied_bytes(batch_size) < math.inf
         ways: list[Way] = [INLINE, THREADS] if copies else [INLINE, THREADS, PROCESSES]
-        return self._calibrations.setdefault(batch_size, Calibration(ways, self.pool.processes))
+        return self._calibrations.setdefault(batch_size, Calibration(ways, min(self.pool.processes, self._buffer_size)))
 
     def _mapper_of(self, way: Way, plan: Plan, options: Options, path: Path) -> Mapper:
         """Return a mapper that makes batches in one way."""
@@ -257,19 +261,30 @@ class AutoMapper(Mapper):
                 calibration.leave_out(way)
                 continue
             stretch = Stretch(feed, position)
-            if ready:
-                meter = calibration.meter(way)
-                measured = meter.measure(self._begin(way, stretch, position))
-                yield _until(measured, stretch, lambda: meter.enough)  # noqa: B023 - it is called in this turn
-            else:
+            if not ready:
                 # While the processes start, no time is lost.
                 others = self._begin(calibration.best_so_far(), stretch, position)
                 yield _until(others, stretch, lambda: self._processes_ready() is not False)
+            elif not calibration.is_warm(way):
+                first = self._begin(way, stretch, position)
+                yield _until(first, stretch, partial(self._warm_up, way))
+            else:
+                meter = calibration.meter(way)
+                measured = meter.measure(self._begin(way, stretch, position))
+                yield _until(measured, stretch, lambda: meter.enough)  # noqa: B023 - it is called in this turn
             if stretch.over:
                 return
             position = stretch.position
 
+    def _warm_up(self, way: Way) -> bool:
+        """Note a batch that workers have made; return whether they are warm."""
+        caller = here()
+        makers = [one for one in self.makings.makers if one != caller and (one[0] == caller[0]) == (way == THREADS)]
+        self._calibration.warm_up(way, makers)
+        return self._calibration.is_warm(way)
+
     def _begin(self, way: Way, feed: Requests, position: int) -> Iterator[Batch]:
+        self._inner = None  # its memory is used again
         inner = self._inner = self._mappers[way]()
         # What was done in all ways is noted in one place; a verdict is on the latest one.
         inner.makings, self.makings.kind = self.makings, None if way == INLINE else way

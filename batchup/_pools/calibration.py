@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from .._ground.batch import Batch
@@ -29,6 +30,11 @@ NEAR = 1.1
 # How many times as fast a loop must be for workers, or costlier ones, to be worth their while. Larger: speed is
 # given away. Smaller: workers are used for next to nothing, or by the noise of a measurement.
 LEAST_GAIN = 1.05
+
+
+# Before a trial, each worker makes a batch, or there are so many times as many batches as workers: idle ones may get
+# none. Larger: a decision comes later. Smaller: workers that have just been started are measured.
+MOST_FIRST = 3
 
 
 class Timing(NamedTuple):
@@ -63,7 +69,7 @@ class Meter:
         How long to measure, at least.
     """
 
-    def __init__(self, workers: int = 0, seconds: float = TRIAL_SECONDS) -> None:
+    def __init__(self, workers: int = 0, *, seconds: float) -> None:
         self._left = max(1, workers)
         self._least = 2 * max(1, workers)
         self.seconds = seconds
@@ -111,7 +117,7 @@ class Calibration:
     ways : sequence
         The ways that there are: first inline, then those that cost more memory than the ones before.
     workers : int
-        The number of threads, or of processes.
+        How many threads, or processes, can be at work at a time.
 
     Attributes
     ----------
@@ -125,6 +131,9 @@ class Calibration:
         self.ways = list(ways)
         self._workers = workers
         self._meters: dict[Way, Meter] = {}
+        # Who has made batches, and how many there were, before the trials of workers.
+        self._makers: dict[Way, set[object]] = defaultdict(set)
+        self._made: Counter[Way] = Counter()
         self.decided: Way | None = None
 
     def next_way(self) -> Way:
@@ -139,9 +148,19 @@ class Calibration:
             return way
         return self.decided
 
+    def is_warm(self, way: Way) -> bool:
+        """Say whether every worker has made a batch: the first one takes it longer."""
+        enough = len(self._makers[way]) >= self._workers or self._made[way] >= MOST_FIRST * self._workers
+        return way == INLINE or enough
+
+    def warm_up(self, way: Way, makers: Iterable[object]) -> None:
+        """Note a batch before a trial, and which workers have made batches in this way."""
+        self._makers[way].update(makers)
+        self._made[way] += 1
+
     def meter(self, way: Way) -> Meter:
         """Return what measures a way."""
-        return self._meters.setdefault(way, Meter(0 if way == INLINE else self._workers))
+        return self._meters.setdefault(way, Meter(0 if way == INLINE else self._workers, seconds=TRIAL_SECONDS))
 
     def timings(self) -> dict[Way, Timing]:
         """Return what was measured, of those ways whose trials are over."""

@@ -25,12 +25,12 @@ OTHER_SIZES = (4, 64)
 # In this part of the time nothing is measured: files come into the memory of the system.
 WARM_SHARE = 0.1
 
-# How often a setting is measured.
+# A setting is measured so often, unless the time for each is less than that, in seconds.
 ROUNDS = 3
+LEAST_SECONDS = 0.3
 
 # A setting of slow batches may take so many times its share of the time.
 PATIENCE = 2.0
-
 
 MADE_BY_CALLER = 'batches that are copied so quickly are made by your own process, with any pool'
 
@@ -93,24 +93,27 @@ class Bench:
 
     def run(self) -> None:
         """Measure all settings, and show a bar."""
-        pooled = [Setting(kind, n, BUFFER_SIZE) for kind in POOLS for n in _counts(kind)] * self.source.is_random_access
-        steps = 1 + (len(pooled) + len(OTHER_SIZES) if pooled else 0)
+        pooled = self.source.is_random_access
+        steps = 1 + (len(grid()) + len(OTHER_SIZES)) * pooled
         share = (1 - WARM_SHARE) * self.seconds / steps
         with make_bar(total=steps, leave=False) as bar:
             if pooled:
                 self._measure(self.source, Meter(seconds=WARM_SHARE * self.seconds))
-            for setting in self._settings(pooled):
-                bar.set_description(f'{setting.workers} {setting.kind}' if setting.workers else setting.kind)
+            for setting in self._settings() if pooled else [ALONE]:
+                bar.set_description(_in_words(setting))
                 if setting.kind not in self.left_out:
                     self._note(setting, share)
                 bar.update()
 
-    def _settings(self, pooled: list[Setting]) -> Iterator[Setting]:
+    def _settings(self) -> Iterator[Setting]:
+        """Go through the settings, of which the later ones depend on what was found."""
         yield ALONE
-        yield from pooled
-        if pooled:
-            best = self.best()
-            yield from (best._replace(buffer_size=size) for size in OTHER_SIZES if best.workers)
+        pooled = {*grid()}
+        if self.verdict is not None and self.verdict.kind in POOLS:
+            pooled.add(Setting(self.verdict.kind, self.verdict.workers, BUFFER_SIZE))
+        yield from sorted(pooled, key=_cost)
+        best = self.best()
+        yield from (best._replace(buffer_size=size) for size in OTHER_SIZES if best.workers)
 
     def _note(self, setting: Setting, seconds: float) -> None:
         """Measure a setting, unless its pool refuses the source, or would make no batch of it."""
@@ -130,8 +133,8 @@ class Bench:
 
     def _best_of(self, source: AbstractDataSource, setting: Setting, seconds: float) -> Timing:
         """Measure a few times; return the best, since all else that a machine does only takes time."""
-        rounds = ROUNDS if self.source.is_random_access else 1
-        meters = [Meter(setting.workers, seconds / rounds) for _ in range(rounds)]
+        rounds = max(1, min(ROUNDS, int(seconds / LEAST_SECONDS))) if self.source.is_random_access else 1
+        meters = [Meter(setting.workers, seconds=seconds / rounds) for _ in range(rounds)]
         for meter in meters:
             stream = self._measure(source, meter)
         if not setting.workers and isinstance(stream, Stream):
@@ -144,21 +147,22 @@ class Bench:
     def _measure(self, source: AbstractDataSource, meter: Meter) -> Any:
         """Go through epochs until a meter has enough, or there are no more batches, or it is late.
 
-        Returns the last stream, or what `batch_iterator` of a user's own source returns.
+        Returns one of the last streams, or of what `batch_iterator` of a user's own source returns.
         """
         deadline = time.perf_counter() + PATIENCE * meter.seconds
+        stream: Any = None
         for epoch in range(2**32):
-            stream = self._open(source, epoch)
+            before, stream = stream, self._open(source, epoch)
             empty = True
             for _batch in meter.measure(iter(stream)):
                 empty = False
                 if self.body:
                     time.sleep(self.body)
-                if meter.enough or time.perf_counter() > deadline:
-                    return stream
+                if meter.enough or (meter.batches and time.perf_counter() > deadline):
+                    return max(stream, before, key=_position)
             if empty or isinstance(source, IteratorDataSource):
-                return stream
-        return None
+                break
+        return stream
 
     def _open(self, source: AbstractDataSource, epoch: int) -> Iterator[Any]:
         if self.source.is_random_access:
@@ -169,13 +173,23 @@ class Bench:
         """Return the fastest setting; of those that take about as long, the one that takes the least memory."""
         least = min(timing.total for timing in self.found.values())
         near = [setting for setting, timing in self.found.items() if timing.total <= LEAST_GAIN * least]
-        kinds = [ALONE.kind, *POOLS]
-        return min(near, key=lambda one: (kinds.index(one.kind), one.workers, one.buffer_size))
+        return min(near, key=_cost)
 
 
-def _counts(kind: str) -> list[int]:
-    """Return the numbers of workers to try: more threads than cores, since they may all wait for a disk."""
-    return sorted({1, 2, cores(), *([2 * cores()] if kind == 'threads' else [])})
+def _position(stream: Any) -> int:
+    """Return how many batches have come from a stream; 0 for what is none."""
+    return stream.position if isinstance(stream, Stream) else 0
+
+
+def grid() -> list[Setting]:
+    """Return what to measure with pools: also more threads than cores, since they may all wait for a disk."""
+    counts = {'threads': {1, 2, cores(), 2 * cores()}, 'processes': {1, 2, cores()}}
+    return [Setting(kind, count, BUFFER_SIZE) for kind in POOLS for count in sorted(counts[kind])]
+
+
+def _cost(setting: Setting) -> tuple[int, int, int]:
+    """Order settings by the memory that they take."""
+    return [ALONE.kind, *POOLS].index(setting.kind), setting.workers, setting.buffer_size
 
 
 def bench(name: str, batch_size: int, consumer_ms: float, seconds: float) -> None:
@@ -242,6 +256,11 @@ def _conclusion(name: str, measured: Bench) -> Iterator[str]:
 
 
 def _in_words(setting: Setting) -> str:
+    """Name a setting.
+
+    >>> _in_words(ALONE), _in_words(Setting('threads', 1, 20)), _in_words(Setting('processes', 2, 20))
+    ('no pool', 'one thread', '2 processes')
+    """
     if setting.workers > 1:
         return f'{setting.workers} {setting.kind}'
-    return {'threads': 'one thread', 'processes': 'one process'}[setting.kind]
+    return {'threads': 'one thread', 'processes': 'one process'}.get(setting.kind, setting.kind)
