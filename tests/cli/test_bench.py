@@ -48,6 +48,9 @@ def broken():
 """
 
 
+SMALL = ['m:endless', 'digits.npz']
+
+
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
     """Run the command in a folder with a module; return what it prints, or its error."""
@@ -102,7 +105,7 @@ def test_a_loop_that_takes_long_needs_no_pool(bench):
     assert any('bound by its own body' in line for line in lines)
 
 
-@pytest.mark.parametrize('source', ['m:endless', 'm:arrays', 'digits.npz'])
+@pytest.mark.parametrize('source', ['m:arrays', *(pytest.param(x, marks=pytest.mark.slow) for x in SMALL)])
 def test_small_copies_of_memory_need_no_pool(bench, source):
     np.savez('digits.npz', X=np.zeros((400, 3)), y=np.arange(400), names=np.array(['a', 'b']))
     lines = bench(source)

@@ -28,7 +28,7 @@ WAYS = ['inline', 'threads', 'processes']
 def locked_nap(*batch):
     """Take time in which no other thread of the process can do so, too."""
     with LOCK:
-        time.sleep(0.008)
+        time.sleep(0.015)
     return batch
 
 
@@ -60,7 +60,8 @@ def calibrate(parallel, seconds=0.0, **kwargs):
 
 
 @pytest.mark.parametrize(('function', 'ways'), [(nap, {'threads', 'processes'}), (locked_nap, {'processes'})])
-def test_workers_are_found_that_help_and_the_batches_are_those_of_the_source(auto, function, ways):
+def test_workers_are_found_that_help_and_the_batches_are_those_of_the_source(auto, monkeypatch, function, ways):
+    monkeypatch.setattr(calibration, 'TRIAL_SECONDS', 0.2)
     found = set()
     for _ in range(3):  # a very busy machine may hide it
         parallel = auto.parallel_data_source(numbers(4000).map(function).map(jitter, rng=True))
