@@ -27,7 +27,7 @@ PUBLIC = {
     'batchup.data_source': """
         AbstractDataSource ArrayDataSource CallableDataSource ChoiceBatch ChoiceDataSource CompositeDataSource
         ConcatDataSource IteratorDataSource MapDataSource Part Phase Plan RandomAccessDataSource Request Run
-        Stream StreamStatistics Sums batch_map_concat batch_map_mean coerce_data_source merge
+        Stream StreamStatistics Sums Verdict WorkerStatistics batch_map_concat batch_map_mean coerce_data_source merge
     """,
     'batchup.datasets': 'cifar10 cifar100 dataset digits fashion_mnist mnist stl svhn usps',
     'batchup.datasets.cifar10': 'CIFAR10 delete_cache fetch_cifar10',
@@ -90,7 +90,7 @@ MEMBERS = {
         batch_iterator is_random_access num_samples samples_by_indices samples_by_indices_nomapping subset
     """,
     'batchup.data_source.Request': 'batch end split',
-    'batchup.data_source.Stream': 'close length load_state_dict phase position skip state_dict statistics',
+    'batchup.data_source.Stream': 'close length load_state_dict phase position skip state_dict statistics verdict',
     'batchup.data_source.Sums': 'mean',
     'batchup.datasets.dataset.FetchedDataset': 'delete path source_folder',
     'batchup.datasets.digits.Digits': 'test_source train_source val_source',

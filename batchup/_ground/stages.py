@@ -62,13 +62,13 @@ class Stages(dict[str, Stage]):
         stage = self[name] = Stage()
         return stage
 
-    def function(self, path: Path, name: str, n_batches: int, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function like `fn`, which will be called for each batch of a window, that is timed."""
+    def function(self, path: Path, name: str, n_batches: int) -> Stage | None:
+        """Return the stage of a function that will be called for the batches of a window; `None` if it is not timed."""
         stage = self[_within(path, f'map({name})')]
-        if not stage.is_due():
-            stage.others += n_batches
-            return fn
-        return lambda *arguments: stage.end(perf_counter(), fn(*arguments))
+        if stage.is_due():
+            return stage
+        stage.others += n_batches
+        return None
 
     def member(self, path: Path, fetch: Callable[[], Iterable[Any]], n_batches: int) -> Iterable[Any]:
         """Return the batches of a window that a member of a composite fetches; the member is timed."""

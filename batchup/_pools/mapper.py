@@ -136,6 +136,11 @@ class WorkersMapper(Mapper):
     def remake(self, request: Request) -> Iterable[Batch]:
         return read_batches(self._source.value, request, self._path)
 
+    def rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and any(task.is_done() is False for task in tuple(self._under_way)):
+            time.sleep(seconds / 50)
+
     def interrupt(self) -> None:
         self._channel.abandoned = True
 

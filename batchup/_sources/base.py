@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
+from time import perf_counter
 from typing import Any, Final, NoReturn
 
 from .._ground.arguments import (
@@ -386,16 +387,12 @@ class MapDataSource(DerivedDataSource):
         # No `memory`: the user gets what the function returns, and not what it is given.
         batches = self.source._fetch(request, path, Destination(apart=True, stages=to.stages))
         requests = request.split() if self._rng else repeat(request)
-        apply = self._timed(request, path, to)
+        stage = None if to.stages is None else to.stages.function(path, function_name(self.fn), request.n_batches)
         for batch in batches:
-            box = [apply(next(requests), batch, path)]
+            asked = 0.0 if stage is None else perf_counter()
+            box = [self._apply(next(requests), batch, path)]
             del batch  # the function may have returned an array of it: now nothing else refers to that
-            yield owned(box)
-
-    def _timed(self, request: Request, path: Path, to: Destination) -> Callable[..., Batch]:
-        if to.stages is None:
-            return self._apply
-        return to.stages.function(path, function_name(self.fn), request.n_batches, self._apply)
+            yield owned(box) if stage is None else stage.end(asked, owned(box))
 
     def _follows_plan(self) -> bool:
         return self._has_plan() or (not overridden(self, 'batch_iterator') and self.source._follows_plan())
@@ -417,4 +414,4 @@ class MapDataSource(DerivedDataSource):
             request = stream.feed.request_of(number) if planned else None
             return self._apply(request or Request(number, 1, (), epoch, seed, rank), batch, path)
 
-        return Stream(MappedFeed(stream, apply, asked.facts()))
+        return Stream(MappedFeed(stream, apply, asked.facts(), function_name(self.fn)))

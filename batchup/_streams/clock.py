@@ -100,18 +100,18 @@ class Clock:
         if self._first is None:
             self._first = self.ready = self._stretch
 
-    def look(self, batch: Batch) -> None:
-        """Note the size of a batch, and how long the user's thread has been computing."""
+    def look(self, batch: Batch, ready: float) -> None:
+        """Note the size of a batch that was there at a time, and how long the user's thread has been computing."""
         if not any(self._looked):
-            self.first_seconds = self.waiting
+            self.first_seconds = ready - (self._first or ready)
         rows, nbytes = self._looked
         self._looked = rows + rows_of(batch), nbytes + sum(bytes_of(leaf) for leaf in leaves(batch))
         thread, computed = threading.get_ident(), time.thread_time()
         if self._seen is None or self._seen[0] != thread:
-            self._seen = thread, self.ready, computed
-        elif self.ready > self._seen[1]:
-            self.computing = (computed - self._seen[2]) / (self.ready - self._seen[1])
-        self.due = self.ready + LOOK_SECONDS
+            self._seen = thread, ready, computed
+        elif ready > self._seen[1]:
+            self.computing = (computed - self._seen[2]) / (ready - self._seen[1])
+        self.due = ready + LOOK_SECONDS
 
     def is_costly(self) -> bool:
         """Say whether batches come so fast that clocks count, at the end of a stretch that was timed."""
@@ -144,7 +144,7 @@ class Clock:
 
 def rows_of(batch: Batch) -> int:
     """Return the number of samples of a batch, by its first array; 0 if it has none."""
-    if type(batch[0] if batch else None) is np.ndarray and batch[0].ndim:
+    if batch and type(batch[0]) is np.ndarray and batch[0].ndim:
         return len(batch[0])
     return next(iter(row_counts(batch)), 0)
 

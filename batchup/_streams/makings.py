@@ -125,9 +125,7 @@ class Makings:
 
     def stage_seconds(self, making: float) -> dict[str, float]:
         """Return how many of the seconds of making each stage took: what no function took is reading."""
-        stages = self.stages.totals()
-        functions = sum(seconds for name, seconds in stages.items() if name.endswith(')'))
-        return {'read': max(0.0, making - functions), **stages}
+        return with_reading(making, self.stages.totals())
 
     @property
     def buffer_fill(self) -> float | None:
@@ -143,3 +141,9 @@ class Makings:
             name = 'caller' if (process, thread) == (pid, caller) else name
             found.append(WorkerStatistics(name, maker.batches, maker.seconds, maker.cpu_seconds, middle, most))
         return tuple(found)
+
+
+def with_reading(making: float, stages: Mapping[str, float]) -> dict[str, float]:
+    """Add reading to the seconds of stages: what no function took of those of making."""
+    functions = sum(seconds for name, seconds in stages.items() if name.endswith(')'))
+    return {**stages, 'read': max(0.0, making - functions)}

@@ -16,6 +16,7 @@ from .._plans.choosers import Chooser
 from .._plans.joint import any_empty, smallest
 from .._plans.plan import Request
 from ..errors import EndOfPlanError, StateMismatchError
+from .makings import with_reading
 from .stream import STATE_VERSION, Feed, Stream
 
 # A function of the number of a batch, and the batch.
@@ -234,6 +235,15 @@ class MemberFeed(Feed):
             if member.feed.sequential:
                 member.feed.announce(here, position)
 
+    def stages(self, making: float) -> dict[str, float]:
+        found = {}
+        for number, member in enumerate(self._members):
+            statistics = member.statistics()
+            found[f'member {number}'] = statistics.waiting_seconds
+            functions = {name: seconds for name, seconds in statistics.stages.items() if name != 'read'}
+            found.update({f'member {number}: {name}': seconds for name, seconds in functions.items()})
+        return with_reading(making, found)
+
     def interrupt(self) -> None:
         for member in self._members:
             member.feed.interrupt()
@@ -298,11 +308,12 @@ class ChoiceFeed(MemberFeed):
 
 
 class MappedFeed(MemberFeed):
-    """The batches of a stream, with a function applied to each."""
+    """The batches of a stream, with a function applied to each; it has a name."""
 
-    def __init__(self, member: Stream, fn: BatchFunction, facts: Mapping[str, Any]) -> None:
+    def __init__(self, member: Stream, fn: BatchFunction, facts: Mapping[str, Any], name: str) -> None:
         super().__init__([member], facts)
         self._fn = fn
+        self._name = name
         self.length = member.length
 
     def _givers(self, number: int) -> Sequence[int]:
@@ -316,3 +327,9 @@ class MappedFeed(MemberFeed):
 
     def request_of(self, number: int) -> Request | None:
         return self._members[0].feed.request_of(number)
+
+    def stages(self, making: float) -> dict[str, float]:
+        statistics, name = self._members[0].statistics(), f'map({self._name})'
+        below = dict(statistics.stages)
+        below[name] = below.get(name, 0.0) + max(0.0, making - statistics.waiting_seconds)
+        return with_reading(making, below)

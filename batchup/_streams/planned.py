@@ -30,6 +30,9 @@ from .turns import ProcessLock
 # of single batches, as those of a choice. Smaller: less is known of the batches to come.
 MOST_WINDOWS = 2**12
 
+# How long to wait for workers that make batches ahead, before batches are made again to take the time, in seconds.
+REST_SECONDS = 0.3
+
 # A description longer than this is shortened in states, which must stay small.
 DESCRIPTION_CHARACTERS = 1000
 
@@ -68,6 +71,9 @@ class Mapper(abc.ABC):
     @abc.abstractmethod
     def remake(self, request: Request) -> Iterable[Batch]:
         """Make the batches of a request in the thread that goes through them, and note nothing."""
+
+    def rest(self, seconds: float) -> None:  # noqa: B027 - the caller is never busy elsewhere
+        """Wait until workers have nothing to do, for so many seconds at most."""
 
     def interrupt(self) -> None:  # noqa: B027 - the caller never waits
         """Make a thread that waits for a batch stop soon, with the error `StreamClosed`."""
@@ -132,6 +138,7 @@ class PlannedFeed(Feed):
         self.exact = plan.exact
         self.sequential = not plan.pure
         self.quick = mapper.quick
+        self.makings = mapper.makings
         self._facts = facts
         self._at_once = at_once
         # The latest windows: a sequential generator cannot make them again.
@@ -152,10 +159,6 @@ class PlannedFeed(Feed):
     @property
     def empty(self) -> bool | None:
         return self.plan.empty
-
-    @property
-    def makings(self) -> Makings:
-        return self.mapper.makings
 
     def prepare(self) -> None:
         """Draw the indices of the first batch."""
@@ -215,6 +218,7 @@ class PlannedFeed(Feed):
             windows.popleft()
 
     def remakes(self, position: int, most: int) -> Sequence[Callable[[], None]]:
+        self.mapper.rest(REST_SECONDS)
         made = []
         for number in range(position - 1, max(-1, position - 1 - most), -1):
             window = self._at_hand(number)

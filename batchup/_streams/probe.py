@@ -7,6 +7,7 @@ how much of that is computing, and whether two threads make more batches than on
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from .statistics import StreamStatistics
-from .verdict import Facts
+from .verdict import COPIED_BYTES, Facts
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -29,12 +30,15 @@ LEAST_SECONDS = 0.02
 # How many of the latest batches are made again.
 MOST_REMADE = 8
 
+# Both are measured so often at most, and the best counts.
+MOST_ROUNDS = 5
+
 # Makes a batch.
 Make = Callable[[], None]
 
 
 class Remade(NamedTuple):
-    """What it took to make batches again.
+    """What it took to make batches again, without the time in which other programs had the processor.
 
     Attributes
     ----------
@@ -42,56 +46,65 @@ class Remade(NamedTuple):
         For a batch, by one thread.
     speedup : float
         How many times as many two threads make.
+    busy : float
+        The share of the time in which other programs had the processor.
     """
 
     seconds: float
     cpu_seconds: float
     speedup: float
+    busy: float
 
 
-def remake(makes: Sequence[Make], expected: float) -> Remade | None:
+class Taken(NamedTuple):
+    """How long a thread took for something, how much of that it was computing, and how long it had to wait before."""
+
+    seconds: float
+    cpu_seconds: float
+    delayed: float
+
+
+def remake(makes: Sequence[Make]) -> Remade | None:
     """Make batches again, by one thread and by two in turns; `None` if they take too long, or fail.
 
     Parameters
     ----------
     makes : sequence of callable
         Each makes a batch.
-    expected : float
-        How long a batch is expected to take, in seconds.
     """
-    if not makes or expected > 0.4 * PROBE_SECONDS:
-        return None
-    makes = [makes[k % len(makes)] for k in range(max(len(makes), int(LEAST_SECONDS / max(expected, 1e-6)) + 1))]
-    makes = makes[: max(1, int(PROBE_SECONDS / 5 / max(expected, 1e-6)))]
     end = time.perf_counter() + PROBE_SECONDS
-    alone, both, computed, rounds = float('inf'), float('inf'), float('inf'), 0
     with contextlib.suppress(Exception):
-        while rounds < 2 or time.perf_counter() + alone + both < end:
-            start, cpu = time.perf_counter(), time.thread_time()
-            for make in makes:
-                make()
-            taken = time.perf_counter() - start
-            computed = min(computed, time.thread_time() - cpu)
-            alone, both = min(alone, taken), min(both, _by_two(makes))
-            rounds += 1
-            if 2 * alone + both > PROBE_SECONDS:
-                break
-        return Remade(alone / len(makes), computed / len(makes), 2 * alone / both)
+        first = _timed(makes[:1])
+        if makes and first.seconds < PROBE_SECONDS / 3:
+            times = max(1, math.ceil(LEAST_SECONDS / max(first.seconds, 1e-6) / len(makes)))
+            makes = (list(makes) * times)[: max(1, int(PROBE_SECONDS / 6 / max(first.seconds, 1e-6)))]
+            alone, both = [_timed(makes)], [_by_two(makes)]
+            while time.perf_counter() + 2 * alone[-1].seconds + both[-1] < end and len(both) < MOST_ROUNDS:
+                alone.append(_timed(makes))
+                both.append(_by_two(makes))
+            seconds, cpu_seconds, delayed = map(min, zip(*alone))
+            speedup, busy = 2 * seconds / max(min(both), 1e-9), delayed / (seconds + delayed)
+            return Remade(seconds / len(makes), cpu_seconds / len(makes), speedup, busy)
     return None
 
 
+def _timed(makes: Sequence[Make]) -> Taken:
+    """Make batches; return how long that took."""
+    start, delayed, cpu = time.perf_counter(), seconds_delayed(), time.thread_time()
+    for make in makes:
+        make()
+    cpu, delayed = time.thread_time() - cpu, seconds_delayed() - delayed
+    return Taken(max(cpu, time.perf_counter() - start - delayed), cpu, delayed)
+
+
 def _by_two(makes: Sequence[Make]) -> float:
-    """Have each of two threads make all batches; return how long that takes, in seconds."""
-    ready, errors, ends = Barrier(2), list[Exception](), list[float]()
-    begins = list[float]()
+    """Have each of two threads make all batches; return how long the slower one takes, in seconds."""
+    ready, errors, taken = Barrier(2), list[Exception](), list[float]()
 
     def work(own: Sequence[Make]) -> None:
         try:
             ready.wait(1)
-            begins.append(time.perf_counter())
-            for make in own:
-                make()
-            ends.append(time.perf_counter())
+            taken.append(_timed(own).seconds)
         except Exception as error:
             errors.append(error)
 
@@ -100,9 +113,18 @@ def _by_two(makes: Sequence[Make]) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
-    return max(ends) - min(begins)
+    for error in errors:
+        raise error
+    return max(taken)
+
+
+def seconds_delayed() -> float:
+    """Return how long this thread was ready to run, but waited for a processor; 0 where the system does not tell."""
+    try:
+        with open('/proc/thread-self/schedstat', 'rb') as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def find_facts(statistics: StreamStatistics, clock: Clock, feed: Feed) -> Facts:
@@ -110,52 +132,49 @@ def find_facts(statistics: StreamStatistics, clock: Clock, feed: Feed) -> Facts:
     makings, n = feed.makings, max(1, statistics.batches - 1)
     period = (statistics.seconds - statistics.first_seconds) / n
     waiting = (statistics.waiting_seconds - statistics.first_seconds) / n
-    made = statistics.making_seconds / max(1, statistics.batches)
-    by_workers = sum(each.batches for each in statistics.workers if each.name != 'caller') > 0.5 * statistics.batches
+    making = statistics.making_seconds / max(1, statistics.batches)
+    nbytes = statistics.nbytes / max(1, statistics.batches)
+    pooled = sum(each.batches for each in statistics.workers if each.name != 'caller') > 0.5 * statistics.batches
     makes = feed.remakes(statistics.position, MOST_REMADE)
-    found = remake(makes, waiting if not by_workers else made) if waiting > 0 else None
-    making = waiting if not by_workers else made if found is None else found.seconds
-    computing = _computing(statistics, clock, found, making, period, by_workers)
-    body_computing = (clock.computing or 0.0) * period
-    if not by_workers:
-        body_computing = max(0.0, body_computing - (computing or 0.0) * making)
+    found = None if feed.quick and nbytes < COPIED_BYTES['threads'] else remake(makes)
+    if pooled and found is not None:
+        making = min(making, found.seconds / (1 - found.busy))
+    computing = _computing(statistics, clock, found, pooled)
+    body_computing = (clock.computing or 0.0) * period - (0.0 if pooled else (computing or 0.0) * waiting)
     waited = makings.waited_making + makings.waited_transport
-    total = max(statistics.making_seconds, 1e-12)
     return Facts(
         batches=statistics.batches,
         period=period,
         waiting=waiting,
-        making=making,
-        computing=computing,
+        making=making if pooled else waiting,
+        computing=1.0 if feed.quick else computing,
         speedup=None if found is None else found.speedup,
-        body_computing=body_computing,
-        stages={name: seconds / total for name, seconds in statistics.stages.items()},
-        nbytes=statistics.nbytes / max(1, statistics.batches),
+        body_computing=max(0.0, body_computing),
+        stages={name: seconds / max(statistics.making_seconds, 1e-12) for name, seconds in statistics.stages.items()},
+        nbytes=nbytes,
         copied=feed.quick,
         stored=makings.stored,
         planned=bool(makes),
-        kind=makings.kind if by_workers else None,
-        count=makings.count if by_workers else 0,
+        kind=makings.kind if pooled else None,
+        count=makings.count if pooled else 0,
         in_transport=makings.waited_transport / waited if waited else 0.0,
+        at_work=statistics.making_seconds / max(1e-9, makings.count * statistics.seconds),
         cores=processors(),
+        busy=0.0 if found is None else found.busy,
     )
 
 
-def _computing(
-    statistics: StreamStatistics, clock: Clock, found: Remade | None, making: float, period: float, by_workers: bool
-) -> float | None:
+def _computing(statistics: StreamStatistics, clock: Clock, found: Remade | None, pooled: bool) -> float | None:
     """Return for what share of making a batch the processor is needed; `None` if it is not known."""
-    shares = [] if found is None else [found.cpu_seconds / max(found.seconds, 1e-9)]
-    if by_workers:
-        seconds, computed = (
-            sum(each) for each in zip(*((w.seconds, w.cpu_seconds or 0.0) for w in statistics.workers))
-        )
-        if found is None and seconds:
-            shares.append(computed / seconds)
-    elif clock.computing is not None and making > 0:
-        # What the user's thread has computed in all, the body of the loop included, is a limit.
-        shares.append(clock.computing * period / making)
-    return min(1.0, *shares, 1.0) if shares else None
+    making = statistics.making_seconds
+    if found is None:
+        computed = sum(worker.cpu_seconds or 0.0 for worker in statistics.workers)
+        return min(1.0, computed / making) if pooled and making else None
+    share = min(1.0, found.cpu_seconds / max(found.seconds, 1e-9))
+    if not pooled and clock.computing is not None and 3 * found.seconds * statistics.batches < making:
+        # What was read from a disk is in memory now. All that the user's thread has computed is a limit.
+        share = min(share, clock.computing * statistics.seconds / making)
+    return share
 
 
 def processors() -> int:

@@ -51,9 +51,6 @@ STATE_VERSION = 1
 # The types that the facts of a state have.
 PLAIN = (str, int, float, np.generic, type(None))
 
-# There are no workers.
-NOT_NOTED = Makings()
-
 Result = TypeVar('Result')
 
 
@@ -80,6 +77,8 @@ class Feed(abc.ABC):
         Whether batches are just copies of memory, which are made in little time.
     steady : bool
         Whether `state` may be called at any time, also while a batch is made.
+    makings : Makings
+        How workers have made the batches; empty without workers.
     """
 
     length: int | float | None = None
@@ -87,6 +86,7 @@ class Feed(abc.ABC):
     sequential: bool = False
     quick: bool = False
     steady: bool = False
+    makings: Makings = Makings()
     # What to do when all batches have been given.
     again: str = 'call batch_iterator(...) again for every epoch'
 
@@ -140,11 +140,6 @@ class Feed(abc.ABC):
     def request_of(self, number: int) -> Request | None:
         """Return the request of batch `number`, the latest one; `None` without a plan."""
         return None
-
-    @property
-    def makings(self) -> Makings:
-        """How workers have made the batches."""
-        return NOT_NOTED
 
     def stages(self, making: float) -> dict[str, float]:
         """Return how many of the seconds of making batches each stage took."""
@@ -380,14 +375,8 @@ class Stream(Iterator[Batch]):
     def verdict(self) -> Verdict:
         """Say what the loop over this stream waits for, and which workers are best for it.
 
-        Call it in the loop, or after it. If there is a plan, a few of the latest batches are made again, which takes
-        up to about half a second: by one thread, and by two at the same time. Functions that are mapped are called,
-        and sources read, by these.
-
-        Returns
-        -------
-        Verdict
-            Printed, it is a paragraph; it also has the figures.
+        Call it in the loop, or after it. Where there is a plan, a few of the latest batches are made again, by one
+        thread and by two at the same time, which call mapped functions. That takes about half a second.
         """
         return judge(find_facts(self.statistics(), self._count.clock, self.feed))
 

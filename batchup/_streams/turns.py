@@ -101,24 +101,30 @@ class Count:
         self.closed = False
         self.clock = Clock()
 
+    # An interrupt comes where a function is called, or after: a batch is counted when nothing is left to be called.
+
     def note(self, batch: Batch) -> Batch:
         """Count a batch that is about to be handed out, and return it."""
+        first = batch[0] if batch else None
+        rows = len(first) if type(first) is np.ndarray and first.ndim else rows_of(batch)
         if self.closed:
             raise StreamClosed
+        self.clock.samples += rows
         self.position += 1
-        self.clock.samples += rows_of(batch)
         return batch
 
     def note_timed(self, asked: float, batch: Batch) -> Batch:
         """Do as `note`, for a batch that was asked for at a time."""
-        ready = perf_counter()
-        self.note(batch)
-        clock = self.clock
-        clock.waiting += ready - asked
+        ready, clock, rows = perf_counter(), self.clock, rows_of(batch)
         clock.latest.append(ready - asked)
-        clock.ready = ready
         if ready > clock.due:
-            clock.look(batch)
+            clock.look(batch, ready)
+        if self.closed:
+            raise StreamClosed
+        clock.samples += rows
+        clock.waiting += ready - asked
+        clock.ready = ready
+        self.position += 1
         return batch
 
 
@@ -165,15 +171,16 @@ def take_quick_turns(count: Count, batches: Iterator[Batch], what: Callable[[int
             start, asked = count.position, perf_counter()
             for batch in islice(batches, STRETCH):
                 ready = perf_counter()
+                rows = len(batch[0]) if type(batch[0]) is np.ndarray else rows_of(batch)
+                latest.append(ready - asked)
+                if ready > clock.due:
+                    clock.look(batch, ready)
                 if count.closed:
                     raise StreamClosed
-                count.position += 1
+                clock.samples += rows
                 clock.waiting += ready - asked
-                latest.append(ready - asked)
                 clock.ready = ready
-                clock.samples += len(batch[0]) if type(batch[0]) is np.ndarray else rows_of(batch)
-                if ready > clock.due:
-                    clock.look(batch)
+                count.position += 1
                 yield batch
                 asked = perf_counter()
             if count.position < start + STRETCH:

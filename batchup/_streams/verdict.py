@@ -24,8 +24,27 @@ COPIED_BYTES = {'threads': 2**16, 'processes': 2**20}
 # What it takes the user's thread to receive a batch, in seconds.
 RECEIVED_SECONDS = {'threads': 1e-5, 'processes': 1e-4}
 
-# How many bytes a second a worker process copies into shared memory.
+# How many bytes a second a worker process copies into shared memory, and how many, at the least, come through a pipe.
 COPIED_PER_SECOND = 4e9
+PIPED_PER_SECOND = 2e8
+
+# If workers make batches for less than this share of their time, while the loop waits, they are busy sending them.
+IDLE = 0.3
+
+# If other programs have the processor for this share of the time in which this one wants it, they count.
+BUSY = 0.25
+
+# How long a small result may take from a worker, in seconds. One that takes longer was kept by a busy processor.
+HANDED_SECONDS = {'threads': 5e-5, 'processes': 2e-4, 'executor': 1e-2}
+
+# If two threads make so many times as many batches as one, they are not in each other's way.
+FREE_SPEEDUP = 1.75
+
+# Threads are proposed unless processes are so many times as fast: these take more memory, and time to start.
+MUCH_FASTER = 1.2
+
+# How long a thread of Python keeps its global lock from others, in seconds.
+SWITCH_SECONDS = 5e-3
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,8 +115,12 @@ class Facts:
         How many.
     in_transport : float
         The share of waiting in which the batch was already made.
+    at_work : float
+        The share of their time in which workers make batches.
     cores : int
         The number of processors.
+    busy : float
+        The share of the time in which other programs kept this one from the processors.
     """
 
     batches: int
@@ -115,12 +138,38 @@ class Facts:
     kind: str | None
     count: int
     in_transport: float
+    at_work: float
     cores: int
+    busy: float = 0.0
 
     @property
     def body(self) -> float:
         """How long the body of the loop takes."""
-        return self.period - self.waiting
+        return self.body_computing if self.locked else self.period - self.waiting
+
+    @property
+    def locked(self) -> bool:
+        """Whether worker threads keep Python's global lock from each other, and from the loop, most of the time."""
+        busy = self.making * (self.computing or 0.0) + self.body_computing
+        return self.kind == 'threads' and self.alone > 0.5 * self.making and busy > 0.7 * self.period
+
+    @property
+    def alone(self) -> float:
+        """For how many seconds of making a batch a thread keeps others from making theirs, by Amdahl's law."""
+        speedup = self.speedup
+        if speedup is None:
+            speedup = 2.0 if self.computing is not None and self.computing < 0.3 else 1.0
+        return 0.0 if speedup > FREE_SPEEDUP else self.making * (2 / max(1.0, speedup) - 1)
+
+    @property
+    def sent(self) -> bool:
+        """Whether the loop waits for the transport of batches.
+
+        Where other programs keep the processors busy, small ones come late, too: batches must be large enough.
+        """
+        if self.kind is None or (self.in_transport < 0.5 and self.at_work > IDLE):
+            return False
+        return self.busy < BUSY or self.nbytes / PIPED_PER_SECOND + HANDED_SECONDS[self.kind] > 0.3 * self.waiting
 
 
 class Choice(NamedTuple):
@@ -135,9 +184,9 @@ def judge(facts: Facts) -> Verdict:
     """Say what a loop waits for, and what to do about it."""
     if facts.batches < LEAST_BATCHES:
         return Verdict('unknown', 0, None, 1.0, f'There is no verdict before {LEAST_BATCHES} batches: go on.')
-    if facts.waiting < LITTLE * facts.period:
+    if facts.waiting < LITTLE * facts.period and not facts.locked:
         return _of_loop(facts)
-    if facts.kind is not None and facts.in_transport > 0.5:
+    if facts.sent:
         return _of_transport(facts)
     return _of_making(facts)
 
@@ -171,14 +220,14 @@ def _of_transport(facts: Facts) -> Verdict:
     gain = facts.period / choice.period
     if gain < 1 + LITTLE:
         return Verdict('transport', facts.count, facts.kind, 1.0, begin.rstrip())
-    return Verdict('transport', choice.workers, choice.kind, gain, begin + _proposal(choice, gain))
+    return Verdict('transport', choice.workers, choice.kind, gain, begin + _proposal(choice, gain, facts.busy))
 
 
 def _of_making(facts: Facts) -> Verdict:
     """Judge a loop that waits for batches to be made."""
     computing = 1.0 if facts.computing is None else facts.computing
     reading = facts.stages.get('read', 0.0)
-    stored = reading > 0.5 and (computing < 0.5 or facts.stored)
+    stored = reading > 0.5 and not facts.copied and (computing < 0.5 or facts.stored)
     bound = 'storage' if stored else 'making'
     begin = f'{_times(facts)}: it is bound by {"storage" if stored else "the making of batches"}. {_known(facts)} '
     if stored:
@@ -188,25 +237,35 @@ def _of_making(facts: Facts) -> Verdict:
             else 'If it is slow to read single rows, a BlockShuffle as shuffle reads neighbouring ones together. '
         )
     if not facts.planned:
-        advice = 'Workers cannot help: the batches come from an iterator. They can with a source of random access.'
+        advice = (
+            'No workers are proposed: the batches come from an iterator, or from other streams, which workers cannot '
+            'read. They can read a source with random access.'
+        )
         return Verdict(bound, 0, None, 1.0, begin + advice)
     choice = _best(choices(facts))
     gain = facts.period / choice.period
     if gain < 1 + LITTLE:
-        advice = 'No number of workers is expected to help.' if facts.kind is None else 'More workers would not help.'
+        advice = 'Workers are not expected to help.' if facts.kind is None else 'More workers are not expected to help.'
         return Verdict(bound, facts.count, facts.kind, 1.0, begin + advice)
-    return Verdict(bound, choice.workers, choice.kind, gain, begin + _proposal(choice, gain))
+    return Verdict(bound, choice.workers, choice.kind, gain, begin + _proposal(choice, gain, facts.busy))
 
 
 def choices(facts: Facts) -> Iterator[Choice]:
     """Go through the workers that there may be: none, threads, and processes, up to as many as make sense."""
-    yield Choice(facts.body + facts.making, None, 0)
+    if facts.kind is not None:
+        yield Choice(facts.period, facts.kind, facts.count)
+    yield Choice(facts.period if facts.kind is None else facts.body + facts.making, None, 0)
     computing = 1.0 if facts.computing is None else facts.computing
     by_waiting = min(MOST_WAITING, round(facts.cores / max(computing, 0.05)))
     for workers in range(1, max(facts.cores, by_waiting) + 1):
         for kind in ('threads', 'processes'):
-            if not facts.copied or facts.nbytes >= COPIED_BYTES[kind]:
+            if facts.copied and facts.nbytes < COPIED_BYTES[kind]:
+                continue
+            if kind != facts.kind:
                 yield Choice(expected_period(facts, kind, workers), kind, workers)
+            elif workers > facts.count:
+                least = facts.period * facts.count / workers  # of what these workers have not reached, more will not
+                yield Choice(max(least, expected_period(facts, kind, workers)), kind, workers)
 
 
 def expected_period(facts: Facts, kind: str, workers: int) -> float:
@@ -216,27 +275,26 @@ def expected_period(facts: Facts, kind: str, workers: int) -> float:
     computed; with threads, what only one of them can do at a time.
     """
     computing = 1.0 if facts.computing is None else facts.computing
-    speedup = facts.speedup
-    if speedup is None:
-        speedup = 2.0 if computing < 0.3 else 1.0
-    making, computed = facts.making, facts.making * computing + facts.body_computing
+    body, making, alone = facts.body + RECEIVED_SECONDS[kind], facts.making, facts.alone
+    computed = making * computing + facts.body_computing
     if kind == 'threads':
-        # By Amdahl's law: what one thread keeps from the other.
-        alone = making * min(1.0, max(0.0, 2 / max(1.0, speedup) - 1))
         made = alone + (making - alone) / workers
-        locked = alone + facts.body_computing if alone > 0.5 * making else 0.0
+        if alone > 0.5 * making:
+            # The body of the loop has to wait for the lock, too.
+            body += 0.5 * min(making, SWITCH_SECONDS)
+            made += facts.body_computing
     else:
         copied = 0.0 if facts.copied else facts.nbytes / COPIED_PER_SECOND
-        made, locked = (making + copied) / workers, 0.0
+        made = (making + copied) / workers
         computed += copied
-    return max(facts.body + RECEIVED_SECONDS[kind], made, locked, computed / facts.cores)
+    return max(body, made, computed / facts.cores)
 
 
 def _best(found: Iterator[Choice] | list[Choice]) -> Choice:
     """Return the least that is almost as fast as the fastest: no workers before threads, and few before many."""
     every = list(found)
     fastest = min(choice.period for choice in every)
-    for kind, more in ((None, 1 + LITTLE), ('threads', 1 + LITTLE), ('processes', 1 + LITTLE)):
+    for kind, more in ((None, 1 + LITTLE), ('threads', MUCH_FASTER), ('processes', 1 + LITTLE), ('executor', 1.0)):
         good = [choice for choice in every if choice.kind == kind and choice.period <= more * fastest]
         if good:
             quickest = min(choice.period for choice in good)
@@ -261,19 +319,21 @@ def _known(facts: Facts) -> str:
         told += f', of which the processor is needed for {facts.computing:.0%}'
     if facts.speedup is not None:
         told += f'; two threads make {facts.speedup:.1f} times as many as one'
-        if facts.speedup < 1.5 and (facts.computing or 0) > 0.5 and facts.cores > 1:
+        if facts.speedup < 1.2 and (facts.computing or 0) > 0.5 and facts.cores > 1:
             told += ", as Python's global lock lets only one of them run"
     elif facts.planned:
         told += '; whether threads make more was not measured'
     return told + '.'
 
 
-def _proposal(choice: Choice, gain: float) -> str:
+def _proposal(choice: Choice, gain: float, busy: float) -> str:
     """Say what to use, and what it is expected to gain."""
     made = {'threads': 'WorkerThreadPool', 'processes': 'WorkerProcessPool'}.get(choice.kind or '')
     what = 'no pool' if made is None else f'a {made}({choice.workers})'
+    less = '; less, as long as other programs keep the processors busy' if busy > BUSY else ''
     return (
-        f'Use {what}: a batch is expected to take {_in_words(choice.period)}, so the loop is {gain:.1f} times as fast.'
+        f'Use {what}: a batch is expected to take {_in_words(choice.period)}, so the loop is {gain:.1f} times as fast'
+        f'{less}.'
     )
 
 

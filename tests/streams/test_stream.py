@@ -1,7 +1,6 @@
-"""Streams: errors and what follows them, skipping, states that do not fit, statistics."""
+"""Streams: errors and what follows them, skipping, states that do not fit."""
 
 import copy
-import dataclasses
 import gc
 import itertools
 import math
@@ -11,7 +10,6 @@ import weakref
 import numpy as np
 import pytest
 
-from batchup._streams.stream import Phase
 from batchup.data_source import (
     ArrayDataSource,
     CallableDataSource,
@@ -305,19 +303,6 @@ def test_states_of_many_members_stay_small():
     members[150] = ArrayDataSource([np.arange(1000)])
     with pytest.raises(StateMismatchError, match='plan of the state'):
         CompositeDataSource(members).batch_iterator(3, shuffle=1).load_state_dict(state)
-
-
-def test_statistics_are_a_frozen_object():
-    stream = ArrayDataSource([DATA]).batch_iterator(3)
-    assert stream.statistics().phase is Phase.FRESH
-    stream.skip(2)
-    next(stream)
-    statistics = stream.statistics()
-    assert dataclasses.asdict(statistics) == {'phase': Phase.RUNNING, 'position': 3, 'length': 7, 'batches': 1}
-    stream.close()
-    assert stream.statistics().phase is Phase.CLOSED
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        statistics.position = 3
 
 
 def test_lengths():
