@@ -23,7 +23,7 @@ from .._sources.reading import read_batches
 from .._streams.makings import Makings, Watch, here
 from .._streams.planned import InlineMapper, Mapper, PlannedFeed, Requests
 from .._streams.turns import ProcessLock
-from ..errors import EndOfPlanError
+from ..errors import EndOfPlanError, WorkerPoolError
 from .calibration import INLINE, PROCESSES, THREADS, Calibration, Way, cores
 from .channel import Channel
 from .jobs import SharedConstant
@@ -184,21 +184,30 @@ class AutoDataSource(ParallelDataSource):
         """Have worker processes start; say whether they are there. `None` if they cannot be used."""
         if self._left_out:
             return None
+        self.pool._check_open()
         try:
             with self._lock:
                 pool = self.pool._open_processes()
                 if PROCESSES not in self._parallel:
                     self._parallel[PROCESSES] = ParallelDataSource(self.source, pool, self._buffer_size)
+        except WorkerPoolError as error:
+            self._leave_out(error, warn=True)
+            return None
         except Exception as error:  # it does not pickle, there is no memory, or there are no such pools here
-            self._left_out = str(error)
+            self._leave_out(error, warn=False)
             return None
         pool._warn()
         supervisor = pool._supervisor
         if not supervisor.starting and supervisor.is_down:
-            self._left_out = str(supervisor.end_error())
-            warn_user(f'worker processes are not used: {self._left_out}')
+            self._leave_out(supervisor.end_error(), warn=True)
             return None
         return not supervisor.starting
+
+    def _leave_out(self, error: Exception, warn: bool) -> None:
+        """Note why processes cannot be used, and warn of it if the program is at fault."""
+        self._left_out = str(error)
+        if warn:
+            warn_user(f'worker processes are not used: {error}')
 
 
 class AutoMapper(Mapper):
