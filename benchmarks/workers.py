@@ -8,7 +8,8 @@ is installed, its DataLoader with two persistent workers does it as well. All ar
 turns, and each figure is the best of several rounds; pools are warm, except in row 17.
 
 Rows 29 to 33 are tables of epochs, from the making of the pool on: `workers_epochs.py`. The row
-`sizes` is a table of batches from memory, from 1 KB to 40 MB: `workers_sizes.py`.
+`sizes` is a table of batches from memory, from 1 KB to 40 MB: `workers_sizes.py`. The row `auto` is
+what a pool that tries out workers finds, against a grid of pools: `workers_auto.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from in_memory import Work, best_times, cifar_like, make_output, mnist_like, report, takes
+from workers_auto import every_row
 from workers_epochs import epoch_by_epoch
 from workers_sizes import any_size
 
@@ -207,6 +209,7 @@ ROWS: dict[str, Callable[[str], None]] = {
     '17': first_batch,
     **dict.fromkeys(['29', '30', '31', '32', '33'], epoch_by_epoch),
     'sizes': any_size,
+    'auto': every_row,
 }
 
 
