@@ -71,12 +71,18 @@ class WorkerAutoPool(WorkerPool):
     [1]
     """
 
+    # Of its work streams.
+    _kind = THREADS
+
     def __init__(
         self, processes: int | None = None, *, start_method: str | None = None, timeout: float | None = None
     ) -> None:
         if getattr(multiprocessing.current_process(), '_inheriting', False):
             # A worker that imports a script without a guard: it ends before it runs more of the script.
             os._exit(MISSING_GUARD)
+        known = multiprocessing.get_all_start_methods()
+        if start_method is not None and start_method not in known:
+            raise ValueError(f'start_method must be one of {", ".join(known)}, got {start_method!r}')
         super().__init__(min(cores(), MOST_WORKERS) if processes is None else processes, timeout)
         self._start_method = start_method
         self._threads = WorkerThreadPool(self.processes, timeout=timeout)
@@ -92,9 +98,6 @@ class WorkerAutoPool(WorkerPool):
         """
         self._check_open()
         return AutoDataSource(ds, self, batch_buffer_size)
-
-    # Of the work streams.
-    _kind = THREADS
 
     def _share(self, value: Any) -> SharedConstant:
         return self._threads._share(value)

@@ -185,6 +185,12 @@ def test_a_closed_pool_gives_no_streams(auto):
         parallel.batch_iterator(BATCH_SIZE)
 
 
+def test_arguments_are_checked_at_the_call():
+    for kwargs in ({'processes': 0}, {'start_method': 'nonsense'}, {'timeout': -1}):
+        with pytest.raises(ValueError, match=next(iter(kwargs))):
+            WorkerAutoPool(**kwargs)
+
+
 def test_work_streams_run_in_its_threads(auto):
     threads = set(auto.work_stream([(threading.get_ident,)] * 4).retrieve_iter())
     assert threading.get_ident() not in threads
