@@ -15,7 +15,7 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from .statistics import StreamStatistics
-from .verdict import COPIED_BYTES, Facts
+from .verdict import COPIED_BYTES, Facts, part_alone
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -138,7 +138,12 @@ def find_facts(statistics: StreamStatistics, clock: Clock, feed: Feed) -> Facts:
     makes = feed.remakes(statistics.position, MOST_REMADE)
     found = None if feed.quick and nbytes < COPIED_BYTES['threads'] else remake(makes)
     if pooled and found is not None:
-        making = min(making, found.seconds / (1 - found.busy))
+        alone = part_alone(found.speedup) if makings.kind == 'threads' else 0.0
+        # No longer than all workers together need for so many batches.
+        most = period / (alone + (1 - alone) / makings.count)
+        # And no shorter than they have computed: the batches that are made again are in the processor's cache.
+        computed = sum(each.cpu_seconds or 0.0 for each in statistics.workers) / statistics.batches
+        making = max(computed, min(making, most, found.seconds / max(0.05, 1 - found.busy)))
     computing = _computing(statistics, clock, found, pooled)
     body_computing = (clock.computing or 0.0) * period - (0.0 if pooled else (computing or 0.0) * waiting)
     waited = makings.waited_making + makings.waited_transport
@@ -171,7 +176,8 @@ def _computing(statistics: StreamStatistics, clock: Clock, found: Remade | None,
         computed = sum(worker.cpu_seconds or 0.0 for worker in statistics.workers)
         return min(1.0, computed / making) if pooled and making else None
     share = min(1.0, found.cpu_seconds / max(found.seconds, 1e-9))
-    if not pooled and clock.computing is not None and 3 * found.seconds * statistics.batches < making:
+    read = not pooled and statistics.stages['read'] > 0.5 * making
+    if read and clock.computing is not None and 3 * found.seconds * statistics.batches < making:
         # What was read from a disk is in memory now. All that the user's thread has computed is a limit.
         share = min(share, clock.computing * statistics.seconds / making)
     return share

@@ -44,7 +44,7 @@ class WorkerStatistics:
 class StreamStatistics:
     """What a stream has done so far.
 
-    Two of them are equal if they count the same; how long things took is not compared.
+    Two of them are equal if they count the same batches and samples; how long things took is not compared.
 
     Attributes
     ----------
@@ -59,7 +59,8 @@ class StreamStatistics:
     samples : int
         The number of samples in these: the rows of the first array of each.
     nbytes : int
-        The number of bytes of their arrays.
+        The number of bytes of their arrays; estimated by their samples where batches come faster than one in a
+        millisecond, and those of some are not looked at.
     seconds : float
         From the time when the first batch was asked for until the latest one was there.
     first_seconds : float
@@ -90,7 +91,7 @@ class StreamStatistics:
     length: int | float | None
     batches: int
     samples: int
-    nbytes: int
+    nbytes: int = field(compare=False)
     seconds: float = field(compare=False)
     first_seconds: float = field(compare=False)
     waiting_seconds: float = field(compare=False)

@@ -148,6 +148,11 @@ class Facts:
         return self.body_computing if self.locked else self.period - self.waiting
 
     @property
+    def reads_chunks(self) -> bool:
+        """Whether most of making is reading chunks of storage. Threads read ahead together; processes cannot."""
+        return self.stored and self.stages.get('read', 0.0) > 0.5
+
+    @property
     def locked(self) -> bool:
         """Whether worker threads keep Python's global lock from each other, and from the loop, most of the time."""
         busy = self.making * (self.computing or 0.0) + self.body_computing
@@ -155,21 +160,23 @@ class Facts:
 
     @property
     def alone(self) -> float:
-        """For how many seconds of making a batch a thread keeps others from making theirs, by Amdahl's law."""
+        """For how many seconds of making a batch a thread keeps others from making theirs."""
         speedup = self.speedup
         if speedup is None:
             speedup = 2.0 if self.computing is not None and self.computing < 0.3 else 1.0
-        return 0.0 if speedup > FREE_SPEEDUP else self.making * (2 / max(1.0, speedup) - 1)
+        return self.making * part_alone(speedup)
 
     @property
     def sent(self) -> bool:
         """Whether the loop waits for the transport of batches.
 
-        Where other programs keep the processors busy, small ones come late, too: batches must be large enough.
+        Where processors are busy, small ones come late, too: unless workers have nothing else to do, batches must be
+        large enough.
         """
-        if self.kind is None or (self.in_transport < 0.5 and self.at_work > IDLE):
+        if self.kind is None:
             return False
-        return self.busy < BUSY or self.nbytes / PIPED_PER_SECOND + HANDED_SECONDS[self.kind] > 0.3 * self.waiting
+        large = self.nbytes / PIPED_PER_SECOND + HANDED_SECONDS[self.kind] > 0.3 * self.waiting
+        return (large and self.in_transport > 0.5) or (self.at_work < IDLE and (large or self.busy < BUSY))
 
 
 class Choice(NamedTuple):
@@ -178,6 +185,15 @@ class Choice(NamedTuple):
     period: float
     kind: str | None
     workers: int
+
+
+def part_alone(speedup: float) -> float:
+    """Return the part of the work that only one thread can do at a time, by Amdahl's law, from the speed of two.
+
+    >>> part_alone(1.0), part_alone(1.6), part_alone(1.9)
+    (1.0, 0.25, 0.0)
+    """
+    return 0.0 if speedup > FREE_SPEEDUP else 2 / max(1.0, speedup) - 1
 
 
 def judge(facts: Facts) -> Verdict:
@@ -226,14 +242,14 @@ def _of_transport(facts: Facts) -> Verdict:
 def _of_making(facts: Facts) -> Verdict:
     """Judge a loop that waits for batches to be made."""
     computing = 1.0 if facts.computing is None else facts.computing
-    reading = facts.stages.get('read', 0.0)
-    stored = reading > 0.5 and not facts.copied and (computing < 0.5 or facts.stored)
+    waits = facts.stages.get('read', 0.0) > 0.5 and not facts.copied and computing < 0.5
+    stored = facts.reads_chunks or waits
     bound = 'storage' if stored else 'making'
     begin = f'{_times(facts)}: it is bound by {"storage" if stored else "the making of batches"}. {_known(facts)} '
     if stored:
         begin += (
-            'Each chunk is read fewer times with a BlockShuffle as shuffle, or with a larger read_ahead. '
-            if facts.stored
+            'Each chunk is read fewer times with a BlockShuffle as shuffle, unless it is one, or a larger read_ahead. '
+            if facts.reads_chunks
             else 'If it is slow to read single rows, a BlockShuffle as shuffle reads neighbouring ones together. '
         )
     if not facts.planned:
@@ -258,7 +274,7 @@ def choices(facts: Facts) -> Iterator[Choice]:
     computing = 1.0 if facts.computing is None else facts.computing
     by_waiting = min(MOST_WAITING, round(facts.cores / max(computing, 0.05)))
     for workers in range(1, max(facts.cores, by_waiting) + 1):
-        for kind in ('threads', 'processes'):
+        for kind in ('threads',) if facts.reads_chunks else ('threads', 'processes'):
             if facts.copied and facts.nbytes < COPIED_BYTES[kind]:
                 continue
             if kind != facts.kind:
@@ -319,7 +335,7 @@ def _known(facts: Facts) -> str:
         told += f', of which the processor is needed for {facts.computing:.0%}'
     if facts.speedup is not None:
         told += f'; two threads make {facts.speedup:.1f} times as many as one'
-        if facts.speedup < 1.2 and (facts.computing or 0) > 0.5 and facts.cores > 1:
+        if facts.speedup < 1.2 and (facts.computing or 0) > 0.5 and not facts.reads_chunks:
             told += ", as Python's global lock lets only one of them run"
     elif facts.planned:
         told += '; whether threads make more was not measured'

@@ -58,6 +58,7 @@ VERDICTS = {
     'body computes': (replace(FACTS, body_computing=0.01, cores=1), ('making', 0, None, 1)),
     'waits for storage': (replace(FACTS, stages=READ, computing=0.1), ('storage', 1, 'threads', 2)),
     'decodes storage': (replace(FACTS, stages=READ, stored=True), ('storage', 1, 'threads', 2)),
+    'decodes with a lock': (replace(FACTS, stages=READ, stored=True, speedup=1.0), ('storage', 1, 'threads', 1.6)),
     'reads memory': (replace(FACTS, stages=READ), ('making', 1, 'threads', 2)),
     'too few threads': (THREADS, ('making', 4, 'threads', 2)),
     'threads keep the lock': (
