@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .sampling import SubsetSampler as SubsetSampler
     from .sampling import WeightedSampler as WeightedSampler
     from .sampling import WeightedSubsetSampler as WeightedSubsetSampler
+    from .work_pool import WorkerAutoPool as WorkerAutoPool
     from .work_pool import WorkerExecutorPool as WorkerExecutorPool
     from .work_pool import WorkerProcessPool as WorkerProcessPool
     from .work_pool import WorkerThreadPool as WorkerThreadPool
@@ -80,6 +81,7 @@ _HOMES = {
     'SubsetSampler': 'sampling',
     'WeightedSampler': 'sampling',
     'WeightedSubsetSampler': 'sampling',
+    'WorkerAutoPool': 'work_pool',
     'WorkerExecutorPool': 'work_pool',
     'WorkerProcessPool': 'work_pool',
     'WorkerThreadPool': 'work_pool',

@@ -6,6 +6,10 @@ Row 6 is compared with the floor of `in_memory.py`: takes into one output, over 
 The others are compared with a plain loop that does the same work in the caller. Where torch
 is installed, its DataLoader with two persistent workers does it as well. All are timed in
 turns, and each figure is the best of several rounds; pools are warm, except in row 17.
+
+Rows 29 to 33 are tables of epochs, from the making of the pool on: `workers_epochs.py`. The row
+`sizes` is a table of batches from memory, from 1 KB to 40 MB: `workers_sizes.py`. The row `auto` is
+what a pool that tries out workers finds, against a grid of pools: `workers_auto.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from typing import Any
 
 import numpy as np
 from in_memory import Work, best_times, cifar_like, make_output, mnist_like, report, takes
+from workers_auto import every_row
+from workers_epochs import epoch_by_epoch
+from workers_sizes import any_size
 
 from batchup.data_source import ArrayDataSource
 from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
@@ -200,6 +207,9 @@ ROWS: dict[str, Callable[[str], None]] = {
     '11': compressed,
     '16': memory,
     '17': first_batch,
+    **dict.fromkeys(['29', '30', '31', '32', '33'], epoch_by_epoch),
+    'sizes': any_size,
+    'auto': every_row,
 }
 
 

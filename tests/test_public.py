@@ -15,7 +15,7 @@ PUBLIC = {
     'batchup': """
         AbstractDataSource AbstractSampler ArrayDataSource CallableDataSource ChoiceDataSource
         CompositeDataSource ConcatDataSource IteratorDataSource MapDataSource RandomAccessDataSource
-        StandardSampler SubsetSampler WeightedSampler WeightedSubsetSampler WorkerExecutorPool
+        StandardSampler SubsetSampler WeightedSampler WeightedSubsetSampler WorkerAutoPool WorkerExecutorPool
         WorkerProcessPool WorkerThreadPool __version__ arrays batch_map_concat batch_map_mean coerce_data_source
         config data_source datasets empty errors image padding sampling splits work_pool
     """,
@@ -56,8 +56,8 @@ PUBLIC = {
     """,
     'batchup.splits': 'group_k_fold k_fold split stratified_k_fold time_series_split time_split train_test_split',
     'batchup.work_pool': """
-        ParallelDataSource RayExecutor SharedConstant WorkStream WorkerExecutorPool WorkerPool
-        WorkerProcessPool WorkerThreadPool
+        AutoDataSource ParallelDataSource RayExecutor SharedConstant WorkStream WorkerAutoPool WorkerExecutorPool
+        WorkerPool WorkerProcessPool WorkerThreadPool
     """,
 }
 
@@ -112,9 +112,11 @@ MEMBERS = {
     'batchup.sampling.SubsetSampler': 'map_indices num_indices_generated subset',
     'batchup.sampling.WeightedSampler': 'class_balancing_sample_weights class_balancing_sampler subset weights',
     'batchup.sampling.WeightedSubsetSampler': 'class_balancing_sampler map_indices sub_weights subset',
+    'batchup.work_pool.AutoDataSource': 'decided left_out',
     'batchup.work_pool.ParallelDataSource': 'batch_iterator num_samples',
     'batchup.work_pool.RayExecutor': 'submit',
     'batchup.work_pool.WorkStream': 'retrieve retrieve_iter',
+    'batchup.work_pool.WorkerAutoPool': 'parallel_data_source',
     'batchup.work_pool.WorkerPool': 'close parallel_data_source shared_constant work_stream',
 }
 

@@ -97,6 +97,17 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
+    _add_bench(
+        commands.add_parser(
+            'bench',
+            help='measure a source with threads, with processes and without a pool',
+            description='Measure how fast a loop over the batches of a source is: without a pool, with threads, and '
+            'with processes. Say which is best, and print the line of code for it.',
+            epilog='MODULE is imported from the current directory, as by `import MODULE`. OBJECT is a source, a list '
+            'of arrays, or a function without arguments that returns one.',
+            allow_abbrev=False,
+        )
+    )
     return parser
 
 
@@ -170,6 +181,47 @@ def _run_show(arguments: argparse.Namespace) -> None:
     from .commands.show import show  # noqa: PLC0415
 
     show(arguments.name, arguments.png, arguments.count, arguments.seed)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'source', metavar='MODULE:OBJECT|NAME|FILE.npz', help='a source of your own, a data set, or a file with arrays'
+    )
+    parser.add_argument(
+        '--batch-size', type=_integer(1), default=64, metavar='N', help='samples in a batch (default: 64)'
+    )
+    parser.add_argument(
+        '--consumer-ms',
+        type=_number(0),
+        default=0.0,
+        metavar='MS',
+        help='how long your loop works on a batch, in milliseconds (default: 0)',
+    )
+    parser.add_argument(
+        '--seconds', type=_number(0.1), default=20.0, metavar='S', help='how long to measure in all (default: 20)'
+    )
+    parser.set_defaults(run=_run_bench)
+
+
+def _run_bench(arguments: argparse.Namespace) -> None:
+    from .commands.bench import bench  # noqa: PLC0415
+
+    bench(arguments.source, arguments.batch_size, arguments.consumer_ms, arguments.seconds)
+
+
+def _number(minimum: float) -> Callable[[str], float]:
+    """Return a function that reads an argument as a finite number of `minimum` or more."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'must be a number, got {text!r}') from None
+        if not minimum <= number < float('inf'):
+            raise argparse.ArgumentTypeError(f'must be at least {minimum}, and finite, got {text}')
+        return number
+
+    return read
 
 
 def _integer(minimum: int) -> Callable[[str], int]:

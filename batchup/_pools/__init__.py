@@ -60,12 +60,22 @@ Processes:
     ProcessTask.result     <- flag ---      ProcessTask.settle
         ProcessChannel.unpack
 
+A `WorkerAutoPool` tries which of these ways is best, for some batches each, and then there are no traces of it:
+
+    AutoDataSource._feed_of_workers   once it is decided, one of the ways above
+    AutoMapper.batches                until then
+        AutoMapper._stretches             once for each trial
+            Calibration.next_way
+            Stretch.requests              those of the trial
+            Meter.measure                 the user's loop
+
 Executors are as threads, with futures in place of the queue: `_ExecutorChannel.submit`, `run_job` in
 the worker, `_ExecutorTask.result`.
 
 Where this is: `Stream` and `take_turns` in `_streams/stream.py` and `turns.py`, `PlannedFeed` and
 `InlineMapper` in `planned.py`; `planned_feed` and `read_batches` in `_sources/reading.py`; of this room,
 `WorkersMapper` and `Makers` in `mapper.py`, `Fetch` in `jobs.py`, tasks and channels in `channel.py`,
-`threads.py`, `executors.py` and `processes/`. What goes to worker processes, and what is refused, is in
-`shipping.py`, `pickling.py`, `importing.py` and `clusters.py`.
+`threads.py`, `executors.py` and `processes/`, `AutoMapper` and `Stretch` in `auto.py`, `Meter` and
+`Calibration` in `calibration.py`. What goes to worker processes, and what is refused, is in `shipping.py`,
+`pickling.py`, `importing.py` and `clusters.py`.
 """

@@ -13,7 +13,7 @@ from .._ground.randomness import Path
 from .._plans.plan import Request
 from .._sources.reading import read_batches
 from .._streams.makings import Makings
-from .._streams.planned import Mapper, PlannedFeed
+from .._streams.planned import Mapper, Requests
 from ..errors import EndOfPlanError
 from .channel import TURNS, Channel, DoneTask, Task, UnderWay
 from .jobs import Fetch, Result, count_of, take_batches
@@ -160,7 +160,7 @@ class WorkersMapper(Mapper):
         except AttributeError:  # an interrupt came while it was made
             pass
 
-    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+    def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         self._pool._check_process()
         self.close()
         self._end = position
@@ -184,7 +184,7 @@ class WorkersMapper(Mapper):
         self._under_way.withdraw()
 
     def _deliver(
-        self, feed: PlannedFeed, position: int, groups: Iterator[tuple[Request, ...]]
+        self, feed: Requests, position: int, groups: Iterator[tuple[Request, ...]]
     ) -> Iterator[Iterator[Batch]]:
         """Give groups of batches as they arrive, in order, and hand over new jobs in their place."""
         while self._under_way:
@@ -255,7 +255,7 @@ class WorkersMapper(Mapper):
         # A power of two: as the measured times vary, groups still fit into the memory of earlier ones.
         return max(1 << (most.bit_length() - 1), self._channel.least_batches)
 
-    def _groups(self, feed: PlannedFeed, position: int) -> Iterator[tuple[Request, ...]]:
+    def _groups(self, feed: Requests, position: int) -> Iterator[tuple[Request, ...]]:
         """Go through the requests from `position` on, those for one job at a time."""
         while True:
             group: list[Request] = []

@@ -94,14 +94,22 @@ class ParallelDataSource(AbstractDataSource):
         """Open a stream over a plan, and have the workers begin with its batches."""
         self.pool._check_open()
         plan = make_plan(options, path)
-        copied = self.source._copied_bytes(options.batch_size)
-        if Makers.only_caller(self.pool, copied):
+        if Makers.only_caller(self.pool, self.source._copied_bytes(options.batch_size)):
             self.pool._warn()
             return Stream(self._feed_of_caller(plan, options, path))
-        idle = self._idle.setdefault(options.batch_size, [])
+        return Stream(self._feed_of_workers(plan, options, path))
+
+    def _feed_of_workers(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
+        """Return a feed whose batches workers make."""
         at_once = self.source._batches_at_once(options.batch_size)
-        mapper = WorkersMapper(self, self._channel(idle), idle, path, copied if plan.pure else math.inf, at_once)
-        return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard, at_once))
+        return PlannedFeed(plan, self._mapper(plan, options, path), options.facts(), options.shard, at_once)
+
+    def _mapper(self, plan: Plan, options: Options, path: Path) -> WorkersMapper:
+        """Return what carries requests to the workers, and batches back."""
+        idle = self._idle.setdefault(options.batch_size, [])
+        copied = self.source._copied_bytes(options.batch_size) if plan.pure else math.inf
+        at_once = self.source._batches_at_once(options.batch_size)
+        return WorkersMapper(self, self._channel(idle), idle, path, copied, at_once)
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
         """Return a feed whose batches the caller makes."""

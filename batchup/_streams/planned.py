@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from .._ground.arguments import is_integer
 from .._ground.batch import Batch, Destination
@@ -38,6 +38,19 @@ REST_SECONDS = 0.3
 DESCRIPTION_CHARACTERS = 1000
 
 
+class Requests(Protocol):
+    """What gives a mapper its requests: a feed, or a part of one."""
+
+    def requests(self, position: int) -> Iterator[Request]:
+        """Go through the windows from `position` on; each is asked for when the user has all batches before it."""
+
+    def request(self, position: int, limit: int = WINDOW_BATCHES) -> Request:
+        """Return the request for the batches from `position` on, up to `limit`, as far as one window goes."""
+
+    def forget_before(self, position: int) -> None:
+        """Forget the windows that end before the user's last batch; the user has come to `position`."""
+
+
 class Mapper(abc.ABC):
     """Carries the requests of a feed to batches, in order.
 
@@ -53,7 +66,7 @@ class Mapper(abc.ABC):
     makings: Makings
 
     @abc.abstractmethod
-    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+    def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         """Go through the batches from `position` on; batches that were begun before are dropped."""
 
     @abc.abstractmethod
@@ -91,7 +104,7 @@ class InlineMapper(Mapper):
         self.makings = Makings(stored=stored)
         self._to = Destination(stages=self.makings.stages if timed else None)
 
-    def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
+    def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         # Only C runs between a window and the user: Python would take most of the time of a small batch.
         return chain.from_iterable(map(partial(self._fetch, to=self._to), feed.requests(position)))
 

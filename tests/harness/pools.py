@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 
 from batchup.data_source import ArrayDataSource
-from batchup.work_pool import RayExecutor, WorkerExecutorPool, WorkerPool, WorkerProcessPool, WorkerThreadPool
+from batchup.work_pool import (
+    RayExecutor,
+    WorkerAutoPool,
+    WorkerExecutorPool,
+    WorkerPool,
+    WorkerProcessPool,
+    WorkerThreadPool,
+)
 
 from ..cases import BATCH_SIZE
 from .waiting import PATIENCE
@@ -79,6 +86,10 @@ def process_pool(start_method: str) -> Callable[[int], WorkerPool]:
     return lambda processes: WorkerProcessPool(processes, start_method=start_method)
 
 
+def auto_pool(processes: int) -> WorkerPool:
+    return WorkerAutoPool(processes, start_method='forkserver')
+
+
 BACKENDS: dict[str, Callable[[int], contextlib.AbstractContextManager[WorkerPool]]] = {
     'threads': WorkerThreadPool,
     'fork': process_pool('fork'),
@@ -95,6 +106,11 @@ EXECUTORS = ['thread_executor', 'process_executor', 'dask', 'ray']
 CLUSTERS = ['dask', 'ray']
 LOCAL = [name for name in BACKENDS if name not in CLUSTERS]
 IN_PROCESSES = [name for name in BACKENDS if name not in THREADS]
+
+# With the pool that tries them out: who makes which batch, nobody knows.
+AUTO = 'auto'
+EVERY = [*BACKENDS, AUTO]
+EVERY_LOCAL = [*LOCAL, AUTO]
 
 # Kinds that take long, in tests with many cases: not by default.
 SLOW = ['forkserver', 'spawn']
@@ -130,7 +146,7 @@ class SharedPools:
             self._opened[key] = stack.enter_context(open_pool(*key)), stack
         return self._opened[key][0]
 
-    def close(self, kinds: Iterable[str] = BACKENDS) -> None:
+    def close(self, kinds: Iterable[str] = EVERY) -> None:
         """Close the pools of some kinds."""
         closed = set(kinds)
         for key in [key for key in self._opened if key[0] in closed]:
@@ -143,14 +159,15 @@ shared_pools = SharedPools()
 @contextlib.contextmanager
 def open_pool(kind: str, count: int = 2) -> Iterator[WorkerPool]:
     """Open a pool, and wait until its workers are at work: all batches will be theirs."""
-    with BACKENDS[kind](count) as opened:
+    make = auto_pool if kind == AUTO else BACKENDS[kind]
+    with make(count) as opened:
         wait_for_workers(opened)
         yield opened
 
 
 def on(names: Any, slow: Any = ()) -> Any:
-    """Run a test on pools of these kinds; on the `slow` ones, and on clusters, not by default."""
-    late = {*slow, *CLUSTERS}
+    """Run a test on pools of these kinds; on the `slow` ones, on clusters, and on `AUTO`, not by default."""
+    late = {*slow, *CLUSTERS, AUTO}
     return pytest.mark.parametrize('pool', [marked(name, name.split()[0] in late) for name in names], indirect=True)
 
 

@@ -32,7 +32,7 @@ from ..cases import (
     named,
     numbers,
 )
-from ..harness.pools import BACKENDS, CLUSTERS, LOCAL, SLOW, THREADS, on, open_pool
+from ..harness.pools import BACKENDS, CLUSTERS, EVERY, EVERY_LOCAL, SLOW, THREADS, on, open_pool
 from ..harness.waiting import wait_until
 from ..harness.work import Log, Logged, by_worker, nap, this_worker
 
@@ -69,7 +69,7 @@ def streams(pool, name, shuffle, batch_size=BATCH_SIZE, **kwargs):
 # The same batches.
 
 
-@on(LOCAL, slow=SLOW)
+@on(EVERY_LOCAL, slow=SLOW)
 @finite
 def test_batches_equal_the_serial_ones(pool, name):
     source, batch_sizes = FINITE[name](), (BATCH_SIZE,) if name in FIXED_SIZE else (BATCH_SIZE, 1, 100)
@@ -101,14 +101,14 @@ def test_batches_are_made_by_the_workers(pool):
     assert len(makers | later) >= 2
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 @finite
 def test_options_mean_what_they_mean_to_serial_streams(pool, name):
     for kwargs in ({'shard': (0, 3)}, {'shard': (2, 3)}, {'drop_last': True}):
         assert_same_batches(*streams(pool, name, 'seed', **kwargs))
 
 
-@on(BACKENDS, slow=[*SLOW, *THREADS])
+@on(EVERY, slow=[*SLOW, *THREADS])
 @pytest.mark.parametrize('name', named(ENDLESS))
 def test_endless_batches_equal_the_serial_ones(pool, name):
     for shuffle in SHUFFLES:
@@ -116,12 +116,12 @@ def test_endless_batches_equal_the_serial_ones(pool, name):
         assert_same_batches(itertools.islice(pooled, 15), itertools.islice(serial, 15))
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_an_empty_source_has_no_batches(pool):
     assert list(pool.parallel_data_source(ArrayDataSource(arrays(0))).batch_iterator(3, shuffle=1)) == []
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_random_functions_draw_the_same_numbers(pool):
     source = numbers(40).map(jitter, rng=True)
     parallel = pool.parallel_data_source(source)
@@ -142,7 +142,7 @@ def test_random_functions_draw_the_same_numbers_in_any_number_of_workers(pool):
         assert_same_batches(resumed, expected[position:])
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 @pytest.mark.parametrize('buffer_size', [1, 2, 20])
 def test_any_buffer_size_gives_the_same_batches(pool, buffer_size):
     source = ArrayDataSource(arrays(50), include_indices=True)
@@ -153,7 +153,7 @@ def test_any_buffer_size_gives_the_same_batches(pool, buffer_size):
             assert_same_batches(parallel.batch_iterator(4, **make()), expected)
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 def test_thousands_of_tiny_batches_equal_the_serial_ones(pool):
     source = ArrayDataSource(arrays(1001))
     for buffer_size in (1, 20, 500):
@@ -161,7 +161,7 @@ def test_thousands_of_tiny_batches_equal_the_serial_ones(pool):
         assert_same_batches(parallel.batch_iterator(1, shuffle=3), source.batch_iterator(1, shuffle=3))
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 def test_epochs_with_one_generator_equal_the_serial_ones(pool):
     source = ArrayDataSource(arrays(50))
     parallel = pool.parallel_data_source(source)
@@ -174,7 +174,7 @@ def test_epochs_with_one_generator_equal_the_serial_ones(pool):
 # Length, state, position.
 
 
-@on(BACKENDS, slow=MOST)
+@on(EVERY, slow=MOST)
 @either
 def test_states_and_statistics_equal_the_serial_ones_at_every_position(pool, name):
     for shuffle in SHUFFLES:
@@ -192,7 +192,7 @@ def rests(name, shuffle):
     return [(position, batches[position:]) for position in sorted({0, n // 4, n // 2, n})]
 
 
-@on(LOCAL, slow=[*MOST, 'threads'])
+@on(EVERY_LOCAL, slow=[*MOST, 'threads'])
 @either
 def test_a_serial_state_loads_into_a_pooled_stream(pool, name):
     for shuffle in SHUFFLES:
@@ -204,7 +204,7 @@ def test_a_serial_state_loads_into_a_pooled_stream(pool, name):
             assert_same_batches(itertools.islice(pooled, len(rest)), rest)
 
 
-@on(LOCAL, slow=[*MOST, 'fork'])
+@on(EVERY_LOCAL, slow=[*MOST, 'fork'])
 @either
 def test_a_pooled_state_loads_into_a_serial_stream(pool, name):
     for shuffle in SHUFFLES:
@@ -216,7 +216,7 @@ def test_a_pooled_state_loads_into_a_serial_stream(pool, name):
             assert_same_batches(itertools.islice(serial, len(rest)), rest)
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_a_state_that_does_not_fit_is_refused(pool):
     parallel = pool.parallel_data_source(numbers(20))
     state = parallel.batch_iterator(4, shuffle=1).state_dict()
@@ -225,7 +225,7 @@ def test_a_state_that_does_not_fit_is_refused(pool):
 
 
 @pytest.mark.filterwarnings('ignore:this stream has ended')
-@on(LOCAL, slow=[*MOST, 'threads'])
+@on(EVERY_LOCAL, slow=[*MOST, 'threads'])
 @either
 def test_skipping_equals_iterating(pool, name):
     for shuffle, (first, skipped) in itertools.product(SHUFFLES, [(0, 3), (2, 0), (1, 4)]):
@@ -251,7 +251,7 @@ def test_batches_are_made_before_the_first_is_asked_for(pool, buffer_size, tmp_p
     assert stream.position == 0
 
 
-@on(BACKENDS)
+@on(EVERY)
 @pytest.mark.parametrize('buffer_size', [1, 4])
 def test_the_workers_are_never_further_ahead_than_the_buffer(pool, buffer_size, tmp_path):
     log = Log(tmp_path / 'made')
@@ -262,7 +262,7 @@ def test_the_workers_are_never_further_ahead_than_the_buffer(pool, buffer_size, 
         assert len(log.lines()) <= stream.position + buffer_size
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_the_workers_are_never_further_ahead_with_tiny_batches(pool, tmp_path):
     log = Log(tmp_path / 'made')
     parallel = pool.parallel_data_source(numbers(200).map(Logged(log)), batch_buffer_size=40)
@@ -273,7 +273,7 @@ def test_the_workers_are_never_further_ahead_with_tiny_batches(pool, tmp_path):
         assert len(log.lines()) - 200 <= stream.position + 40
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_a_generator_is_drawn_from_when_batch_iterator_is_called(pool):
     parallel = pool.parallel_data_source(numbers(20))
     for make in DRAWN_SHUFFLES.values():
@@ -295,7 +295,7 @@ class CountingSampler(PlainSampler):
             yield indices
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_indices_are_drawn_only_as_far_as_batches_may_wait(pool):
     sampler = CountingSampler(1000)
     source = ArrayDataSource([np.arange(1000)], sampler=sampler)
@@ -305,7 +305,7 @@ def test_indices_are_drawn_only_as_far_as_batches_may_wait(pool):
         assert sampler.drawn <= stream.position + 8
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_two_streams_draw_from_one_generator_in_the_order_of_their_making(pool):
     source, ours, theirs = numbers(20), np.random.RandomState(4), np.random.RandomState(4)
     parallel = pool.parallel_data_source(source)
@@ -319,7 +319,7 @@ def test_two_streams_draw_from_one_generator_in_the_order_of_their_making(pool):
 # Several streams.
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_streams_of_one_pool_may_be_interleaved(pool):
     sources = [numbers(40), ArrayDataSource(arrays(30)), numbers(40, 100).map(nap)]
     pooled = [pool.parallel_data_source(source, 4).batch_iterator(3, shuffle=1) for source in sources]
@@ -328,7 +328,7 @@ def test_streams_of_one_pool_may_be_interleaved(pool):
         assert_same_batches([b for b in batches if b is not None], source.batch_iterator(3, shuffle=1))
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_streams_of_one_source_may_be_interleaved(pool):
     source = numbers(40)
     parallel = pool.parallel_data_source(source, 4)
@@ -337,7 +337,7 @@ def test_streams_of_one_source_may_be_interleaved(pool):
         assert_same_batches(batches, source.batch_iterator(3, shuffle=seed))
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_threads_may_use_one_pool_at_a_time(pool):
     source, received = ArrayDataSource(arrays(300)), {}
     parallel = pool.parallel_data_source(source)
@@ -354,7 +354,7 @@ def test_threads_may_use_one_pool_at_a_time(pool):
         assert_same_batches(received[seed], 2 * list(source.batch_iterator(7, shuffle=seed)))
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_two_pools_may_use_one_source(pool):
     source = ArrayDataSource(arrays(40))
     with open_pool('threads') as other:
@@ -364,7 +364,7 @@ def test_two_pools_may_use_one_source(pool):
             assert_same_batches(batches, expected)
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_a_stream_left_in_the_middle_does_not_disturb_the_next(pool):
     source = ArrayDataSource(arrays(400))
     parallel = pool.parallel_data_source(source, 6)
@@ -374,7 +374,7 @@ def test_a_stream_left_in_the_middle_does_not_disturb_the_next(pool):
         assert_same_batches(itertools.islice(stream, seed), expected)
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_a_closed_stream_ends(pool):
     with pool.parallel_data_source(numbers(40)).batch_iterator(3) as stream:
         next(stream)
@@ -385,25 +385,25 @@ def test_a_closed_stream_ends(pool):
 # In the place of a source.
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_it_counts_the_samples_of_its_source(pool):
     for source in (numbers(40), numbers(4, repeats=-1)):
         assert pool.parallel_data_source(source).num_samples() == source.num_samples()
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_results_of_batches_are_concatenated(pool):
     (result,) = pool.parallel_data_source(numbers(50)).batch_map_concat(lambda x: x * 2, 7)
     np.testing.assert_array_equal(result, np.arange(50) * 2)
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_results_of_batches_are_averaged(pool):
     (result,) = pool.parallel_data_source(numbers(50)).batch_map_mean(np.sum, 7, shuffle=3)
     assert result == 24.5
 
 
-@on(BACKENDS)
+@on(EVERY)
 def test_a_function_may_be_mapped_on_top(pool):
     source = ArrayDataSource(arrays(30))
     for make in SHUFFLES.values():
@@ -411,7 +411,7 @@ def test_a_function_may_be_mapped_on_top(pool):
         assert_same_batches(pooled, source.map(keep).batch_iterator(4, **make()))
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 def test_random_functions_mapped_on_top_draw_the_same_numbers(pool):
     source = ArrayDataSource(arrays(30))
     pooled = pool.parallel_data_source(source).map(jitter, rng=True).map(jitter, rng=True)
@@ -420,7 +420,7 @@ def test_random_functions_mapped_on_top_draw_the_same_numbers(pool):
         assert_same_batches(pooled.batch_iterator(4, **make()), expected)
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 def test_parallel_sources_may_be_members_of_a_composite(pool):
     sources = [ArrayDataSource(arrays(30)), ArrayDataSource(arrays(20))]
     pooled = CompositeDataSource([pool.parallel_data_source(source) for source in sources])
@@ -429,7 +429,7 @@ def test_parallel_sources_may_be_members_of_a_composite(pool):
         assert_same_batches(pooled.batch_iterator(4, **make()), expected)
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 def test_parallel_sources_may_be_members_of_a_choice(pool):
     sources = [ArrayDataSource(arrays(30)), ArrayDataSource(arrays(20))]
     pooled = ChoiceDataSource([pool.parallel_data_source(source) for source in sources])
@@ -438,7 +438,7 @@ def test_parallel_sources_may_be_members_of_a_choice(pool):
         assert_same_batches(pooled.batch_iterator(4, **make()), expected)
 
 
-@on(BACKENDS, slow=SLOW)
+@on(EVERY, slow=SLOW)
 @pytest.mark.parametrize('name', ['array', 'composite', 'choice', 'map_rng'])
 def test_a_parallel_source_may_be_read_beside_a_serial_one(pool, name):
     source, other = RANDOM_ACCESS[name](), numbers(30)
