@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import six
 
 # The number of samples in a batch, or a tuple with one for each member of a composed source. Tuples may be nested.
 BatchSize = int | tuple[Any, ...]
+
+
+class _NotGiven:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return '(not given)'
+
+
+NOT_GIVEN: Final = _NotGiven()
 
 
 def check_integer(name: str, value: Any) -> int:
@@ -64,6 +75,21 @@ def check_keywords(function: str, given: Iterable[str], known: Sequence[str]) ->
             near = difflib.get_close_matches(name, known, 1)
             hint = f'did you mean {near[0]}?' if near else f'it takes {", ".join(known[:-1])} and {known[-1]}'
             raise TypeError(f'{function}() got an unexpected keyword argument {name!r}; {hint}')
+
+
+def takes_keyword(fn: Callable[..., Any], name: str) -> bool:
+    """Say whether a function takes a keyword, as far as its signature tells.
+
+    >>> takes_keyword(lambda epoch: 0, 'epoch'), takes_keyword(lambda **others: 0, 'epoch'), takes_keyword(len, 'epoch')
+    (True, True, False)
+    """
+    try:
+        parameters = inspect.signature(fn).parameters
+    except (TypeError, ValueError):  # some functions in C have none
+        return False
+    given = parameters.get(name)
+    by_name = given is not None and given.kind in (given.POSITIONAL_OR_KEYWORD, given.KEYWORD_ONLY)
+    return by_name or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def check_non_negative(name: str, value: Any) -> int:

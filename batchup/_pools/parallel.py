@@ -77,6 +77,13 @@ class ParallelDataSource(AbstractDataSource):
     def _open(self, asked: Asked, path: Path) -> Stream:
         return self._open_plan(self.source._make_plan, asked.options(type(self).__name__), path)
 
+    def _count_batches(self, asked: Asked) -> int | float | None:
+        return self.source._plan_apart(asked).length
+
+    def _check_asked(self, asked: Asked) -> None:
+        self.pool._check_open()
+        self.source._plan_apart(asked)
+
     def _follows_plan(self) -> bool:
         return True
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from .._ground.arguments import (
+    NOT_GIVEN,
     BatchSize,
     check_batch_sizes,
     check_flag,
@@ -25,7 +26,7 @@ from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, che
 from .._streams.members import MappedFeed
 from .._streams.stream import Stream
 from .._streams.trail import Trail
-from .protocol import Reachable
+from .offers import Offers
 from .reading import planned_feed
 
 # In a path, comes before the number of a function that is mapped over other random ones. No member
@@ -33,7 +34,7 @@ from .reading import planned_feed
 FUNCTION = 2**32 - 2
 
 
-class AbstractDataSource(Reachable):
+class AbstractDataSource(Offers):
     """Base class of sources.
 
     Subclasses implement `num_samples` and `batch_iterator`; a plain generator will do.
@@ -222,16 +223,6 @@ class IndexedDataSource(AbstractDataSource):
         return super()._fetch(request, path)
 
 
-class _NotGiven:
-    """Stands for an argument that was not given."""
-
-    def __repr__(self) -> str:
-        return '(not given)'
-
-
-NOT_GIVEN: Final = _NotGiven()
-
-
 class DerivedDataSource(IndexedDataSource, abc.ABC):
     """Base of the sources that are made from other sources.
 
@@ -290,6 +281,26 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     @abc.abstractmethod
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         """Put together the streams of members that have no plan."""
+
+    @abc.abstractmethod
+    def _count_joined(self, asked: Asked) -> int | float | None:
+        """Return the number of batches that the streams of members give together."""
+
+    def _of_members(self, asked: Asked) -> list[Asked]:
+        """Return the arguments for each of the members."""
+        return asked.of_members(len(self._members))
+
+    def _count_batches(self, asked: Asked) -> int | float | None:
+        joined = not self._has_plan() and not overridden(self, 'batch_iterator')
+        return self._count_joined(asked) if joined else super()._count_batches(asked)
+
+    def _check_asked(self, asked: Asked) -> None:
+        if self._has_plan() or overridden(self, 'batch_iterator'):
+            super()._check_asked(asked)
+            return
+        asked.check_ranks()
+        for member, part in zip(self._members, self._of_members(asked)):
+            member._check_asked(part)
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         for member in self._members:
@@ -398,6 +409,12 @@ class MapDataSource(DerivedDataSource):
 
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         return self._map_stream(self.source._open(asked, path), asked, path)
+
+    def _count_joined(self, asked: Asked) -> int | float | None:
+        return self.source._count_batches(asked)
+
+    def _of_members(self, asked: Asked) -> list[Asked]:
+        return [asked]
 
     def _map_stream(self, stream: Stream, asked: Asked, path: Path) -> Stream:
         """Return the batches of a stream with the function applied to them."""

@@ -138,8 +138,16 @@ class ChoiceDataSource(JoinedDataSource):
         batches: Iterable[Batch] = self._members[k]._fetch(request.member(k, indices, chosen=True), (*path, k), to)
         return batches
 
+    def _count_joined(self, asked: Asked) -> int | float | None:
+        lengths = [member._count_batches(part) for member, part in zip(self._members, self._of_members(asked))]
+        return self._chooser(lengths, _shuffle(asked).apart(), ()).length
+
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         streams, again = self._member_streams(asked, path)
-        shuffle = Shuffle.coerce(asked.keywords.get('shuffle'), asked.keywords.get('epoch', 0))
-        chooser = self._chooser([stream.length for stream in streams], shuffle, path)
+        chooser = self._chooser([stream.length for stream in streams], _shuffle(asked), path)
         return Stream(ChoiceFeed(self._until_stop(streams, again), chooser, asked.facts()))
+
+
+def _shuffle(asked: Asked) -> Shuffle:
+    """Return how a choice of members without a plan is shuffled."""
+    return Shuffle.coerce(asked.keywords.get('shuffle'), asked.keywords.get('epoch', 0))

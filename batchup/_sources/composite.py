@@ -169,6 +169,11 @@ class CompositeDataSource(JoinedDataSource):
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
 
+    def _count_joined(self, asked: Asked) -> int | float | None:
+        lengths = [member._count_batches(part) for member, part in zip(self._members, self._of_members(asked))]
+        last = self._last(lengths, asked)
+        return smallest(lengths) if last is None else lengths[last]
+
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         streams = self._until_last(*self._member_streams(asked, path), asked)
         sizes = asked.batch_size

@@ -18,11 +18,9 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
-
 from .._ground.arguments import check_non_negative, is_integer
 from .._ground.batch import Batch
-from .._ground.messages import state_mismatch, warn_user
+from .._ground.messages import check_facts, warn_user
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
 from .turns import (
@@ -44,9 +42,6 @@ from .turns import (
 )
 
 STATE_VERSION = 1
-
-# The types that the facts of a state have.
-PLAIN = (str, int, float, np.generic, type(None))
 
 Result = TypeVar('Result')
 
@@ -104,7 +99,7 @@ class Feed(abc.ABC):
     quick: bool = False
     steady: bool = False
     # What to do when all batches have been given.
-    again: str = 'call batch_iterator(...) again for every epoch'
+    again: str = 'go through source.loader(...), where each pass is the next epoch, or call batch_iterator(...) again'
 
     @property
     def empty(self) -> bool | None:
@@ -263,6 +258,11 @@ class Stream(Iterator[Batch]):
         return self._count.position
 
     @property
+    def ended(self) -> bool:
+        """Whether all batches have been given, and the end was seen."""
+        return self._count.ended
+
+    @property
     def phase(self) -> Phase:
         """Where the stream stands in its life."""
         if self._count.closed:
@@ -362,13 +362,7 @@ class Stream(Iterator[Batch]):
         """Raise an error if a state does not fit this stream; move nothing."""
         if not isinstance(state, Mapping):
             raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
-        own = {'version': STATE_VERSION, **self.feed.facts()}
-        # Other values, such as arrays, may not even compare.
-        saved = {
-            name: state[name] if isinstance(state[name], PLAIN) else repr(state[name]) for name in own if name in state
-        }
-        if any(saved.get(name) != value for name, value in own.items()):
-            raise state_mismatch(saved, own)
+        check_facts(state, {'version': STATE_VERSION, **self.feed.facts()})
         position: Any = state.get('position')
         longest = self.length if self.feed.exact and self.length is not None else math.inf
         if not is_integer(position) or not 0 <= position <= longest:
