@@ -180,6 +180,10 @@ class ReplayPlan(Plan):
         return self._counted[0]
 
     @property
+    def length_at_hand(self) -> int | float | None:
+        return self.length if self._known or '_counted' in vars(self) else None
+
+    @property
     def exact(self) -> bool:  # type: ignore[override]
         return self._known or (self.pure and self._counted[1])
 

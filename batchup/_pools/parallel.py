@@ -46,6 +46,9 @@ class ParallelDataSource(AbstractDataSource):
         # size need other memory.
         self._idle: dict[BatchSize, list[Channel]] = {}
 
+    def _words(self) -> str:
+        return f'{self.source!r}, {self.pool!r}'
+
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of the source."""
         check_keywords(f'{type(self).__name__}.num_samples', kwargs, KEYWORDS[1:])

@@ -31,6 +31,7 @@ from .._ground.arguments import (
 from .._ground.batch import Batch, Columns, Destination
 from .._ground.indices import IndexTree, Leaf, check_batch_indices, own_array
 from .._ground.randomness import Path
+from .._ground.words import counted, kind_of_rows, listing, times
 from .._plans.options import Options
 from .._plans.plan import Plan, Request
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
@@ -92,6 +93,16 @@ class RandomAccessDataSource(IndexedDataSource):
             sampler._check_length(self._length)
         self.sampler = sampler
         self.include_indices = check_flag('include_indices', include_indices)
+
+    def _words(self) -> str:
+        sampler, length = self.sampler, counted(self._length, 'sample')
+        if type(sampler) is SubsetSampler:
+            used = f'{len(sampler.indices)} of {length}{times(sampler.repeats)}'
+        elif type(sampler) is StandardSampler and sampler.length == self._length:
+            used = length + times(sampler.repeats)
+        else:
+            used = f'{length} by {sampler!r}'
+        return f'{used}, with indices' if self.include_indices else used
 
     @property
     def is_random_access(self) -> bool:
@@ -255,6 +266,9 @@ class ArrayDataSource(RandomAccessDataSource):
         # First, also where they are pickled: they tell which memory is read.
         self._readers = [make_reader(*pair) for pair in enumerate(arrays)]
         self.data = arrays
+
+    def _words(self) -> str:
+        return f'{super()._words()}: {listing(map(kind_of_rows, self.data))}'
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""

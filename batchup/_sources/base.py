@@ -360,6 +360,12 @@ class MapDataSource(DerivedDataSource):
         self._rng = check_flag('rng', rng, hint)
         self._same_length = check_flag('same_length', same_length)
 
+    def __repr__(self) -> str:
+        rng = ', rng=True' if self._rng else ''
+        return (
+            f'{self.source!r}.map({function_name(self.fn)}{rng})' if type(self) is MapDataSource else super().__repr__()
+        )
+
     def num_samples(self, **kwargs: Any) -> int | float | None:
         self._check_num_samples(kwargs)
         return self.source._told_samples(kwargs)

@@ -13,6 +13,7 @@ from .._ground.arguments import check_flag, check_integer
 from .._ground.batch import Batch, Destination
 from .._ground.indices import ChoiceBatch
 from .._ground.randomness import Path, Shuffle
+from .._ground.words import listing
 from .._plans.choices import check_weights, make_choices
 from .._plans.choosers import Chooser, Mixture, Spread, check_stop
 from .._plans.joint import ChoicePlan
@@ -85,6 +86,11 @@ class ChoiceDataSource(JoinedDataSource):
         if self.stratified and (weights is not None or self.stop != 'first'):
             given = 'weights' if weights is not None else f'stop={stop!r}'
             raise ValueError(f'give either stratified=True, which uses every batch of every member once, or {given}')
+
+    def _options_in_words(self) -> list[str]:
+        weights = [] if self.weights is None else [f'weights=[{listing(self.weights.tolist())}]']
+        stop = [] if self.stop == 'first' else [f'stop={self.stop!r}']
+        return ['stratified=True'] if self.stratified else weights + stop
 
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""

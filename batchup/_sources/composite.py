@@ -81,6 +81,10 @@ class CompositeDataSource(JoinedDataSource):
         self.trim = check_flag('trim', trim)
         self.stop = self._check_stop(stop)
 
+    def _options_in_words(self) -> list[str]:
+        flags = [f'{name}=False' for name in ('flatten', 'trim') if not getattr(self, name)]
+        return flags if self.stop == 'shortest' else [*flags, f'stop={self.stop!r}']
+
     def _check_stop(self, stop: int | str) -> int | str:
         expected = f"stop must be 'shortest', 'longest' or the number of one of {len(self._members)} data sources"
         if isinstance(stop, str):

@@ -20,6 +20,7 @@ from .._ground.arguments import BatchSize, check_non_negative, overridden, singl
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, check_batch_indices, from_start, own_array
 from .._ground.randomness import Path
+from .._ground.words import listing
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
@@ -140,6 +141,9 @@ class ConcatDataSource(RandomAccessDataSource):
         # The readers of members of which some are in storage, and those of all their arrays.
         self._stored: tuple[list[Any], list[StorageRows]] | None = None
         self._stored_columns()
+
+    def _words(self) -> str:
+        return f'{super()._words()}: {listing(self.datasets)}'
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._ground.arguments import check_batch_size, check_count, function_name, overridden, single_size
 from .._ground.randomness import Path
+from .._ground.words import samples as samples_in_words
 from .._plans.options import Asked
 from .._plans.plan import count_batches
 from .._streams.iterators import IteratorFeed, as_stream, user_batches
@@ -40,6 +41,10 @@ class CallableDataSource(AbstractDataSource):
             check_count('num_samples_fn must be a callable, or the number itself: it', num_samples_fn)
         self.batch_iterator_fn = batch_iterator_fn
         self.num_samples_fn = num_samples_fn
+
+    def _words(self) -> str:
+        told = None if callable(self.num_samples_fn) else self.num_samples_fn
+        return function_name(self.batch_iterator_fn) + samples_in_words(told)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         if callable(self.num_samples_fn):
@@ -128,6 +133,9 @@ class IteratorDataSource(AbstractDataSource):
         self.batch_iter = batch_iter
         self._batches = user_batches(batch_iter, type(self).__name__)
         self.n_samples = check_count('n_samples', n_samples)
+
+    def _words(self) -> str:
+        return type(self.batch_iter).__name__ + samples_in_words(self.n_samples)
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         return self.n_samples

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, check_keywords
+from .._ground.words import Worded
 from .._plans.options import KEYWORDS, Asked
 from .._streams.loader import Loader
 from .protocol import Reachable
@@ -14,8 +15,23 @@ from .protocol import Reachable
 DEFAULTS: dict[str, Any] = {'shuffle': None, 'drop_last': False, 'shard': None, 'uneven': 'share'}
 
 
-class Offers(Reachable):
-    """The public methods that no source has to implement."""
+class Offers(Worded, Reachable):
+    """The public methods that no source has to implement, and what a source says to what it is not."""
+
+    def __len__(self) -> int:
+        raise TypeError(
+            f'{type(self).__name__} has no len(): write source.num_samples() for the number of samples, and '
+            'source.num_batches(batch_size) for that of batches'
+        )
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            f'{type(self).__name__} is not gone through by itself: write source.batch_iterator(batch_size) for one '
+            'epoch, or source.loader(batch_size), where each pass is the next epoch'
+        )
 
     def loader(
         self,

@@ -11,6 +11,7 @@ from .._ground.arguments import BatchSize, check_non_negative, is_integer
 from .._ground.batch import Batch
 from .._ground.messages import check_facts
 from .._ground.randomness import Path
+from .._ground.words import order, place
 from .._plans.options import Asked
 from .._plans.plan import known_length
 from ..errors import StateMismatchError
@@ -62,6 +63,12 @@ class Loader(Iterable[Batch]):
         self._closed = False
         # Held while a pass is begun, or another one is chosen to be next.
         self._lock = ProcessLock()
+
+    def __repr__(self) -> str:
+        latest = self._going_on()
+        how = f'batches of {self.batch_size}{order(self._facts(self.epoch))}'
+        here = '' if latest is None else f', {place(latest[1].position, latest[1].feed.length_at_hand)}'
+        return f'<Loader: {how}{here}{", closed" if self._closed else ""}, of {self._source!r}>'
 
     def __iter__(self) -> Stream:
         with self._lock:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TypeVar
 from .._ground.arguments import check_non_negative, is_integer
 from .._ground.batch import Batch
 from .._ground.messages import check_facts, warn_user
+from .._ground.words import order, place
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
 from .turns import (
@@ -100,6 +101,11 @@ class Feed(abc.ABC):
     steady: bool = False
     # What to do when all batches have been given.
     again: str = 'go through source.loader(...), where each pass is the next epoch, or call batch_iterator(...) again'
+
+    @property
+    def length_at_hand(self) -> int | float | None:
+        """The length, unless batches have to be drawn or counted to know it; `None` then."""
+        return self.length
 
     @property
     def empty(self) -> bool | None:
@@ -187,6 +193,10 @@ class Stream(Iterator[Batch]):
     def _from(self, batches: Iterator[Batch]) -> Turns:
         take = take_quick_turns if self.feed.quick else take_turns
         return take(self._count, batches, self.feed.describe_batch)
+
+    def __repr__(self) -> str:
+        closed = ', closed' if self._count.closed else ''
+        return f'<Stream: {place(self._count.position, self.feed.length_at_hand)}{order(self.feed.facts())}{closed}>'
 
     def __iter__(self) -> Stream:
         # Threads that share a stream may come when it has ended: only the one that made it is warned.
