@@ -131,7 +131,7 @@ def test_a_source_has_no_len_and_says_what_to_write(source):
     'use', [iter, list, lambda source: [*source], lambda source: batch_map_concat(np.negative, source)]
 )
 def test_a_source_is_not_gone_through_and_says_what_to_write(use):
-    with pytest.raises(TypeError, match='ArrayDataSource is not .* source.batch_iterator.* source.loader'):
+    with pytest.raises(TypeError, match=r'ArrayDataSource is not .* source\.batch_iterator.* source\.loader'):
         use(SMALL)
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 import six
 
+from .elsewhere import ELSEWHERE
+
 # The number of samples in a batch, or a tuple with one for each member of a composed source. Tuples may be nested.
 BatchSize = int | tuple[Any, ...]
 
@@ -63,18 +65,31 @@ def check_flag(name: str, value: Any, hint: str = '') -> bool:
 
 
 def check_keywords(function: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise `TypeError` for a keyword that a function does not take, and name the one that may be meant.
+    """Raise `TypeError` for a keyword that a function does not take; say what is meant, or where it is.
 
     >>> check_keywords('f', ['shufle'], ['batch_size', 'shuffle'])
     Traceback (most recent call last):
         ...
     TypeError: f() got an unexpected keyword argument 'shufle'; did you mean shuffle?
+    >>> check_keywords('f', ['transform'], ['batch_size', 'shuffle'])
+    Traceback (most recent call last):
+        ...
+    TypeError: f() got an unexpected keyword argument 'transform'; source.map(fn) applies a function to every batch
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f'did you mean {near[0]}?' if near else f'it takes {", ".join(known[:-1])} and {known[-1]}'
-            raise TypeError(f'{function}() got an unexpected keyword argument {name!r}; {hint}')
+            raise TypeError(f'{function}() got an unexpected keyword argument {name!r}; {_hint(name, known)}')
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """Say what is meant by a keyword that is not known."""
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f'did you mean {near[0]}?'
+    far = difflib.get_close_matches(name, ELSEWHERE, 1)
+    return ELSEWHERE[far[0]] if far else f'it takes {", ".join(known[:-1])} and {known[-1]}'
 
 
 def takes_keyword(fn: Callable[..., Any], name: str) -> bool:

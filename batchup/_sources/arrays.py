@@ -22,6 +22,7 @@ from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
     check_flag,
+    check_keywords,
     check_non_negative,
     check_repeats,
     check_told,
@@ -44,6 +45,10 @@ Source = TypeVar('Source', bound='RandomAccessDataSource')
 # The largest block of a `BlockShuffle` that is made of the chunks of several arrays. Larger: the order alone
 # takes more memory, 8 bytes a sample of every block of the window. Smaller: more often, chunks are cut by blocks.
 MOST_BLOCK_ROWS = 2**16
+
+
+# The keywords of an `ArrayDataSource`.
+KEYWORDS = ('data', 'indices', 'repeats', 'sampler', 'include_indices', 'read_ahead', 'to_numpy')
 
 
 class RandomAccessDataSource(IndexedDataSource):
@@ -255,7 +260,9 @@ class ArrayDataSource(RandomAccessDataSource):
         *,
         read_ahead: int = READ_AHEAD,
         to_numpy: bool = False,
+        **unknown: NoReturn,
     ) -> None:
+        check_keywords(type(self).__name__, unknown, KEYWORDS)
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self._read_ahead = check_non_negative('read_ahead', read_ahead)
         self._to_numpy = check_flag('to_numpy', to_numpy)

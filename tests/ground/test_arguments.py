@@ -3,6 +3,7 @@
 import array
 import itertools
 import mmap
+from functools import partial
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from batchup.data_source import (
     coerce_data_source,
 )
 from batchup.sampling import StandardSampler, WeightedSampler, WeightedSubsetSampler
+from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
 from ..cases import PlainSampler, PlainSource, jitter, keep, numbers
 
@@ -112,9 +114,32 @@ def test_an_unknown_keyword_names_the_class_and_the_nearest_one():
 
 def test_an_unknown_keyword_near_no_other_shows_all():
     takes = 'it takes batch_size, shuffle, epoch, drop_last, shard and uneven$'
-    refused(f"unexpected keyword argument 'workers'; {takes}", lambda: numbers(6).batch_iterator(4, workers=3))
+    refused(f"unexpected keyword argument 'colour'; {takes}", lambda: numbers(6).batch_iterator(4, colour=3))
     takes = 'it takes batch_size, shuffle, epoch and drop_last$'
-    refused(f"unexpected keyword argument 'workers'; {takes}", lambda: numbers(6).plan(4, workers=3))
+    refused(f"unexpected keyword argument 'colour'; {takes}", lambda: numbers(6).plan(4, colour=3))
+
+
+def test_a_keyword_of_another_library_says_where_it_is_here():
+    source = Wrapped([X])
+    for keyword, place in {
+        'num_workers': r'pool.parallel_data_source\(source\)',
+        'num_worker': r'pool.parallel_data_source\(source\)',
+        'collate_fn': r'source.map\(fn\)',
+        'prefetch_factor': 'batch_buffer_size=20',
+        'pin_memory': 'pin_memory',
+        'generator': 'shuffle= takes',
+    }.items():
+        for method in (source.batch_iterator, source.loader):
+            message = rf"^Wrapped.{method.__name__}\(\) .* '{keyword}'; .*{place}"
+            refused(message, partial(method, 4, **{keyword: 3}))
+
+
+def test_a_keyword_of_another_function_says_which_takes_it():
+    refused(r"^ArrayDataSource\(\) .* 'shuffle'; .* source.batch_iterator\(", lambda: ArrayDataSource([X], shuffle=42))
+    refused(r"^Wrapped\(\) .* 'include_indexes'; did you mean include_indices", lambda: Wrapped([X], include_indexes=1))
+    refused(r"'repeats'; .* ArrayDataSource\(data, repeats=", lambda: numbers(6).batch_iterator(4, repeats=3))
+    for kind in (WorkerThreadPool, WorkerProcessPool):
+        refused(rf"^{kind.__name__}\(\) .* 'num_workers'; .*processes=", partial(kind, num_workers=4))
 
 
 def test_composed_sources_name_themselves():
