@@ -49,6 +49,8 @@ class Options:
         How long to train, on how large batches, and with which random draws.
     resume : str or None
         The file of the checkpoint, if one is kept.
+    x, y : str or None
+        The names of the samples and the labels in the file with the data; `None` for usual ones.
     """
 
     data: str | None
@@ -56,11 +58,13 @@ class Options:
     batch_size: int
     seed: int
     resume: str | None
+    x: str | None = None
+    y: str | None = None
 
 
 def run(options: Options) -> None:
     """Train and test the network, and print how it goes."""
-    data = load_digits() if options.data is None else load_file(options.data, options.seed)
+    data = _load(options)
     _print(data)
     training = Training(data, options)
     if options.resume is not None:
@@ -72,6 +76,15 @@ def run(options: Options) -> None:
     predictions, labels = training.predict_test(), data.test[1]
     correct = int(np.sum(predictions == labels))
     _print(f'test accuracy {100 * correct / len(labels):.2f} % ({correct:,} of {len(labels):,})')
+
+
+def _load(options: Options) -> Data:
+    """Read the data that the user asks for."""
+    if options.data is not None:
+        return load_file(options.data, options.seed, options.x, options.y)
+    if options.x is not None or options.y is not None:
+        raise CommandError('--x and --y name arrays of a file, which --data FILE.npz gives')
+    return load_digits()
 
 
 class Training:
