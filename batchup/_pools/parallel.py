@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._ground.arguments import BatchSize, check_keywords, check_positive
+from .._ground.calls import names_class
 from .._ground.randomness import Path
 from .._plans.options import KEYWORDS, Asked, Options
 from .._plans.plan import Plan
@@ -54,6 +55,7 @@ class ParallelDataSource(AbstractDataSource):
         check_keywords(f'{type(self).__name__}.num_samples', kwargs, KEYWORDS[1:])
         return self.source.num_samples(**kwargs)
 
+    @names_class
     def batch_iterator(
         self,
         batch_size: BatchSize,

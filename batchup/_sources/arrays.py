@@ -30,6 +30,7 @@ from .._ground.arguments import (
     single_size,
 )
 from .._ground.batch import Batch, Columns, Destination
+from .._ground.calls import names_class
 from .._ground.indices import IndexTree, Leaf, check_batch_indices, own_array
 from .._ground.randomness import Path
 from .._ground.words import counted, kind_of_rows, listing, times
@@ -122,10 +123,12 @@ class RandomAccessDataSource(IndexedDataSource):
         """Read samples by their indices into the data, as a tuple of arrays."""
         raise NotImplementedError(f'{type(self).__name__} does not implement samples_by_indices_nomapping')
 
+    @names_class
     def samples_by_indices(self, indices: Any) -> Batch:
         """Read samples by indices that the sampler maps to those of the data: for a subset, places in it."""
         return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
 
+    @names_class
     def subset(self: Source, indices: ArrayLike) -> Source:
         """Return a source like this one, over the same data, that uses only some of its samples.
 
@@ -155,6 +158,7 @@ class RandomAccessDataSource(IndexedDataSource):
         chosen.sampler = self.sampler.subset(indices)
         return chosen
 
+    @names_class
     def batch_iterator(
         self,
         batch_size: int,

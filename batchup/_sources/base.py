@@ -17,6 +17,7 @@ from .._ground.arguments import (
     overridden,
 )
 from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
+from .._ground.calls import names_class
 from .._ground.indices import as_tree
 from .._ground.ownership import owned
 from .._ground.randomness import Path
@@ -56,6 +57,7 @@ class AbstractDataSource(Offers):
         """Return an iterator over the batches of an epoch, tuples of arrays."""
         raise NotImplementedError(f'{type(self).__name__} does not implement batch_iterator')
 
+    @names_class
     def map(self, fn: Callable[..., Any], rng: bool = False, *, same_length: bool = True) -> MapDataSource:
         """Return a source that applies a function to every batch of this one.
 
@@ -83,6 +85,7 @@ class AbstractDataSource(Offers):
         """
         return MapDataSource(self, fn, rng, same_length=same_length)
 
+    @names_class
     def batch_map_concat(
         self,
         func: Callable[..., Any],
@@ -109,6 +112,7 @@ class AbstractDataSource(Offers):
                 func, stream, progress_iter_func, n_batches, prepend_args, progress=progress, out=out, part=part
             )
 
+    @names_class
     def batch_map_mean(
         self,
         func: Callable[..., Any],
@@ -148,6 +152,7 @@ class IndexedDataSource(AbstractDataSource):
     call `super()`.
     """
 
+    @names_class
     def plan(
         self,
         batch_size: BatchSize,
@@ -165,6 +170,7 @@ class IndexedDataSource(AbstractDataSource):
         self._check_random_access('plan')
         return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
 
+    @names_class
     def batch_indices_iterator(
         self,
         batch_size: BatchSize,
@@ -242,6 +248,7 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     def is_random_access(self) -> bool:
         return all(member.is_random_access for member in self._members)
 
+    @names_class
     def batch_iterator(self, batch_size: BatchSize, shuffle: Any = NOT_GIVEN, **kwargs: Any) -> Stream:
         """Return a stream over the batches of an epoch.
 
@@ -281,26 +288,6 @@ class DerivedDataSource(IndexedDataSource, abc.ABC):
     @abc.abstractmethod
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         """Put together the streams of members that have no plan."""
-
-    @abc.abstractmethod
-    def _count_joined(self, asked: Asked) -> int | float | None:
-        """Return the number of batches that the streams of members give together."""
-
-    def _of_members(self, asked: Asked) -> list[Asked]:
-        """Return the arguments for each of the members."""
-        return asked.of_members(len(self._members))
-
-    def _count_batches(self, asked: Asked) -> int | float | None:
-        joined = not self._has_plan() and not overridden(self, 'batch_iterator')
-        return self._count_joined(asked) if joined else super()._count_batches(asked)
-
-    def _check_asked(self, asked: Asked) -> None:
-        if self._has_plan() or overridden(self, 'batch_iterator'):
-            super()._check_asked(asked)
-            return
-        asked.check_ranks()
-        for member, part in zip(self._members, self._of_members(asked)):
-            member._check_asked(part)
 
     def _move_arrays(self, moved: Callable[[Any], Any]) -> None:
         for member in self._members:
@@ -416,11 +403,11 @@ class MapDataSource(DerivedDataSource):
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         return self._map_stream(self.source._open(asked, path), asked, path)
 
-    def _count_joined(self, asked: Asked) -> int | float | None:
-        return self.source._count_batches(asked)
+    def _opened(self, asked: Asked) -> list[tuple[AbstractDataSource, Asked]]:
+        return [(self.source, asked)]
 
-    def _of_members(self, asked: Asked) -> list[Asked]:
-        return [asked]
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
+        return lengths[0]
 
     def _map_stream(self, stream: Stream, asked: Asked, path: Path) -> Stream:
         """Return the batches of a stream with the function applied to them."""

@@ -144,8 +144,7 @@ class ChoiceDataSource(JoinedDataSource):
         batches: Iterable[Batch] = self._members[k]._fetch(request.member(k, indices, chosen=True), (*path, k), to)
         return batches
 
-    def _count_joined(self, asked: Asked) -> int | float | None:
-        lengths = [member._count_batches(part) for member, part in zip(self._members, self._of_members(asked))]
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
         return self._chooser(lengths, _shuffle(asked).apart(), ()).length
 
     def _join_streams(self, asked: Asked, path: Path) -> Stream:

@@ -173,8 +173,7 @@ class CompositeDataSource(JoinedDataSource):
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
 
-    def _count_joined(self, asked: Asked) -> int | float | None:
-        lengths = [member._count_batches(part) for member, part in zip(self._members, self._of_members(asked))]
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
         last = self._last(lengths, asked)
         return smallest(lengths) if last is None else lengths[last]
 

@@ -40,6 +40,9 @@ class JoinedDataSource(DerivedDataSource):
         """Name the arguments that are not the defaults."""
         return []
 
+    def _opened(self, asked: Asked) -> list[tuple[AbstractDataSource, Asked]]:
+        return list(zip(self._members, asked.of_members(len(self._members))))
+
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         sizes = member_sizes(batch_size, len(self._members))
         return sum(member._copied_bytes(size) for member, size in zip(self._members, sizes))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, check_keywords
+from .._ground.calls import names_class
 from .._ground.words import Worded
 from .._plans.options import KEYWORDS, Asked
 from .._streams.loader import Loader
@@ -33,6 +34,7 @@ class Offers(Worded, Reachable):
             'epoch, or source.loader(batch_size), where each pass is the next epoch'
         )
 
+    @names_class
     def loader(
         self,
         batch_size: BatchSize,
@@ -71,6 +73,7 @@ class Offers(Worded, Reachable):
         told = {name: value for name, value in given.items() if value is not DEFAULTS[name]}
         return Loader(self, Asked(check_batch_sizes(batch_size), {**told, **others, 'epoch': epoch}, counted=True))
 
+    @names_class
     def num_batches(self, batch_size: BatchSize, drop_last: bool = False) -> int | float | None:
         """Return the number of batches of an epoch; `np.inf` if endless, `None` if unknown.
 

@@ -8,7 +8,7 @@ fetches what that requests. If not, it puts together the members' streams.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._ground.arguments import BatchSize, check_told, first_size, overridden, single_size
@@ -73,15 +73,36 @@ class Reachable:
 
     def _count_batches(self, asked: Asked) -> int | float | None:
         """Return the number of batches of an epoch that is not opened; infinite if endless, `None` if unknown."""
-        return self._plan_apart(asked).length if self._has_plan() else self._told_length(asked)
+        if self._has_plan():
+            return self._plan_apart(asked).length
+        members = self._opened_members(asked)
+        if not members:
+            return self._told_length(asked)
+        return self._count_joined([member._count_batches(part) for member, part in members], asked)
 
     def _check_asked(self, asked: Asked) -> None:
         """Raise the errors of `batch_iterator` that can be told without a call of users' code."""
         if self._has_plan():
             self._plan_apart(asked)
+        elif members := self._opened_members(asked):
+            asked.check_ranks()
+            for member, part in members:
+                member._check_asked(part)
         else:
             single_size(asked.batch_size, type(self).__name__)
             asked.check_epochs(self.batch_iterator, f'{type(self).__name__}.batch_iterator')
+
+    def _opened_members(self, asked: Asked) -> Sequence[tuple[Reachable, Asked]]:
+        """Return what `_opened` does, unless a user's code opens an epoch."""
+        return () if overridden(self, 'batch_iterator') else self._opened(asked)
+
+    def _opened(self, asked: Asked) -> Sequence[tuple[Reachable, Asked]]:
+        """Return the members that are opened for an epoch without a plan, with the arguments of each."""
+        return ()
+
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
+        """Return the number of batches that members with so many of them give together."""
+        raise NotImplementedError
 
     # Plans.
 

@@ -142,6 +142,26 @@ def test_a_keyword_of_another_function_says_which_takes_it():
         refused(rf"^{kind.__name__}\(\) .* 'num_workers'; .*processes=", partial(kind, num_workers=4))
 
 
+def test_a_call_that_does_not_fit_names_the_class_and_the_arguments():
+    source = Wrapped([X])
+    twice = "got multiple values for argument 'batch_size'; it is called as"
+    for method in (source.batch_iterator, source.loader):
+        name = method.__name__
+        message = rf'^Wrapped.{name}\(\) {twice} {name}\(batch_size, shuffle, \*, epoch, drop_last, shard, uneven\)$'
+        refused(message, partial(method, 4, batch_size=4))
+    refused(rf'^MapDataSource.batch_iterator\(\) {twice}', lambda: source.map(keep).batch_iterator(4, batch_size=4))
+    refused(r'^Wrapped.plan\(\) missing 1 required positional argument: .*plan\(batch_size, ', source.plan)
+    refused(r"^Wrapped.map\(\) .* 'fm'; .* map\(fn, rng, \*, same_length\)", partial(source.map, keep, fm=1))
+
+
+def test_an_error_inside_a_method_stays_what_it_is():
+    class Failing(ArrayDataSource):
+        def batch_indices_iterator(self, batch_size, shuffle=None):
+            raise TypeError('own')
+
+    refused('^own$', lambda: Failing([X]).batch_iterator(4))
+
+
 def test_composed_sources_name_themselves():
     for kind in (CompositeDataSource, ChoiceDataSource, ConcatDataSource):
         source = kind([numbers(6), numbers(6)])
