@@ -13,6 +13,7 @@ from ._sources.composite import CompositeDataSource
 from ._sources.concat import ConcatDataSource
 from ._sources.iterables import CallableDataSource, IteratorDataSource
 from ._streams.gathering import batch_map_concat, batch_map_mean
+from ._streams.loader import Loader
 from ._streams.merging import Part, Run, Sums, merge
 from ._streams.statistics import StreamStatistics, WorkerStatistics
 from ._streams.stream import Phase, Stream
@@ -27,6 +28,7 @@ __all__ = [
     'CompositeDataSource',
     'ConcatDataSource',
     'IteratorDataSource',
+    'Loader',
     'MapDataSource',
     'Part',
     'Phase',

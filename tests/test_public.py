@@ -26,7 +26,7 @@ PUBLIC = {
     """,
     'batchup.data_source': """
         AbstractDataSource ArrayDataSource CallableDataSource ChoiceBatch ChoiceDataSource CompositeDataSource
-        ConcatDataSource IteratorDataSource MapDataSource Part Phase Plan RandomAccessDataSource Request Run
+        ConcatDataSource IteratorDataSource Loader MapDataSource Part Phase Plan RandomAccessDataSource Request Run
         Stream StreamStatistics Sums Verdict WorkerStatistics batch_map_concat batch_map_mean coerce_data_source merge
     """,
     'batchup.datasets': 'cifar10 cifar100 dataset digits fashion_mnist mnist stl svhn usps',
@@ -66,7 +66,8 @@ MEMBERS = {
     'batchup.arrays.H5Array': 'dataset ndim',
     'batchup.arrays.ParquetArray': 'ndim',
     'batchup.data_source.AbstractDataSource': """
-        batch batch_iterator batch_map_concat batch_map_mean is_random_access map map_samples num_samples replay
+        batch batch_iterator batch_map_concat batch_map_mean is_random_access loader map map_samples num_batches
+        num_samples replay
     """,
     'batchup.data_source.ArrayDataSource': 'samples_by_indices_nomapping',
     'batchup.data_source.CallableDataSource': 'batch_iterator num_samples',
@@ -83,6 +84,9 @@ MEMBERS = {
     'batchup.data_source.MapDataSource': """
         batch_indices_iterator batch_iterator is_random_access num_samples plan samples_by_indices
         samples_by_indices_nomapping
+    """,
+    'batchup.data_source.Loader': """
+        batch_size close epoch length load_state_dict position set_epoch source state_dict
     """,
     'batchup.data_source.Phase': 'CLOSED FRESH RUNNING',
     'batchup.data_source.Plan': 'index_batches window',

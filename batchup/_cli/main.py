@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import DatasetError
@@ -16,6 +16,9 @@ from .commands.base import CommandError
 BAD_USAGE = 2
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
+
+# Before what is told on the standard error output.
+PREFIX = 'batchup:'
 
 # How many threads the libraries below NumPy use for matrix products.
 THREAD_LIMITS = ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'VECLIB_MAXIMUM_THREADS')
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return _end(f'error: {error}', BAD_USAGE)
     except DatasetError as error:  # its lines name the addresses that were tried
-        print(f'batchup: error: {error}', file=sys.stderr)
+        print(f'{PREFIX} error: {error}', file=sys.stderr)
         return BAD_USAGE
     except KeyboardInterrupt as error:
         return _end(str(error) or 'interrupted', INTERRUPTED)
@@ -60,16 +63,23 @@ def _drop_output() -> None:
 
 def _end(message: str, code: int) -> int:
     """Show a message as one line, and return the exit code."""
-    print('batchup:', ' '.join(message.split()), file=sys.stderr)
+    print(PREFIX, ' '.join(message.split()), file=sys.stderr)
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells bad arguments like all other errors, below the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(BAD_USAGE, f'{PREFIX} error: {message}\n')
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='python -m batchup', description='Mini-batches of samples, for data that is held as arrays.'
-    )
+    parser = _Parser(prog='python -m batchup', description='Mini-batches of samples, for data that is held as arrays.')
     parser.add_argument('--version', action='version', version=f'batchup {__version__}')
-    commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
+    parser.set_defaults(run=lambda _: parser.print_help())
+    commands = parser.add_subparsers(title='commands', metavar='COMMAND')
     _add_demo(
         commands.add_parser(
             'demo',
@@ -115,8 +125,10 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data',
         metavar='FILE.npz',
-        help='train on the arrays X (n, ...) and y (n class labels) of this file; images are (n, h, w) or (n, c, h, w)',
+        help='train on the arrays X (n, ...) and y (n class labels) of this file, or x_train and y_train, or images '
+        'and labels; images are (n, h, w) or (n, c, h, w)',
     )
+    _add_array_names(parser)
     parser.add_argument(
         '--epochs', type=_integer(1), default=25, metavar='N', help='passes over the training data (default: 25)'
     )
@@ -140,7 +152,13 @@ def _run_demo(arguments: argparse.Namespace) -> None:
     os.environ.update(dict.fromkeys(THREAD_LIMITS, '1'))
     from . import demo as _demo  # noqa: PLC0415 - to show help, NumPy is not needed
 
-    _demo.run(_demo.Options(arguments.data, arguments.epochs, arguments.batch_size, arguments.seed, arguments.resume))
+    given = arguments
+    _demo.run(_demo.Options(given.data, given.epochs, given.batch_size, given.seed, given.resume, given.x, given.y))
+
+
+def _add_array_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--x', metavar='NAME', help='the array of samples, if it has another name')
+    parser.add_argument('--y', metavar='NAME', help='the array of their labels, if it has another name')
 
 
 def _add_datasets(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +188,7 @@ def _run_datasets(run: Callable[[Any, argparse.Namespace], None], arguments: arg
 def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('name', metavar='NAME|FILE.npz', help='a data set, or a file with arrays')
     parser.add_argument('--png', metavar='FILE', help='write a picture of some samples to this file (needs Pillow)')
+    _add_array_names(parser)
     parser.add_argument(
         '--count', type=_integer(1), default=64, metavar='N', help='how many samples to draw (default: 64)'
     )
@@ -180,7 +199,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 def _run_show(arguments: argparse.Namespace) -> None:
     from .commands.show import show  # noqa: PLC0415
 
-    show(arguments.name, arguments.png, arguments.count, arguments.seed)
+    show(arguments.name, arguments.png, arguments.count, arguments.seed, arguments.x, arguments.y)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import six
 
+from .elsewhere import ELSEWHERE
+
 # The number of samples in a batch, or a tuple with one for each member of a composed source. Tuples may be nested.
 BatchSize = int | tuple[Any, ...]
+
+
+class _NotGiven:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return '(not given)'
+
+
+NOT_GIVEN: Final = _NotGiven()
 
 
 def check_integer(name: str, value: Any) -> int:
@@ -52,18 +65,46 @@ def check_flag(name: str, value: Any, hint: str = '') -> bool:
 
 
 def check_keywords(function: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise `TypeError` for a keyword that a function does not take, and name the one that may be meant.
+    """Raise `TypeError` for a keyword that a function does not take; say what is meant, or where it is.
 
     >>> check_keywords('f', ['shufle'], ['batch_size', 'shuffle'])
     Traceback (most recent call last):
         ...
     TypeError: f() got an unexpected keyword argument 'shufle'; did you mean shuffle?
+    >>> check_keywords('f', ['transform'], ['batch_size', 'shuffle'])
+    Traceback (most recent call last):
+        ...
+    TypeError: f() got an unexpected keyword argument 'transform'; source.map(fn) applies a function to every batch
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f'did you mean {near[0]}?' if near else f'it takes {", ".join(known[:-1])} and {known[-1]}'
-            raise TypeError(f'{function}() got an unexpected keyword argument {name!r}; {hint}')
+            raise TypeError(f'{function}() got an unexpected keyword argument {name!r}; {_hint(name, known)}')
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """Say what is meant by a keyword that is not known."""
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f'did you mean {near[0]}?'
+    far = difflib.get_close_matches(name, ELSEWHERE, 1)
+    return ELSEWHERE[far[0]] if far else f'it takes {", ".join(known[:-1])} and {known[-1]}'
+
+
+def takes_keyword(fn: Callable[..., Any], name: str) -> bool:
+    """Say whether a function takes a keyword, as far as its signature tells.
+
+    >>> takes_keyword(lambda epoch: 0, 'epoch'), takes_keyword(lambda **others: 0, 'epoch'), takes_keyword(len, 'epoch')
+    (True, True, False)
+    """
+    try:
+        parameters = inspect.signature(fn).parameters
+    except (TypeError, ValueError):  # some functions in C have none
+        return False
+    given = parameters.get(name)
+    by_name = given is not None and given.kind in (given.POSITIONAL_OR_KEYWORD, given.KEYWORD_ONLY)
+    return by_name or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def check_non_negative(name: str, value: Any) -> int:

@@ -8,7 +8,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..errors import StateMismatchError
+
+# The types that the facts of a state have.
+PLAIN = (str, int, float, np.generic, type(None))
 
 
 def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMismatchError:
@@ -20,6 +25,16 @@ def state_mismatch(saved: Mapping[str, Any], own: Mapping[str, Any]) -> StateMis
             lines.append(f'  {name} of the stream: {own.get(name, "(missing)")}')
     lines.append('Make the stream with the same source and arguments as the one that was saved.')
     return StateMismatchError('\n'.join(lines))
+
+
+def check_facts(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise `StateMismatchError` unless a state has all the facts in `own`, with the same values."""
+    # Other values, such as arrays, may not even compare.
+    saved = {
+        name: state[name] if isinstance(state[name], PLAIN) else repr(state[name]) for name in own if name in state
+    }
+    if any(saved.get(name) != value for name, value in own.items()):
+        raise state_mismatch(saved, own)
 
 
 def installed_by(extra: str) -> str:

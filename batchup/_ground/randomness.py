@@ -12,6 +12,7 @@ methods may give other numbers in the next version (NEP 19). The functions of us
 from __future__ import annotations
 
 import abc
+import copy
 import enum
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
@@ -157,6 +158,10 @@ class Shuffle:
     def is_global(self) -> bool:
         """Whether the draws are those of NumPy's global generator."""
         return self.rng is _global_rng()
+
+    def apart(self) -> Shuffle:
+        """Return the same shuffle with a copy of a sequential generator: nothing is drawn from the user's."""
+        return self if self.rng is None else replace(self, rng=copy.deepcopy(self.rng))
 
     def with_block_size(self, rows: int | None) -> Shuffle:
         """Return the shuffle for data in chunks of so many rows; `None` for data that has no chunks."""

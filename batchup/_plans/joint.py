@@ -67,6 +67,10 @@ class CompositePlan(JointPlan):
         return smallest([member.length for member in self._members])
 
     @property
+    def length_at_hand(self) -> int | float | None:
+        return smallest([member.length_at_hand for member in self._members])
+
+    @property
     def empty(self) -> bool | None:
         return any_empty([member.empty for member in self._members])
 
@@ -128,6 +132,11 @@ class ChoicePlan(JointPlan):
     def length(self) -> int | float | None:  # type: ignore[override]
         """The number of batches; to count them, members may have to be drawn."""
         return self._chooser.length
+
+    @property
+    def length_at_hand(self) -> int | float | None:
+        length: int | float | None = vars(self._chooser).get('length')
+        return length
 
     @property
     def empty(self) -> bool | None:

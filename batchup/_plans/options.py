@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from .._ground.arguments import BatchSize, check_batch_sizes, check_flag, check_keywords, is_integer, member_sizes
+from .._ground.arguments import (
+    BatchSize,
+    check_batch_sizes,
+    check_flag,
+    check_keywords,
+    is_integer,
+    member_sizes,
+    takes_keyword,
+)
 from .._ground.randomness import SeededShuffle, Shuffle, understood
 from .shards import Shard
 
@@ -56,6 +64,10 @@ class Options:
         """Return the options of each of `count` members."""
         return [replace(self, batch_size=size) for size in member_sizes(self.batch_size, count)]
 
+    def apart(self) -> Options:
+        """Return the same options with a copy of a sequential generator: nothing is drawn from the user's."""
+        return replace(self, shuffle=self.shuffle.apart())
+
     def facts(self) -> dict[str, Any]:
         """Return the arguments that a saved state must agree with: all but the shard."""
         return {
@@ -79,15 +91,38 @@ class Asked:
         The number of samples in a batch, or a tuple with one for each member.
     keywords : mapping
         The other arguments, by their names.
+    counted : bool
+        Whether the epoch is counted by a loader: code that does not take `epoch=` is called without it.
     """
 
     batch_size: BatchSize
     keywords: Mapping[str, Any]
+    counted: bool = False
 
     def options(self, source: str) -> Options:
         """Check the arguments; an error for an unknown keyword names the source's class, which is given."""
         check_keywords(f'{source}.batch_iterator', self.keywords, KEYWORDS)
         return Options.check(self.batch_size, **self.keywords)
+
+    def at(self, epoch: int) -> Asked:
+        """Return the arguments for an epoch."""
+        return replace(self, keywords={**self.keywords, 'epoch': epoch})
+
+    def keywords_for(self, fn: Callable[..., Any]) -> Mapping[str, Any]:
+        """Return the keywords to call a user's function with."""
+        if not self.counted or takes_keyword(fn, 'epoch'):
+            return self.keywords
+        return {name: value for name, value in self.keywords.items() if name != 'epoch'}
+
+    def check_epochs(self, fn: Callable[..., Any], name: str) -> None:
+        """Raise `TypeError` if a function that makes batches would shuffle every epoch of a loader alike."""
+        seeded = self.shuffle is not None and self.shuffle.seed is not None
+        if seeded and 'epoch' not in self.keywords_for(fn):
+            raise TypeError(
+                f'{name} does not take epoch=, so that each pass of a loader would have the same order by the seed '
+                f'shuffle={self.keywords["shuffle"]!r}: let it take epoch=0, and shuffle by both, or give a '
+                'RandomState or a Generator, from which each pass draws on'
+            )
 
     def of_members(self, count: int) -> list[Asked]:
         """Return the arguments for each of `count` members."""

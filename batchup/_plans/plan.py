@@ -17,6 +17,7 @@ import numpy as np
 from .._ground.arguments import check_integer
 from .._ground.indices import IndexTree, Leaf, digest, map_leaves, own_array
 from .._ground.randomness import Path, Purpose, Shuffle, keyed_bits
+from .._ground.words import counted, order
 from ..errors import EndOfPlanError
 from .ahead import Ahead
 from .places import Places
@@ -214,6 +215,16 @@ class Plan(abc.ABC):
 
     def __len__(self) -> int:
         return known_length(self.length)
+
+    def __repr__(self) -> str:
+        length = self.length_at_hand
+        count = {None: 'batches', math.inf: 'endless batches'}.get(length) or counted(length, 'batch', 'batches')
+        return f'<Plan: {count} of {self.describe()}{order({"shuffle": self.shuffle, "epoch": self.shuffle.epoch})}>'
+
+    @property
+    def length_at_hand(self) -> int | float | None:
+        """The length, unless batches have to be drawn or counted to know it; `None` then."""
+        return self.length
 
     @property
     def empty(self) -> bool | None:

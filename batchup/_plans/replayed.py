@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -161,7 +159,7 @@ class ReplayPlan(Plan):
 
     def _open_copy(self) -> UserIterator:
         """Open another iterator, with a copy of a sequential generator: nothing is drawn from the user's."""
-        return self._open(replace(self.shuffle, rng=copy.deepcopy(self.shuffle.rng)))
+        return self._open(self.shuffle.apart())
 
     def _next_batch(self, iterator: UserIterator) -> IndexTree:
         """Return the next batch that `drop_last` does not leave out."""
@@ -180,6 +178,10 @@ class ReplayPlan(Plan):
     @property
     def length(self) -> int | float | None:  # type: ignore[override]
         return self._counted[0]
+
+    @property
+    def length_at_hand(self) -> int | float | None:
+        return self.length if self._known or '_counted' in vars(self) else None
 
     @property
     def exact(self) -> bool:  # type: ignore[override]

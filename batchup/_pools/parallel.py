@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._ground.arguments import BatchSize, check_keywords, check_positive
+from .._ground.calls import names_class
 from .._ground.randomness import Path
 from .._plans.options import KEYWORDS, Asked, Options
 from .._plans.plan import Plan
@@ -46,11 +47,15 @@ class ParallelDataSource(AbstractDataSource):
         # size need other memory.
         self._idle: dict[BatchSize, list[Channel]] = {}
 
+    def _words(self) -> str:
+        return f'{self.source!r}, {self.pool!r}'
+
     def num_samples(self, **kwargs: Any) -> int | float | None:
         """Return the number of samples of the source."""
         check_keywords(f'{type(self).__name__}.num_samples', kwargs, KEYWORDS[1:])
         return self.source.num_samples(**kwargs)
 
+    @names_class
     def batch_iterator(
         self,
         batch_size: BatchSize,
@@ -82,6 +87,13 @@ class ParallelDataSource(AbstractDataSource):
 
     def _plan_parts(self) -> list[Any]:
         return [self.source, *self.source._plan_parts()]
+
+    def _count_batches(self, asked: Asked) -> int | float | None:
+        return self.source._plan_apart(asked).length
+
+    def _check_asked(self, asked: Asked) -> None:
+        self.pool._check_open()
+        self.source._plan_apart(asked)
 
     def _follows_plan(self) -> bool:
         return True

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .._ground.arguments import check_positive, is_integer
+from .._ground.words import counted
 from .._sources.base import AbstractDataSource
 from ..errors import WorkerPoolError
 from .channel import Channel
@@ -146,6 +147,10 @@ class WorkerPool(abc.ABC):
         self._closed = True
         self._end()
         self._finalizer.detach()
+
+    def __repr__(self) -> str:
+        closed = ', closed' if self._closed else ''
+        return f'<{type(self).__name__}: {counted(self.processes, "worker")}{closed}>'
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

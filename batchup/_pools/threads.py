@@ -9,7 +9,9 @@ import traceback
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import NoReturn
 
+from .._ground.arguments import check_keywords
 from .._ground.messages import warn_user
 from ..errors import WorkerPoolError
 from .channel import Channel, QueuedTask
@@ -96,8 +98,14 @@ class WorkerThreadPool(WorkerPool):
     _task_seconds = 8e-4
 
     def __init__(
-        self, processes: int = 1, *, timeout: float | None = None, warn_after: float | None = WARN_SECONDS
+        self,
+        processes: int = 1,
+        *,
+        timeout: float | None = None,
+        warn_after: float | None = WARN_SECONDS,
+        **unknown: NoReturn,
     ) -> None:
+        check_keywords(type(self).__name__, unknown, ('processes', 'timeout', 'warn_after'))
         super().__init__(processes, timeout, warn_after)
         crew = self._crew = _Crew(self.processes)
         # Before they start, what ends them is set: an interrupt may come at any time.

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 from .._ground.arguments import check_batch_size, check_flag, check_keywords, check_told, overridden
 from .._ground.indices import IndexArray, check_batch_indices, check_indices
 from .._ground.randomness import Path, Shuffle
+from .._ground.words import Worded
 from .._plans.options import PLAN_KEYWORDS
 from .._plans.plan import Plan
 from .._plans.replayed import ReplayPlan
 
 
-class AbstractSampler:
+class AbstractSampler(Worded):
     """Base class of samplers.
 
     Subclasses implement the methods that they can; plain generators will do. The iterators

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._ground.arguments import check_positive, check_repeats
 from .._ground.indices import IndexArray
 from .._ground.randomness import Path, Shuffle
+from .._ground.words import counted, times
 from .._plans.ordered import total_samples
 from .._plans.plan import Plan
 from .arranged import ArrangedPlan
@@ -72,6 +73,11 @@ class BucketSampler(PlannedSampler):
                 f'sample {longest} has length {self.lengths[longest]}, more than max_elements={max_elements}; '
                 'leave it out, or allow more'
             )
+
+    def _words(self) -> str:
+        lengths = f', lengths {self._descending[-1]} to {self._descending[0]}' if self._descending.size else ''
+        budget = '' if self.max_elements is None else f', max_elements={self.max_elements}'
+        return counted(len(self.lengths), 'sample') + lengths + budget + times(self.repeats)
 
     def num_indices_generated(self) -> int | float:
         return total_samples(len(self.lengths), self.repeats)

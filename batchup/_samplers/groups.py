@@ -9,6 +9,7 @@ from .._ground.arguments import check_repeats
 from .._ground.indices import IndexArray
 from .._ground.labels import number_labels
 from .._ground.randomness import Path, Shuffle
+from .._ground.words import counted, times
 from .._plans.ordered import total_samples
 from .._plans.plan import Plan
 from .arranged import ArrangedPlan
@@ -51,6 +52,9 @@ class GroupSampler(PlannedSampler):
     def __init__(self, groups: ArrayLike, *, repeats: int = 1) -> None:
         _, self._numbers, self._sizes = number_labels('groups', groups)
         self.repeats = check_repeats(repeats)
+
+    def _words(self) -> str:
+        return f'{counted(len(self._numbers), "sample")} in {counted(len(self._sizes), "group")}{times(self.repeats)}'
 
     def num_indices_generated(self) -> int | float:
         return total_samples(len(self._numbers), self.repeats)

@@ -14,6 +14,7 @@ from .._ground.arguments import check_non_negative, check_positive, check_repeat
 from .._ground.indices import IndexArray, IndexTree, as_array
 from .._ground.labels import Labels, number_labels
 from .._ground.randomness import Path, Purpose, Shuffle, draw_permutations
+from .._ground.words import counted, listing
 from .._plans.joint import JointPlan
 from .._plans.ordered import OrderPlan
 from .._plans.orders import KeyedOrders, Orders, distinct_permutations, permutations
@@ -41,6 +42,14 @@ class ClassSampler(PlannedSampler):
     _length: int
     # The samples of each class that is used, by the number of the class.
     _members: dict[int, IndexArray]
+
+    def _words(self) -> str:
+        batches = 'endless' if self.n_batches == math.inf else counted(self.n_batches, 'batch', 'batches')
+        return f'{counted(self._length, "sample")}, {batches} of {self._made_of()}'
+
+    def _made_of(self) -> str:
+        """Say what is in a batch."""
+        raise NotImplementedError
 
     def num_indices_generated(self) -> int | float:
         return self.n_batches * self.batch_size
@@ -130,6 +139,9 @@ class QuotaSampler(ClassSampler):
         self._members = {number: members[number] for number in self._counts}
         self.batch_size = sum(self.quotas.values())
         self.n_batches = epoch_length(n_batches, repeats, self._count_batches)
+
+    def _made_of(self) -> str:
+        return f'{{{listing(f"{label!r}: {quota}" for label, quota in self.quotas.items())}}}'
 
     def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         self._check_batch_size(batch_size, 'the quotas')
@@ -246,6 +258,9 @@ class PKSampler(ClassSampler):
             raise ValueError(f'p is {self.p}, but y has only {len(self._members)} classes with k={self.k} samples')
         self.batch_size = self.p * self.k
         self.n_batches = epoch_length(n_batches, repeats, self._count_batches)
+
+    def _made_of(self) -> str:
+        return f'p={self.p} classes with k={self.k}'
 
     def _make_plan(self, batch_size: int, shuffle: Shuffle, drop_last: bool, path: Path) -> Plan:
         self._check_batch_size(batch_size, f'p={self.p} classes of k={self.k} samples')

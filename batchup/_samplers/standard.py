@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from .._ground.arguments import check_non_negative, check_repeats
 from .._ground.indices import bounds, check_indices, check_places, check_range
 from .._ground.randomness import Path, Shuffle
+from .._ground.words import counted, times
 from .._plans.ordered import OrderPlan, total_samples
 from .._plans.orders import sample_orders
 from .._plans.places import OrderPlaces
@@ -37,6 +38,9 @@ class StandardSampler(PlannedSampler):
     def __init__(self, length: int, repeats: int = 1) -> None:
         self.length = check_non_negative('length', length)
         self.repeats = check_repeats(repeats)
+
+    def _words(self) -> str:
+        return counted(self.length, 'sample') + times(self.repeats)
 
     def num_indices_generated(self) -> int | float:
         return total_samples(self.length, self.repeats)
@@ -77,6 +81,9 @@ class SubsetSampler(PlannedSampler):
         self.indices = check_indices('indices', indices)
         self._bounds = bounds(self.indices)
         self.repeats = check_repeats(repeats)
+
+    def _words(self) -> str:
+        return counted(len(self.indices), 'chosen sample') + times(self.repeats)
 
     def num_indices_generated(self) -> int | float:
         return total_samples(len(self.indices), self.repeats)

@@ -13,6 +13,7 @@ from .._ground.arguments import check_flag, check_non_negative
 from .._ground.indices import IndexArray, bounds, check_indices, check_places, check_range
 from .._ground.labels import Labels, number_labels
 from .._ground.randomness import Path, Purpose, SequentialRng, Shuffle
+from .._ground.words import counted
 from .._plans.ordered import OrderPlan
 from .._plans.orders import DrawnOrders, KeyedOrders, Orders
 from .._plans.plan import Plan
@@ -41,6 +42,13 @@ class _DrawingSampler(PlannedSampler):
                 'draw fewer, or with replace=True'
             )
         self._table = table
+
+    def _words(self) -> str:
+        draws = self.num_indices_generated()
+        kind = 'draw' if self.replace else 'distinct draw'
+        return (
+            f'{counted(len(self._table.weights), "weight")}, {"endless" if draws == math.inf else counted(draws, kind)}'
+        )
 
     def num_indices_generated(self) -> int | float:
         if self.n_samples is not None:

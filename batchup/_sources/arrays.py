@@ -25,6 +25,7 @@ from .._arrays.through_memory import MemoryRows
 from .._ground.arguments import (
     BatchSize,
     check_flag,
+    check_keywords,
     check_non_negative,
     check_repeats,
     check_told,
@@ -32,8 +33,10 @@ from .._ground.arguments import (
     single_size,
 )
 from .._ground.batch import Batch, Columns, Destination
+from .._ground.calls import names_class
 from .._ground.indices import IndexTree, Leaf, check_batch_indices, own_array
 from .._ground.randomness import Path
+from .._ground.words import counted, kind_of_rows, listing, times
 from .._plans.options import Options
 from .._plans.plan import Plan, Request
 from .._samplers.base import AbstractSampler, PlannedSampler, make_plan
@@ -46,6 +49,10 @@ Source = TypeVar('Source', bound='RandomAccessDataSource')
 # The largest block of a `BlockShuffle` that is made of the chunks of several arrays. Larger: the order alone
 # takes more memory, 8 bytes a sample of every block of the window. Smaller: more often, chunks are cut by blocks.
 MOST_BLOCK_ROWS = 2**16
+
+
+# The keywords of an `ArrayDataSource`.
+KEYWORDS = ('data', 'indices', 'repeats', 'sampler', 'include_indices', 'read_ahead', 'to_numpy')
 
 
 class RandomAccessDataSource(IndexedDataSource):
@@ -96,6 +103,16 @@ class RandomAccessDataSource(IndexedDataSource):
         self.sampler = sampler
         self.include_indices = check_flag('include_indices', include_indices)
 
+    def _words(self) -> str:
+        sampler, length = self.sampler, counted(self._length, 'sample')
+        if type(sampler) is SubsetSampler:
+            used = f'{len(sampler.indices)} of {length}{times(sampler.repeats)}'
+        elif type(sampler) is StandardSampler and sampler.length == self._length:
+            used = length + times(sampler.repeats)
+        else:
+            used = f'{length} by {sampler!r}'
+        return f'{used}, with indices' if self.include_indices else used
+
     @property
     def is_random_access(self) -> bool:
         return True
@@ -109,10 +126,12 @@ class RandomAccessDataSource(IndexedDataSource):
         """Read samples by their indices into the data, as a tuple of arrays."""
         raise NotImplementedError(f'{type(self).__name__} does not implement samples_by_indices_nomapping')
 
+    @names_class
     def samples_by_indices(self, indices: Any) -> Batch:
         """Read samples by indices that the sampler maps to those of the data: for a subset, places in it."""
         return self.samples_by_indices_nomapping(self.sampler.map_indices(indices))
 
+    @names_class
     def subset(self: Source, indices: ArrayLike) -> Source:
         """Return a source like this one, over the same data, that uses only some of its samples.
 
@@ -142,6 +161,7 @@ class RandomAccessDataSource(IndexedDataSource):
         chosen.sampler = self.sampler.subset(indices)
         return chosen
 
+    @names_class
     def batch_iterator(
         self,
         batch_size: int,
@@ -251,7 +271,9 @@ class ArrayDataSource(RandomAccessDataSource):
         *,
         read_ahead: int = READ_AHEAD,
         to_numpy: bool = False,
+        **unknown: NoReturn,
     ) -> None:
+        check_keywords(type(self).__name__, unknown, KEYWORDS)
         super().__init__(_common_length(data), indices, repeats, sampler, include_indices)
         self._read_ahead = check_non_negative('read_ahead', read_ahead)
         self._to_numpy = check_flag('to_numpy', to_numpy)
@@ -268,6 +290,9 @@ class ArrayDataSource(RandomAccessDataSource):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, data=state['data'].arrays)
+
+    def _words(self) -> str:
+        return f'{super()._words()}: {listing(map(kind_of_rows, self.data))}'
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices, as a tuple of arrays; negative ones count from the end."""

@@ -6,9 +6,10 @@ import abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from time import perf_counter
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from .._ground.arguments import (
+    NOT_GIVEN,
     BatchSize,
     check_batch_sizes,
     check_flag,
@@ -17,6 +18,7 @@ from .._ground.arguments import (
     overridden,
 )
 from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
+from .._ground.calls import names_class
 from .._ground.indices import as_tree
 from .._ground.ownership import owned
 from .._ground.randomness import Path
@@ -26,6 +28,7 @@ from .._streams.gathering import Progress, batch_map_concat, batch_map_mean, che
 from .._streams.members import MappedFeed
 from .._streams.stream import Stream
 from .._streams.trail import Trail
+from .offers import Offers
 from .reading import planned_feed
 from .replays import Replayable, ReplayableMembers
 from .samples import MapsSamples, SampleFunction
@@ -35,7 +38,7 @@ from .samples import MapsSamples, SampleFunction
 FUNCTION = 2**32 - 2
 
 
-class AbstractDataSource(MapsSamples, Replayable):
+class AbstractDataSource(MapsSamples, Offers, Replayable):
     """Base class of sources.
 
     Subclasses implement `num_samples` and `batch_iterator`; a plain generator will do.
@@ -57,6 +60,7 @@ class AbstractDataSource(MapsSamples, Replayable):
         """Return an iterator over the batches of an epoch, tuples of arrays."""
         raise NotImplementedError(f'{type(self).__name__} does not implement batch_iterator')
 
+    @names_class
     def map(self, fn: Callable[..., Any], rng: bool = False, *, same_length: bool = True) -> MapDataSource:
         """Return a source that applies a function to every batch of this one.
 
@@ -84,6 +88,7 @@ class AbstractDataSource(MapsSamples, Replayable):
         """
         return MapDataSource(self, fn, rng, same_length=same_length)
 
+    @names_class
     def batch_map_concat(
         self,
         func: Callable[..., Any],
@@ -111,6 +116,7 @@ class AbstractDataSource(MapsSamples, Replayable):
             own = {'progress': progress, 'out': out, 'part': part, 'check_finite': finite}
             return batch_map_concat(func, stream, progress_iter_func, n_batches, prepend_args, **own)
 
+    @names_class
     def batch_map_mean(
         self,
         func: Callable[..., Any],
@@ -151,6 +157,7 @@ class IndexedDataSource(AbstractDataSource):
     call `super()`.
     """
 
+    @names_class
     def plan(
         self,
         batch_size: BatchSize,
@@ -168,6 +175,7 @@ class IndexedDataSource(AbstractDataSource):
         self._check_random_access('plan')
         return self._make_plan(Options.check(batch_size, shuffle, epoch, drop_last), ())
 
+    @names_class
     def batch_indices_iterator(
         self,
         batch_size: BatchSize,
@@ -226,16 +234,6 @@ class IndexedDataSource(AbstractDataSource):
         return super()._fetch(request, path)
 
 
-class _NotGiven:
-    """Stands for an argument that was not given."""
-
-    def __repr__(self) -> str:
-        return '(not given)'
-
-
-NOT_GIVEN: Final = _NotGiven()
-
-
 class DerivedDataSource(ReplayableMembers, IndexedDataSource, abc.ABC):
     """Base of the sources that are made from other sources.
 
@@ -255,6 +253,7 @@ class DerivedDataSource(ReplayableMembers, IndexedDataSource, abc.ABC):
     def is_random_access(self) -> bool:
         return all(member.is_random_access for member in self._members)
 
+    @names_class
     def batch_iterator(self, batch_size: BatchSize, shuffle: Any = NOT_GIVEN, **kwargs: Any) -> Stream:
         """Return a stream over the batches of an epoch.
 
@@ -357,6 +356,12 @@ class MapDataSource(DerivedDataSource):
         self._same_length = check_flag('same_length', same_length)
         self._of_samples = isinstance(fn, SampleFunction)
 
+    def __repr__(self) -> str:
+        rng = ', rng=True' if self._rng else ''
+        return (
+            f'{self.source!r}.map({function_name(self.fn)}{rng})' if type(self) is MapDataSource else super().__repr__()
+        )
+
     def num_samples(self, **kwargs: Any) -> int | float | None:
         self._check_num_samples(kwargs)
         return self.source._told_samples(kwargs)
@@ -410,6 +415,12 @@ class MapDataSource(DerivedDataSource):
 
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         return self._map_stream(self.source._open(asked, path), asked, path)
+
+    def _opened(self, asked: Asked) -> list[tuple[AbstractDataSource, Asked]]:
+        return [(self.source, asked)]
+
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
+        return lengths[0]
 
     def _map_stream(self, stream: Stream, asked: Asked, path: Path) -> Stream:
         """Return the batches of a stream with the function applied to them."""

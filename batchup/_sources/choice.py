@@ -13,6 +13,7 @@ from .._ground.arguments import check_flag, check_integer
 from .._ground.batch import Batch, Destination
 from .._ground.indices import ChoiceBatch
 from .._ground.randomness import Path, Shuffle
+from .._ground.words import listing
 from .._plans.choices import check_weights, make_choices
 from .._plans.choosers import Chooser, Mixture, Spread, check_stop
 from .._plans.joint import ChoicePlan
@@ -86,6 +87,11 @@ class ChoiceDataSource(JoinedDataSource):
             given = 'weights' if weights is not None else f'stop={stop!r}'
             raise ValueError(f'give either stratified=True, which uses every batch of every member once, or {given}')
 
+    def _options_in_words(self) -> list[str]:
+        weights = [] if self.weights is None else [f'weights=[{listing(self.weights.tolist())}]']
+        stop = [] if self.stop == 'first' else [f'stop={self.stop!r}']
+        return ['stratified=True'] if self.stratified else weights + stop
+
     def num_samples(self, **kwargs: Any) -> int | float:
         """Return the sum of the members' numbers of samples; unknown ones count as 0."""
         self._check_num_samples(kwargs)
@@ -138,8 +144,15 @@ class ChoiceDataSource(JoinedDataSource):
         batches: Iterable[Batch] = self._members[k]._fetch(request.member(k, indices, chosen=True), (*path, k), to)
         return batches
 
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
+        return self._chooser(lengths, _shuffle(asked).apart(), ()).length
+
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         streams, again = self._member_streams(asked, path)
-        shuffle = Shuffle.coerce(asked.keywords.get('shuffle'), asked.keywords.get('epoch', 0))
-        chooser = self._chooser([stream.length for stream in streams], shuffle, path)
+        chooser = self._chooser([stream.length for stream in streams], _shuffle(asked), path)
         return Stream(ChoiceFeed(self._until_stop(streams, again), chooser, asked.facts()))
+
+
+def _shuffle(asked: Asked) -> Shuffle:
+    """Return how a choice of members without a plan is shuffled."""
+    return Shuffle.coerce(asked.keywords.get('shuffle'), asked.keywords.get('epoch', 0))

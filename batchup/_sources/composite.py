@@ -81,6 +81,10 @@ class CompositeDataSource(JoinedDataSource):
         self.trim = check_flag('trim', trim)
         self.stop = self._check_stop(stop)
 
+    def _options_in_words(self) -> list[str]:
+        flags = [f'{name}=False' for name in ('flatten', 'trim') if not getattr(self, name)]
+        return flags if self.stop == 'shortest' else [*flags, f'stop={self.stop!r}']
+
     def _check_stop(self, stop: int | str) -> int | str:
         expected = f"stop must be 'shortest', 'longest' or the number of one of {len(self._members)} data sources"
         if isinstance(stop, str):
@@ -172,6 +176,10 @@ class CompositeDataSource(JoinedDataSource):
             for k, fetch in enumerate(fetches)
         ]
         return map(self._joiner(request.indices, request.n_batches), map(nested.side_by_side, *parts))
+
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
+        last = self._last(lengths, asked)
+        return smallest(lengths) if last is None else lengths[last]
 
     def _join_streams(self, asked: Asked, path: Path) -> Stream:
         streams = self._until_last(*self._member_streams(asked, path), asked)

@@ -22,6 +22,7 @@ from .._ground.arguments import BatchSize, check_non_negative, overridden, singl
 from .._ground.batch import ANYWHERE, Batch, Columns, Destination, Memory, parts_of
 from .._ground.indices import IndexArray, Leaf, check_batch_indices, from_start, own_array
 from .._ground.randomness import Path
+from .._ground.words import listing
 from .._plans.plan import Request
 from .._samplers.base import AbstractSampler, PlannedSampler
 from .._samplers.standard import StandardSampler, SubsetSampler
@@ -148,6 +149,9 @@ class ConcatDataSource(RandomAccessDataSource):
     def __getstate__(self) -> dict[str, Any]:
         # Pools send a source again if it pickles otherwise than before.
         return {**vars(self), '_forms': None, '_alike': set()}
+
+    def _words(self) -> str:
+        return f'{super()._words()}: {listing(self.datasets)}'
 
     def samples_by_indices_nomapping(self, indices: Any) -> Batch:
         """Read samples by their indices through all members; negative ones count from the end."""

@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._ground.arguments import check_batch_size, check_count, function_name
+from .._ground.arguments import check_batch_size, check_count, function_name, overridden, single_size
+from .._ground.randomness import Path
+from .._ground.words import samples as samples_in_words
 from .._plans.options import Asked
 from .._plans.plan import count_batches
 from .._streams.iterators import IteratorFeed, as_stream, user_batches
@@ -40,6 +42,10 @@ class CallableDataSource(AbstractDataSource):
         self.batch_iterator_fn = batch_iterator_fn
         self.num_samples_fn = num_samples_fn
 
+    def _words(self) -> str:
+        told = None if callable(self.num_samples_fn) else self.num_samples_fn
+        return function_name(self.batch_iterator_fn) + samples_in_words(told)
+
     def num_samples(self, **kwargs: Any) -> int | float | None:
         if callable(self.num_samples_fn):
             return check_count('the result of num_samples_fn', _call('num_samples_fn', self.num_samples_fn, **kwargs))
@@ -47,11 +53,33 @@ class CallableDataSource(AbstractDataSource):
 
     def batch_iterator(self, batch_size: int, **kwargs: Any) -> Stream:
         """Return a stream over the batches of an epoch; keywords go to the function."""
-        batch_size = check_batch_size(batch_size)
-        batches = _call('batch_iterator_fn', self.batch_iterator_fn, batch_size, **kwargs)
-        length = count_batches(self.num_samples(**kwargs), batch_size, bool(kwargs.get('drop_last')))
-        origin = f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})'
-        return as_stream(batches, origin, Asked(batch_size, kwargs), length)
+        return self._open_called(Asked(check_batch_size(batch_size), kwargs))
+
+    def _open(self, asked: Asked, path: Path) -> Stream:
+        return super()._open(asked, path) if overridden(self, 'batch_iterator') else self._open_called(asked)
+
+    def _open_called(self, asked: Asked) -> Stream:
+        """Open a stream over what the function returns."""
+        size = single_size(asked.batch_size, type(self).__name__)
+        batches = _call('batch_iterator_fn', self.batch_iterator_fn, size, **asked.keywords_for(self.batch_iterator_fn))
+        return as_stream(batches, self._origin, asked, self._told_length(asked))
+
+    def _told_length(self, asked: Asked) -> int | float | None:
+        told = self.num_samples_fn if callable(self.num_samples_fn) else self.num_samples
+        samples = self.num_samples(**asked.keywords_for(told))
+        return count_batches(samples, single_size(asked.batch_size, type(self).__name__), asked.drop_last)
+
+    def _check_asked(self, asked: Asked) -> None:
+        if overridden(self, 'batch_iterator'):
+            super()._check_asked(asked)
+        else:
+            single_size(asked.batch_size, type(self).__name__)
+            asked.check_epochs(self.batch_iterator_fn, self._origin)
+
+    @property
+    def _origin(self) -> str:
+        """What makes the batches, for errors."""
+        return f'batch_iterator_fn ({function_name(self.batch_iterator_fn)})'
 
 
 def _call(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -106,6 +134,9 @@ class IteratorDataSource(AbstractDataSource):
         self._batches = user_batches(batch_iter, type(self).__name__)
         self.n_samples = check_count('n_samples', n_samples)
 
+    def _words(self) -> str:
+        return type(self.batch_iter).__name__ + samples_in_words(self.n_samples)
+
     def num_samples(self, **kwargs: Any) -> int | float | None:
         return self.n_samples
 
@@ -116,5 +147,16 @@ class IteratorDataSource(AbstractDataSource):
         """
         if self._batches.iterator is not self.batch_iter:
             self._batches = user_batches(self.batch_iter, type(self).__name__)
-        length = math.inf if self.n_samples == math.inf else None
-        return Stream(IteratorFeed(self._batches, type(self).__name__, length, owned=False))
+        return Stream(IteratorFeed(self._batches, type(self).__name__, self._own_length, owned=False))
+
+    def _count_batches(self, asked: Asked) -> int | float | None:
+        return super()._count_batches(asked) if overridden(self, 'batch_iterator') else self._own_length
+
+    def _check_asked(self, asked: Asked) -> None:
+        if overridden(self, 'batch_iterator'):
+            super()._check_asked(asked)
+
+    @property
+    def _own_length(self) -> float | None:
+        """The number of batches, which the number of samples does not tell: the iterator makes them as it likes."""
+        return math.inf if self.n_samples == math.inf else None

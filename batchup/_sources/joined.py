@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from .._ground.arguments import BatchSize, member_sizes
 from .._ground.randomness import Path
+from .._ground.words import listing
 from .._plans.options import Asked, Options
 from .._plans.plan import Plan
 from .._plans.repeated import round_path
@@ -31,6 +32,16 @@ class JoinedDataSource(DerivedDataSource):
             raise ValueError(f'a {type(self).__name__} needs at least one data source')
         super().__init__(datasets)
         self.datasets = datasets
+
+    def _words(self) -> str:
+        return ', '.join([listing(self.datasets), *self._options_in_words()])
+
+    def _options_in_words(self) -> list[str]:
+        """Name the arguments that are not the defaults."""
+        return []
+
+    def _opened(self, asked: Asked) -> list[tuple[AbstractDataSource, Asked]]:
+        return list(zip(self._members, asked.of_members(len(self._members))))
 
     def _copied_bytes(self, batch_size: BatchSize) -> float:
         sizes = member_sizes(batch_size, len(self._members))

@@ -8,7 +8,7 @@ fetches what that requests. If not, it puts together the members' streams.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._ground.arguments import BatchSize, check_told, first_size, overridden, single_size
@@ -48,7 +48,8 @@ class Reachable:
 
     def _open(self, asked: Asked, path: Path) -> Stream:
         """Open a stream as `batch_iterator` does."""
-        return self._as_stream(self.batch_iterator(asked.batch_size, **asked.keywords), asked)
+        keywords = asked.keywords_for(self.batch_iterator)
+        return self._as_stream(self.batch_iterator(asked.batch_size, **keywords), asked)
 
     def _open_endless(self, asked: Asked, path: Path) -> Stream:
         """Open a stream that starts again whenever an epoch has ended; only where `_follows_plan` is true."""
@@ -59,15 +60,55 @@ class Reachable:
         """Make a stream of what `batch_iterator` returned, with the length that `num_samples` implies."""
         if isinstance(batches, Stream):
             return batches
+        return as_stream(batches, type(self).__name__, asked, self._told_length(asked))
+
+    def _told_length(self, asked: Asked) -> int | float | None:
+        """Return the number of batches that `num_samples` implies."""
         try:
-            samples = self.num_samples(**asked.keywords)
+            samples = self.num_samples(**asked.keywords_for(self.num_samples))
         except (NotImplementedError, TypeError):  # not told, or not for these keywords
             samples = None
         samples = check_told(self, 'num_samples', samples)
-        size = single_size(asked.batch_size, type(self).__name__)
-        return as_stream(batches, type(self).__name__, asked, count_batches(samples, size, asked.drop_last))
+        return count_batches(samples, single_size(asked.batch_size, type(self).__name__), asked.drop_last)
+
+    def _count_batches(self, asked: Asked) -> int | float | None:
+        """Return the number of batches of an epoch that is not opened; infinite if endless, `None` if unknown."""
+        if self._has_plan():
+            return self._plan_apart(asked).length
+        members = self._opened_members(asked)
+        if not members:
+            return self._told_length(asked)
+        return self._count_joined([member._count_batches(part) for member, part in members], asked)
+
+    def _check_asked(self, asked: Asked) -> None:
+        """Raise the errors of `batch_iterator` that can be told without a call of users' code."""
+        if self._has_plan():
+            self._plan_apart(asked)
+        elif members := self._opened_members(asked):
+            asked.check_ranks()
+            for member, part in members:
+                member._check_asked(part)
+        else:
+            single_size(asked.batch_size, type(self).__name__)
+            asked.check_epochs(self.batch_iterator, f'{type(self).__name__}.batch_iterator')
+
+    def _opened_members(self, asked: Asked) -> Sequence[tuple[Reachable, Asked]]:
+        """Return what `_opened` does, unless a user's code opens an epoch."""
+        return () if overridden(self, 'batch_iterator') else self._opened(asked)
+
+    def _opened(self, asked: Asked) -> Sequence[tuple[Reachable, Asked]]:
+        """Return the members that are opened for an epoch without a plan, with the arguments of each."""
+        return ()
+
+    def _count_joined(self, lengths: Sequence[int | float | None], asked: Asked) -> int | float | None:
+        """Return the number of batches that members with so many of them give together."""
+        raise NotImplementedError
 
     # Plans.
+
+    def _plan_apart(self, asked: Asked) -> Plan:
+        """Make a plan of an epoch to look at: nothing is drawn from the user's generator."""
+        return self._make_plan(asked.options(type(self).__name__).apart(), ())
 
     def _make_plan(self, options: Options, path: Path) -> Plan:
         """Make the plan of an epoch."""

@@ -16,7 +16,7 @@ from .._plans.replayed import UserIterator
 from .stream import Feed, Stream
 
 # What to do when an iterator has ended.
-ANOTHER = 'make a CallableDataSource, whose function returns a new iterator for every epoch'
+ANOTHER = 'make a CallableDataSource, whose function returns a new iterator for every epoch, and use its loader(...)'
 
 
 class IteratorFeed(Feed):

@@ -158,6 +158,10 @@ class PlannedFeed(Feed):
         return self.plan.length
 
     @property
+    def length_at_hand(self) -> int | float | None:
+        return self.plan.length_at_hand
+
+    @property
     def empty(self) -> bool | None:
         return self.plan.empty
 

@@ -17,11 +17,10 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
-
 from .._ground.arguments import check_non_negative, is_integer
 from .._ground.batch import Batch
-from .._ground.messages import state_mismatch, warn_user
+from .._ground.messages import check_facts, warn_user
+from .._ground.words import order, place
 from .._plans.plan import Request, known_length
 from ..errors import StateMismatchError
 from .failed import FailedBatch, mark
@@ -48,9 +47,6 @@ from .turns import (
 from .verdict import Verdict, judge
 
 STATE_VERSION = 1
-
-# The types that the facts of a state have.
-PLAIN = (str, int, float, np.generic, type(None))
 
 Result = TypeVar('Result')
 
@@ -89,7 +85,12 @@ class Feed(abc.ABC):
     steady: bool = False
     makings: Makings = Makings()
     # What to do when all batches have been given.
-    again: str = 'call batch_iterator(...) again for every epoch'
+    again: str = 'go through source.loader(...), where each pass is the next epoch, or call batch_iterator(...) again'
+
+    @property
+    def length_at_hand(self) -> int | float | None:
+        """The length, unless batches have to be drawn or counted to know it; `None` then."""
+        return self.length
 
     @property
     def empty(self) -> bool | None:
@@ -190,6 +191,10 @@ class Stream(Iterator[Batch]):
         take = take_quick_turns if self.feed.quick else take_turns
         return take(self._count, batches, partial(mark, self.feed))
 
+    def __repr__(self) -> str:
+        closed = ', closed' if self._count.closed else ''
+        return f'<Stream: {place(self._count.position, self.feed.length_at_hand)}{order(self.feed.facts())}{closed}>'
+
     def __iter__(self) -> Stream:
         # Threads that share a stream may come when it has ended: only the one that made it is warned.
         if (self._count.ended or self._count.closed) and threading.get_ident() == self._made_by:
@@ -258,6 +263,11 @@ class Stream(Iterator[Batch]):
     def position(self) -> int:
         """The number of batches that the user has received or skipped."""
         return self._count.position
+
+    @property
+    def ended(self) -> bool:
+        """Whether all batches have been given, and the end was seen."""
+        return self._count.ended
 
     @property
     def phase(self) -> Phase:
@@ -359,13 +369,7 @@ class Stream(Iterator[Batch]):
         """Raise an error if a state does not fit this stream; move nothing."""
         if not isinstance(state, Mapping):
             raise TypeError(f'state must be a dict made by state_dict(), got {type(state).__name__}')
-        own = {'version': STATE_VERSION, **self.feed.facts()}
-        # Other values, such as arrays, may not even compare.
-        saved = {
-            name: state[name] if isinstance(state[name], PLAIN) else repr(state[name]) for name in own if name in state
-        }
-        if any(saved.get(name) != value for name, value in own.items()):
-            raise state_mismatch(saved, own)
+        check_facts(state, {'version': STATE_VERSION, **self.feed.facts()})
         position: Any = state.get('position')
         longest = self.length if self.feed.exact and self.length is not None else math.inf
         if not is_integer(position) or not 0 <= position <= longest:

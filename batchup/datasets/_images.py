@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.arguments import check_non_negative
+from .._ground.words import Worded, kind_of_rows
 from ..data_source import ArrayDataSource
 from ..image.utils import ImageArrayUInt8ToFloat32
 from ._store import Folder
 from .dataset import FetchedDataset
 
 
-class SplitDataset:
+class SplitDataset(Worded):
     """Samples in three parts, each as a data source."""
 
     train_X: Any
@@ -23,6 +24,10 @@ class SplitDataset:
     train_y: NDArray[np.int32]
     val_y: NDArray[np.int32]
     test_y: NDArray[np.int32]
+
+    def _words(self) -> str:
+        counts = [f'{part} {len(getattr(self, f"{part}_y"))}' for part in ('train', 'val', 'test')]
+        return f'{", ".join(counts)}: {kind_of_rows(self.train_X)}, {kind_of_rows(self.train_y)}'
 
     def train_source(self, **options: Any) -> ArrayDataSource:
         """Return a source of the images and labels for training.

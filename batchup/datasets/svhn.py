@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.messages import installed_by
+from .._ground.words import Worded, counted, kind_of_rows
 from ..data_source import ArrayDataSource
 from ..errors import DatasetFormatError, MissingExtraError
 from ..image.utils import ImageArrayUInt8ToFloat32
@@ -102,7 +103,7 @@ class SVHN(ImageDataset):
     fetch = fetch_svhn
 
 
-class SVHNExtra:
+class SVHNExtra(Worded):
     """531,131 more digits on house numbers, which are easier to read.
 
     Converting them takes 2 GB of memory.
@@ -129,6 +130,9 @@ class SVHNExtra:
         self.X_u8: NDArray[np.uint8] = folder['X']
         self.y: NDArray[np.int32] = folder['y']
         self.X = ImageArrayUInt8ToFloat32(self.X_u8, val_lower, val_upper)
+
+    def _words(self) -> str:
+        return f'{counted(len(self.y), "sample")}: {kind_of_rows(self.X)}, {kind_of_rows(self.y)}'
 
     def source(self, **options: Any) -> ArrayDataSource:
         """Return a source of the images and labels."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._ground.allocation import empty
+from .._ground.words import Worded
 
 __all__ = ['ImageArrayUInt8ToFloat32']
 
 
-class ImageArrayUInt8ToFloat32:
+class ImageArrayUInt8ToFloat32(Worded):
     """An array-like that converts uint8 images to float32 when they are read.
 
     Parameters
@@ -54,6 +55,9 @@ class ImageArrayUInt8ToFloat32:
         self.shape: tuple[int, ...] = tuple(arr_u8.shape)
         self.ndim = len(self.shape)
         self.dtype = np.dtype(np.float32)
+
+    def _words(self) -> str:
+        return f'shape {self.shape}, from {self.val_lower} to {self.val_upper}'
 
     def __len__(self) -> int:
         return len(self.arr_u8)

@@ -90,7 +90,9 @@ def test_what_does_not_pickle_is_measured_without_processes(bench):
     lines = bench('m:lambdas')
     assert ('threads', '2') in kinds(lines)
     (line,) = [line for line in lines if line.startswith('processes')]
-    assert line.startswith('processes  not measured: MapDataSource.fn (the function of map) cannot be sent to worker processes')
+    assert line.startswith(
+        'processes  not measured: MapDataSource.fn (the function of map) cannot be sent to worker processes'
+    )
 
 
 def test_the_verdict_and_the_best_are_told(bench):

@@ -88,6 +88,14 @@ def test_at_first_there_is_only_what_ships_with_the_package(run):
     assert '1 x 28 x 28' in line_of('mnist', lines)
 
 
+def test_in_a_narrow_terminal_every_line_of_the_list_fits(run, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '40')
+    lines = run('datasets', 'list')
+    assert max(map(len, lines)) <= 40
+    assert [line.split()[0] for line in lines[::2]] == list(CATALOGUE)
+    assert '  5,000 + 8,000 + 100,000 of 3 x 96 x 96' in lines
+
+
 def test_a_fetched_data_set_is_listed_with_its_size(run, small_mnist):
     run('datasets', 'fetch', 'mnist')
     line = line_of('mnist', run('datasets', 'list'))
@@ -115,6 +123,12 @@ def test_a_right_data_set_is_verified(run, small_mnist):
     lines = run('datasets', 'verify')
     assert line_of('mnist:', lines) == 'mnist: right'
     assert line_of('usps:', lines) == 'usps: not fetched'
+
+
+def test_a_named_data_set_that_is_not_there_is_not_verified(run, small_mnist):
+    run('datasets', 'fetch', 'mnist')
+    error = 'batchup: error: not fetched: usps; run: python -m batchup datasets fetch usps\n'
+    assert run('datasets', 'verify', 'mnist', 'usps') == error
 
 
 def test_a_changed_file_is_found(run, small_mnist):
@@ -176,7 +190,9 @@ def test_bad_usage(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         main(['datasets', *arguments])
     assert caught.value.code == 2
-    assert 'usage: ' in capsys.readouterr().err
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith('usage: python -m batchup ')
+    assert error.startswith('batchup: error: ')
 
 
 @pytest.mark.parametrize('command', [['datasets'], ['show'], *(['datasets', action] for action in ['list', 'fetch'])])
@@ -185,6 +201,12 @@ def test_every_command_has_help(capsys, command):
         main([*command, '--help'])
     assert caught.value.code == 0
     assert 'usage: ' in capsys.readouterr().out
+
+
+def test_without_a_command_there_is_help(run):
+    lines = run()
+    assert lines[0] == 'usage: python -m batchup [-h] [--version] COMMAND ...'
+    assert {'demo', 'datasets', 'show'} <= {line.split()[0] for line in lines if line.startswith('    ')}
 
 
 # show
@@ -293,6 +315,32 @@ def test_the_names_of_classes_are_written_below(run, tmp_path):
     assert (number < 128).any()
     assert (name < 128).sum() > (number < 128).sum()
     assert (name[:, 8 + 96 + 2 :] == 255).all()
+
+
+NAMES = [('x', 'y'), ('x_train', 'y_train'), ('images', 'labels'), ('train_X', 'train_y')]
+
+
+@pytest.mark.parametrize(('x', 'y'), NAMES)
+def test_labels_are_found_by_usual_names_and_others_by_options(run, tmp_path, x, y):
+    def drawn(names, *options):
+        path, sheet = (
+            saved(tmp_path, first=images(9), **dict(zip(names, (images(3), np.arange(3))))),
+            tmp_path / 'sheet',
+        )
+        assert run('show', path, '--png', sheet, *options)[-1] == f'{sheet}: 3 samples of 3'
+        return sheet.read_bytes()
+
+    assert drawn((x, y), '--x', x) == drawn(('a', 'b'), '--x', 'a', '--y', 'b')
+
+
+def test_wrong_names_of_arrays(run, tmp_path):
+    path = saved(tmp_path, X=images(3), y=np.arange(3), z=np.arange(4))
+    for options, message in {
+        ('--x', 'images'): 'has no array images; it has: X, y, z',
+        ('--y', 'z'): 'z does not hold a label for each of the 3 in X',
+        ('--x', 'y'): 'y has shape (3,); images have',
+    }.items():
+        assert message in run('show', path, '--png', tmp_path / 'sheet.png', *options)
 
 
 def test_the_seed_selects_the_samples(run, tmp_path):

@@ -342,9 +342,10 @@ def test_batches_larger_than_the_data(tmp_path):
 
 X, Y = points()
 BAD_ARRAYS = {
-    'no X': ({'x': X, 'y': Y}, 'has no array X; it has: x, y'),
-    'no y': ({'X': X}, 'has no array y; it has: X'),
-    'no arrays': ({}, 'has no array X; it has: no arrays'),
+    'no X': ({'a': X, 'y': Y}, 'has no array X; it has: a, y; --x and --y say which are'),
+    'no y': ({'X': X}, 'has no array y; it has: X;'),
+    'no arrays': ({}, 'has no array X; it has: no arrays;'),
+    'another name': ({'images': X, 'labels': Y + 0.25}, 'labels must hold class labels, got 0.25'),
     'lengths': ({'X': X, 'y': Y[1:]}, 'X and y must have the same length, got 60 and 59'),
     'object X': ({'X': X.astype(object), 'y': Y}, 'X is an object array'),
     'object y': ({'X': X, 'y': Y.astype(object)}, 'y is an object array'),
@@ -365,6 +366,17 @@ BAD_ARRAYS = {
 def test_bad_arrays(run_here, tmp_path, case):
     arrays, message = BAD_ARRAYS[case]
     assert message in error(run_here('--data', save(tmp_path, **arrays)))
+
+
+@pytest.mark.parametrize('names', [('x', 'y'), ('x_train', 'y_train'), ('images', 'labels'), ('a', 'b')])
+def test_arrays_are_found_by_usual_names_and_others_by_options(run_here, tmp_path, names):
+    path = save(tmp_path, other=X, **dict(zip(names, (X, Y))))
+    options = ('--x', 'a', '--y', 'b') if names == ('a', 'b') else ()
+    assert lines(run_here('--data', path, '--epochs', 1, *options))[-1].endswith('of 12)')
+
+
+def test_names_of_arrays_without_a_file(run_here):
+    assert error(run_here('--x', 'a')) == '--x and --y name arrays of a file, which --data FILE.npz gives'
 
 
 def test_missing_file(tmp_path):
@@ -401,13 +413,13 @@ def test_bad_options(run_here, capsys, arguments, message):
     with pytest.raises(SystemExit) as ended:
         run_here(*arguments)
     assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith(f'error: {message}')
+    assert capsys.readouterr().err.splitlines()[-1] == f'batchup: error: {message}'
 
 
 def test_help():
     process = run('--help')
     assert process.returncode == 0
-    for option in ('--data', '--epochs', '--batch-size', '--seed', '--resume'):
+    for option in ('--data', '--x', '--y', '--epochs', '--batch-size', '--seed', '--resume'):
         assert option in process.stdout
 
 

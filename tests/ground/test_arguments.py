@@ -4,6 +4,7 @@ import array
 import itertools
 import mmap
 import pathlib
+from functools import partial
 
 import h5py
 import numpy as np
@@ -22,6 +23,7 @@ from batchup.data_source import (
     coerce_data_source,
 )
 from batchup.sampling import StandardSampler, WeightedSampler, WeightedSubsetSampler
+from batchup.work_pool import WorkerProcessPool, WorkerThreadPool
 
 from ..cases import PlainSampler, PlainSource, jitter, keep, numbers
 
@@ -113,9 +115,52 @@ def test_an_unknown_keyword_names_the_class_and_the_nearest_one():
 
 def test_an_unknown_keyword_near_no_other_shows_all():
     takes = 'it takes batch_size, shuffle, epoch, drop_last, shard and uneven$'
-    refused(f"unexpected keyword argument 'workers'; {takes}", lambda: numbers(6).batch_iterator(4, workers=3))
+    refused(f"unexpected keyword argument 'colour'; {takes}", lambda: numbers(6).batch_iterator(4, colour=3))
     takes = 'it takes batch_size, shuffle, epoch and drop_last$'
-    refused(f"unexpected keyword argument 'workers'; {takes}", lambda: numbers(6).plan(4, workers=3))
+    refused(f"unexpected keyword argument 'colour'; {takes}", lambda: numbers(6).plan(4, colour=3))
+
+
+def test_a_keyword_of_another_library_says_where_it_is_here():
+    source = Wrapped([X])
+    for keyword, place in {
+        'num_workers': r'pool.parallel_data_source\(source\)',
+        'num_worker': r'pool.parallel_data_source\(source\)',
+        'collate_fn': r'source.map\(fn\)',
+        'prefetch_factor': 'batch_buffer_size=20',
+        'pin_memory': 'pin_memory',
+        'generator': 'shuffle= takes',
+    }.items():
+        for method in (source.batch_iterator, source.loader):
+            message = rf"^Wrapped.{method.__name__}\(\) .* '{keyword}'; .*{place}"
+            refused(message, partial(method, 4, **{keyword: 3}))
+
+
+def test_a_keyword_of_another_function_says_which_takes_it():
+    refused(r"^ArrayDataSource\(\) .* 'shuffle'; .* source.batch_iterator\(", lambda: ArrayDataSource([X], shuffle=42))
+    refused(r"^Wrapped\(\) .* 'include_indexes'; did you mean include_indices", lambda: Wrapped([X], include_indexes=1))
+    refused(r"'repeats'; .* ArrayDataSource\(data, repeats=", lambda: numbers(6).batch_iterator(4, repeats=3))
+    for kind in (WorkerThreadPool, WorkerProcessPool):
+        refused(rf"^{kind.__name__}\(\) .* 'num_workers'; .*processes=", partial(kind, num_workers=4))
+
+
+def test_a_call_that_does_not_fit_names_the_class_and_the_arguments():
+    source = Wrapped([X])
+    twice = "got multiple values for argument 'batch_size'; it is called as"
+    for method in (source.batch_iterator, source.loader):
+        name = method.__name__
+        message = rf'^Wrapped.{name}\(\) {twice} {name}\(batch_size, shuffle, \*, epoch, drop_last, shard, uneven\)$'
+        refused(message, partial(method, 4, batch_size=4))
+    refused(rf'^MapDataSource.batch_iterator\(\) {twice}', lambda: source.map(keep).batch_iterator(4, batch_size=4))
+    refused(r'^Wrapped.plan\(\) missing 1 required positional argument: .*plan\(batch_size, ', source.plan)
+    refused(r"^Wrapped.map\(\) .* 'fm'; .* map\(fn, rng, \*, same_length\)", partial(source.map, keep, fm=1))
+
+
+def test_an_error_inside_a_method_stays_what_it_is():
+    class Failing(ArrayDataSource):
+        def batch_indices_iterator(self, batch_size, shuffle=None):
+            raise TypeError('own')
+
+    refused('^own$', lambda: Failing([X]).batch_iterator(4))
 
 
 def test_composed_sources_name_themselves():

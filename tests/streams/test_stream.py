@@ -315,7 +315,10 @@ def test_a_stream_is_its_own_iterator():
     assert iter(stream) is stream
 
 
-AGAIN = r'stream has ended: it gives no more; call batch_iterator\(...\) again for every epoch'
+AGAIN = (
+    r'stream has ended: it gives no more; go through source.loader\(...\), where each pass is the next epoch, '
+    r'or call batch_iterator\(...\) again'
+)
 
 GONE_THROUGH = {
     'for': lambda stream: [batch for batch in stream],  # noqa: C416 - list() asks for the length, too
@@ -347,7 +350,7 @@ def test_every_way_to_go_through_again_warns_once(name):
 def test_a_closed_stream_that_is_gone_through_warns():
     with ArrayDataSource([DATA]).batch_iterator(3) as stream:
         next(stream)
-    with pytest.warns(UserWarning, match='stream is closed: it gives no more; call batch_iterator'):
+    with pytest.warns(UserWarning, match='stream is closed: it gives no more; go through source.loader'):
         assert list(stream) == []
 
 

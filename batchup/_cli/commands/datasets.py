@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 
 from ... import config
@@ -9,6 +10,9 @@ from ...datasets._catalogue import CATALOGUE, Entry
 from ...datasets._store import Folder
 from ...errors import DatasetError
 from .base import CommandError
+
+# How wide a terminal must be for the table of data sets.
+TABLE_COLUMNS = 80
 
 
 def look_up(name: str) -> Entry | None:
@@ -25,7 +29,12 @@ def find(name: str) -> Entry:
 
 
 def show_list() -> None:
-    """Print a line for every data set."""
+    """Print a line for every data set; in a narrow terminal, two."""
+    if shutil.get_terminal_size().columns < TABLE_COLUMNS:
+        for entry in CATALOGUE.values():
+            print(f'{entry.name:<15}{entry.state()}' + (f', {_in_units(size)}' if (size := entry.size()) else ''))
+            print(f'  {entry.samples} of {" x ".join(map(str, entry.shape))}')
+        return
     print(f'{"name":<15}{"samples":<25}{"shape":<14}{"on disk":>9}  state')
     for entry in CATALOGUE.values():
         shape = ' x '.join(map(str, entry.shape))
@@ -41,10 +50,19 @@ def fetch(names: Sequence[str]) -> None:
 
 
 def verify(names: Sequence[str]) -> None:
-    """Compare data sets with the checksums that were taken when they were written; by default, all."""
-    damaged = [entry.name for entry in [find(name) for name in names or CATALOGUE] if not _is_right(entry)]
+    """Compare data sets with the checksums that were taken when they were written.
+
+    By default, all that are there; those that are named must be there.
+    """
+    entries = [find(name) for name in names or CATALOGUE]
+    damaged = [entry.name for entry in entries if not _is_right(entry)]
     if damaged:
         raise _damaged(damaged)
+    missing = [entry.name for entry in entries if names and entry.state() == 'not fetched']
+    if missing:
+        raise CommandError(
+            f'not fetched: {", ".join(missing)}; run: python -m batchup datasets fetch {" ".join(missing)}'
+        )
 
 
 def _damaged(names: Sequence[str]) -> CommandError:

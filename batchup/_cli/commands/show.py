@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .base import CommandError
 from .datasets import find, look_up
-from .npz import read_arrays
+from .npz import labels_of, read_arrays
 from .sheet import class_text, write_sheet
 
 # The attributes of data sets that hold arrays.
@@ -21,7 +21,7 @@ ATTRIBUTES = ('train_X', 'train_y', 'train_y_coarse', 'test_X', 'test_y', 'test_
 MOST_CLASSES = 1000
 
 
-def show(name: str, png: str | None, count: int, seed: int) -> None:
+def show(name: str, png: str | None, count: int, seed: int, x: str | None = None, y: str | None = None) -> None:
     """Print shapes, dtypes and class counts; write a picture of a batch if wanted.
 
     Parameters
@@ -34,15 +34,20 @@ def show(name: str, png: str | None, count: int, seed: int) -> None:
         The number of samples in it.
     seed : int
         Selects them.
+    x, y : str, optional
+        The names of the arrays to draw, and of their labels. By default, the first images.
     """
     arrays, class_names = _open(name)
+    for given in (x, y):
+        if given is not None and given not in arrays:
+            raise CommandError(f'{name} has no array {given}; it has: {", ".join(arrays) or "no arrays"}')
     width = max((len(array_name) for array_name in arrays), default=0)
     for array_name, array in arrays.items():
         print(f'{array_name:<{width}}  {array.dtype!s:<8} {" x ".join(map(str, array.shape)) or "one value"}')
     for array_name, array in arrays.items():
         _print_classes(array_name, array, class_names)
     if png is not None:
-        images, labels = _images_and_labels(name, arrays)
+        images, labels = _images_and_labels(name, arrays, x, y)
         write_sheet(png, images, labels, class_names, count, seed)
         print(f'{png}: {min(count, len(images))} samples of {len(images):,}')
 
@@ -76,11 +81,18 @@ def _print_classes(name: str, labels: Any, class_names: Sequence[str] | None) ->
         print(f'  {text:<{width}}  {count:>7,}')
 
 
-def _images_and_labels(name: str, arrays: Mapping[str, Any]) -> tuple[Any, NDArray[Any] | None]:
-    """Return the first images, and their labels if there are any."""
-    for array_name, array in arrays.items():
+def _images_and_labels(
+    name: str, arrays: Mapping[str, Any], x: str | None, y: str | None
+) -> tuple[Any, NDArray[Any] | None]:
+    """Return the images of a name, or the first ones, and their labels if there are any."""
+    for array_name in arrays if x is None else [x]:
+        array = arrays[array_name]
         if len(array.shape) >= 3 and len(array) and array.dtype.kind in 'biuf':
-            labels = arrays.get(array_name.replace('X', 'y'))
-            fits = labels is not None and labels is not array and labels.shape == (len(array),)
+            labels = arrays.get(y or labels_of(array_name, arrays) or '')
+            fits = labels is not None and labels.shape == (len(array),)
+            if y is not None and not fits:
+                raise CommandError(f'{name}: {y} does not hold a label for each of the {len(array):,} in {array_name}')
             return array, labels if fits else None
+    if x is not None:
+        raise CommandError(f'{name}: {x} has shape {arrays[x].shape}; images have (n, height, width), or channels, too')
     raise CommandError(f'{name} has no images to draw: no array of shape (n, height, width), with or without channels')

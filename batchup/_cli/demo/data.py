@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...datasets.digits import Digits
 from ..commands.base import CommandError
-from ..commands.npz import read_arrays
+from ..commands.npz import read_samples
 
 # With fewer samples, the parts for validation and testing are too small to tell anything.
 FEWEST_SAMPLES = 20
@@ -59,8 +59,8 @@ def load_digits() -> Data:
     return Data(f'digits ({_digest(*train, *val, *test)})', 10, train, val, test)
 
 
-def load_file(path: str, seed: int) -> Data:
-    """Read the arrays X and y of a user's .npz file, and split them at random.
+def load_file(path: str, seed: int, x: str | None = None, y: str | None = None) -> Data:
+    """Read samples and labels of a user's .npz file, by their names or usual ones, and split them at random.
 
     70 % are for training, 10 % for validation and 20 % for testing.
 
@@ -69,11 +69,11 @@ def load_file(path: str, seed: int) -> Data:
     CommandError
         If the file cannot be read, or its arrays are not samples with class labels.
     """
-    samples, given_labels = read_arrays(path, ['X', 'y']).values()
+    (x, samples), (y, given_labels) = read_samples(path, x, y).items()
     try:
-        _check_samples(samples)
-        classes, labels = _check_labels(given_labels)
-        _check_counts(len(samples), len(labels), len(classes))
+        _check_samples(x, samples)
+        classes, labels = _check_labels(y, given_labels)
+        _check_counts(x, y, len(samples), len(labels), len(classes))
     except ValueError as error:
         raise CommandError(f'{path}: {error}') from None
     name = f'an array of shape {samples.shape} ({_digest(samples, given_labels)})'
@@ -85,42 +85,44 @@ def load_file(path: str, seed: int) -> Data:
     return Data(name, len(classes), train, val, test)
 
 
-def _check_samples(samples: NDArray[Any]) -> None:
+def _check_samples(name: str, samples: NDArray[Any]) -> None:
     """Raise `ValueError` unless these are finite numbers for a number of samples."""
     if samples.ndim == 0:
-        raise ValueError('X is a single value; it must have shape (n, ...)')
+        raise ValueError(f'{name} is a single value; it must have shape (n, ...)')
     if samples.dtype.kind not in 'biuf':
-        raise ValueError(f'X must hold numbers, got dtype {samples.dtype}')
+        raise ValueError(f'{name} must hold numbers, got dtype {samples.dtype}')
     if not samples.size:
-        raise ValueError(f'X is empty, with shape {samples.shape}')
+        raise ValueError(f'{name} is empty, with shape {samples.shape}')
     lowest, highest = float(samples.min()), float(samples.max())
     if not (lowest >= -LARGEST_VALUE and highest <= LARGEST_VALUE):  # NaN is caught here as well
         bad = np.argwhere(~(np.abs(samples.astype(np.float64)) <= LARGEST_VALUE))[0]
         place = ', '.join(map(str, bad))
-        raise ValueError(f'X must hold finite numbers up to {LARGEST_VALUE}, got {samples[tuple(bad)]} at X[{place}]')
+        raise ValueError(
+            f'{name} must hold finite numbers up to {LARGEST_VALUE}, got {samples[tuple(bad)]} at {name}[{place}]'
+        )
 
 
-def _check_labels(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+def _check_labels(name: str, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Return the classes, and for every sample the number of its class."""
     if labels.ndim != 1:
-        raise ValueError(f'y must have one dimension, a class label for each sample, got shape {labels.shape}')
+        raise ValueError(f'{name} must have one dimension, a class label for each sample, got shape {labels.shape}')
     if labels.dtype.kind not in 'biufSU':
-        raise ValueError(f'y must hold integers or strings as class labels, got dtype {labels.dtype}')
+        raise ValueError(f'{name} must hold integers or strings as class labels, got dtype {labels.dtype}')
     if labels.dtype.kind == 'f' and not (whole := np.isfinite(labels) & (labels == np.round(labels))).all():
-        raise ValueError(f'y must hold class labels, got {labels[~whole][0]}; the demo does no regression')
+        raise ValueError(f'{name} must hold class labels, got {labels[~whole][0]}; the demo does no regression')
     return np.unique(labels, return_inverse=True)
 
 
-def _check_counts(n_samples: int, n_labels: int, n_classes: int) -> None:
+def _check_counts(x: str, y: str, n_samples: int, n_labels: int, n_classes: int) -> None:
     if n_samples != n_labels:
-        raise ValueError(f'X and y must have the same length, got {n_samples} and {n_labels}')
+        raise ValueError(f'{x} and {y} must have the same length, got {n_samples} and {n_labels}')
     if n_samples < FEWEST_SAMPLES:
         raise ValueError(f'at least {FEWEST_SAMPLES} samples are needed, got {n_samples}')
     if n_classes < 2:
-        raise ValueError('all labels in y are equal; at least two classes are needed')
+        raise ValueError(f'all labels in {y} are equal; at least two classes are needed')
     if 2 * n_classes > n_samples:
         raise ValueError(
-            f'y has {n_classes} different labels for {n_samples} samples; at least two samples a class are needed'
+            f'{y} has {n_classes} different labels for {n_samples} samples; at least two samples a class are needed'
         )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._ground.arguments import check_non_negative
-from ..._streams.stream import Stream
+from ..._streams.loader import Loader
 from ...data_source import ArrayDataSource
 from ..commands.base import CommandError, hold_back_interrupt
 from .batches import Floats, Standardise, training_source
@@ -49,6 +49,8 @@ class Options:
         How long to train, on how large batches, and with which random draws.
     resume : str or None
         The file of the checkpoint, if one is kept.
+    x, y : str or None
+        The names of the samples and the labels in the file with the data; `None` for usual ones.
     """
 
     data: str | None
@@ -56,11 +58,13 @@ class Options:
     batch_size: int
     seed: int
     resume: str | None
+    x: str | None = None
+    y: str | None = None
 
 
 def run(options: Options) -> None:
     """Train and test the network, and print how it goes."""
-    data = load_digits() if options.data is None else load_file(options.data, options.seed)
+    data = _load(options)
     _print(data)
     training = Training(data, options)
     if options.resume is not None:
@@ -74,13 +78,19 @@ def run(options: Options) -> None:
     _print(f'test accuracy {100 * correct / len(labels):.2f} % ({correct:,} of {len(labels):,})')
 
 
+def _load(options: Options) -> Data:
+    """Read the data that the user asks for."""
+    if options.data is not None:
+        return load_file(options.data, options.seed, options.x, options.y)
+    if options.x is not None or options.y is not None:
+        raise CommandError('--x and --y name arrays of a file, which --data FILE.npz gives')
+    return load_digits()
+
+
 class Training:
     """A run of the demo: the network, and how far it has come.
 
-    Attributes
-    ----------
-    epoch : int
-        The number of finished epochs.
+    The loader counts the epochs, and knows the place within one.
     """
 
     def __init__(self, data: Data, options: Options) -> None:
@@ -88,20 +98,16 @@ class Training:
         train_x, train_y = data.train
         # A half has all samples at most.
         batch_size = min(options.batch_size, 2 * len(train_y))
+        half = batch_size - batch_size // 2
         self._options = options
         self._data = data
-        self._half = batch_size - batch_size // 2
-        self._train = training_source(train_x, train_y, batch_size, prepare)
+        self._loader = training_source(train_x, train_y, batch_size, prepare).loader(half, shuffle=options.seed)
         self._val = ArrayDataSource(list(data.val)).map(prepare)
         self._test = ArrayDataSource(list(data.test)).map(prepare)
         # No draws of the library have the key (ord('w'),): its own keys are longer.
         rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(ord('w'),)))
         self._network = Network(math.prod(train_x.shape[1:]), data.n_classes, rng)
-        self._start_epoch(0)
-
-    def _start_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self._stream = self._train.batch_iterator(self._half, shuffle=self._options.seed, epoch=epoch)
+        # Of the batches of the epoch so far.
         self._loss_sum, self._samples = 0.0, 0
 
     def run(self, interrupted: Callable[[], bool]) -> None:
@@ -112,42 +118,42 @@ class Training:
         interrupted : callable
             Says whether to save and stop, as `KeyboardInterrupt`; asked after every batch.
         """
-        if self.epoch < self._options.epochs:
+        if self._loader.epoch < self._options.epochs:
             # Before the first epoch, which would be lost if the file cannot be written.
             self.save()
-        while self.epoch < self._options.epochs:
-            self._run_epoch(interrupted)
+        for epoch in range(self._loader.epoch, self._options.epochs):
+            self._run_epoch(epoch, interrupted)
 
-    def _run_epoch(self, interrupted: Callable[[], bool]) -> None:
+    def _run_epoch(self, epoch: int, interrupted: Callable[[], bool]) -> None:
         """Train on the rest of the batches of an epoch, validate, and print a line."""
         started, samples_before = time.perf_counter(), self._samples
-        with _progress_bar(self._stream, f'epoch {self.epoch + 1}/{self._options.epochs}') as batches:
+        with _progress_bar(self._loader, f'epoch {epoch + 1}/{self._options.epochs}') as batches:
             for x, y in batches:
                 self._train_on(x, y)
                 if interrupted():
                     self._stop()
                 self._save_if_due()
         speed = (self._samples - samples_before) / (time.perf_counter() - started)
-        self._print_epoch(speed)
-        self._start_epoch(self.epoch + 1)
+        self._print_epoch(epoch, speed)
+        self._loss_sum, self._samples = 0.0, 0
         self.save()
         if interrupted():
             self._stop()
 
     def _train_on(self, x: Floats, y: NDArray[Any]) -> None:
         # Counted to the middle of this batch: at its end, the rate of an only batch would be 0.
-        finished = (self.epoch + (self._stream.position - 0.5) / len(self._stream)) / self._options.epochs
+        finished = (self._loader.epoch + (self._loader.position - 0.5) / len(self._loader)) / self._options.epochs
         learning_rate = LEARNING_RATE * (1 + math.cos(math.pi * finished)) / 2
         self._loss_sum += self._network.train(x, y, learning_rate)
         self._samples += len(y)
 
-    def _print_epoch(self, speed: float) -> None:
+    def _print_epoch(self, epoch: int, speed: float) -> None:
         val_loss, val_error = self._val.batch_map_mean(
             self._network.sum_losses_and_errors, EVALUATION_BATCH_SIZE, progress=_in_terminal()
         )
         epochs = str(self._options.epochs)
         _print(
-            f'epoch {self.epoch + 1:{len(epochs)}}/{epochs}  loss {self._loss_sum / self._samples:.4f}  '
+            f'epoch {epoch + 1:{len(epochs)}}/{epochs}  loss {self._loss_sum / self._samples:.4f}  '
             f'val loss {val_loss:.4f}  val error {100 * val_error:.2f} %  {speed:,.0f} samples/s'
         )
 
@@ -164,11 +170,10 @@ class Training:
         """Write a checkpoint, if one is wanted."""
         if self._options.resume is not None:
             progress = {
-                'epoch': self.epoch,
                 'loss_sum': self._loss_sum,
                 'samples': self._samples,
                 'steps': self._network.steps,
-                'stream': self._stream.state_dict(),
+                'stream': self._loader.state_dict(),
             }
             save_checkpoint(self._options.resume, self._network.arrays, {'run': self._facts(), 'progress': progress})
 
@@ -193,8 +198,8 @@ class Training:
             raise not_a_checkpoint(path) from None
         if differences:
             raise CommandError(f'{path} belongs to another run: {"; ".join(differences)}')
-        finished = self.epoch == self._options.epochs
-        place = 'the end' if finished else f'epoch {self.epoch + 1}, batch {self._stream.position}'
+        epoch = self._loader.epoch
+        place = 'the end' if epoch == self._options.epochs else f'epoch {epoch + 1}, batch {self._loader.position}'
         _print(f'continuing from {path}, at {place}')
 
     def _facts(self) -> dict[str, Any]:
@@ -208,14 +213,13 @@ class Training:
         }
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], progress: Mapping[str, Any]) -> None:
-        self._start_epoch(check_non_negative('epoch', progress['epoch']))
-        self._stream.load_state_dict(progress['stream'])
+        self._loader.load_state_dict(progress['stream'])
         self._loss_sum = float(progress['loss_sum'])
         self._samples = check_non_negative('samples', progress['samples'])
         self._network.load(arrays, check_non_negative('steps', progress['steps']))
 
     def _save_if_due(self) -> None:
-        done, batches = self._stream.position, len(self._stream)
+        done, batches = self._loader.position, len(self._loader)
         before, now = ((count * CHECKPOINTS_PER_EPOCH) // batches for count in (done - 1, done))
         # The end of the epoch is saved after the validation.
         if now > before and done < batches:
@@ -231,7 +235,7 @@ class Training:
         raise KeyboardInterrupt(f'interrupted after {self._network.steps:,} batches; {hint}')
 
 
-def _progress_bar(batches: Stream, description: str) -> AbstractContextManager[Iterable[Any]]:
+def _progress_bar(batches: Loader, description: str) -> AbstractContextManager[Iterable[Any]]:
     """Return the batches with a progress bar, or without one where no terminal shows it."""
     if not _in_terminal():
         return nullcontext(batches)

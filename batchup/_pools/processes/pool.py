@@ -9,11 +9,11 @@ import os
 import sys
 import weakref
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ..._ground.arguments import check_non_negative
+from ..._ground.arguments import check_keywords, check_non_negative
 from ..._ground.batch import leaves
 from ..._ground.messages import warn_user
 from ..._sources.base import AbstractDataSource
@@ -44,6 +44,10 @@ LEAST_BYTES = 2**20
 
 # The size of a slot for small batches, several of which are fetched at once.
 GROUP_BYTES = 2**22
+
+
+# The keywords of a `WorkerProcessPool`.
+KEYWORDS = ('processes', 'start_method', 'threads_per_worker', 'max_restarts', 'timeout', 'warn_after')
 
 
 class WorkerProcessPool(WorkerPool):
@@ -86,7 +90,9 @@ class WorkerProcessPool(WorkerPool):
         max_restarts: int = 3,
         timeout: float | None = None,
         warn_after: float | None = WARN_SECONDS,
+        **unknown: NoReturn,
     ) -> None:
+        check_keywords(type(self).__name__, unknown, KEYWORDS)
         super().__init__(processes, timeout, warn_after)
         if getattr(multiprocessing.current_process(), '_inheriting', False):
             # This is a worker that imports a script without a guard: the pool that started it raises an error.
