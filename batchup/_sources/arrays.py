@@ -19,6 +19,7 @@ from .._arrays.rows import Rows
 from .._arrays.sparse_ahead import SparseStorageRows
 from .._arrays.storage_rows import READ_AHEAD, StorageRows, room_for
 from .._arrays.through_memory import MemoryRows
+from .._ground.allocation import Recycler
 from .._ground.arguments import (
     BatchSize,
     check_flag,
@@ -92,6 +93,7 @@ class RandomAccessDataSource(IndexedDataSource):
             sampler._check_length(self._length)
         self.sampler = sampler
         self.include_indices = check_flag('include_indices', include_indices)
+        self._recycler = Recycler()
 
     @property
     def is_random_access(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, NoReturn
 
+from .._ground.allocation import Recycler
 from .._ground.arguments import (
     BatchSize,
     check_batch_sizes,
@@ -15,7 +16,7 @@ from .._ground.arguments import (
     function_name,
     overridden,
 )
-from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
+from .._ground.batch import ANYWHERE, Batch, Destination, Memory, check_batch, check_lengths
 from .._ground.indices import as_tree
 from .._ground.ownership import owned
 from .._ground.randomness import Path
@@ -215,11 +216,11 @@ class IndexedDataSource(AbstractDataSource):
 
     def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
         own = not overridden(self, 'samples_by_indices_nomapping')
-        return self._fetch_own(request, path, to) if own else super()._fetch(request, path)
+        return self._fetch_own(request, path, to) if own else super()._fetch(request, path, to)
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         """Read the batches of a request as `samples_by_indices_nomapping` does."""
-        return super()._fetch(request, path)
+        return super()._fetch(request, path, to)
 
 
 class _NotGiven:
@@ -348,6 +349,7 @@ class MapDataSource(DerivedDataSource):
         hint = '; its generator is keyed by the seed and the epoch that batch_iterator is given: shuffle=42, epoch=3'
         self._rng = check_flag('rng', rng, hint)
         self._same_length = check_flag('same_length', same_length)
+        self._recycler = Recycler()
 
     def num_samples(self, **kwargs: Any) -> int | float | None:
         self._check_num_samples(kwargs)
@@ -357,9 +359,10 @@ class MapDataSource(DerivedDataSource):
         request = Request(0, 1, as_tree(indices))
         return owned([self._apply(request, samples_of(self.source, method, indices, path), path)])  # type: ignore[no-any-return]
 
-    def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
+    def _apply(self, request: Request, batch: Batch, path: Path, memory: Memory | None = None) -> Batch:
         keywords = {'rng': request.generator(self._own_path(path))} if self._rng else {}
-        made = check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
+        with self._recycler.allocating(memory):
+            made = check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
         if self._same_length:
             check_lengths(made, batch, self.fn)
         return made
@@ -380,11 +383,11 @@ class MapDataSource(DerivedDataSource):
         return (*path, FUNCTION, below) if below else path
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
-        # No `memory`: the user gets what the function returns, and not what it is given.
+        # No `memory`: the user gets what the function makes, and not what it is given.
         batches = self.source._fetch(request, path, Destination(apart=True))
         requests = request.split() if self._rng else repeat(request)
         for batch in batches:
-            box = [self._apply(next(requests), batch, path)]
+            box = [self._apply(next(requests), batch, path, to.memory)]
             del batch  # the function may have returned an array of it: now nothing else refers to that
             yield owned(box)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import io
 import mmap
 import os
@@ -134,6 +135,8 @@ class Worker:
         self._conn = conn
         self._slots: dict[int, _Slots] = {}
         self._constants: dict[int, Failure | SharedConstant] = {}
+        # Whether arrays are made in slots, or else copied there.
+        self._lends = True
 
     def serve(self) -> None:
         """Do what the pool says, message by message; raise `EOFError` or `OSError` when it has gone."""
@@ -179,8 +182,19 @@ class Worker:
             failure = Failure(error if isinstance(error, NoRoomError) else _unusable(error))
             self._conn.send(packer.pack(Result([], failure)))
         else:
-            result = job.run(packer.allocate if segment is not None else None)
-            self._conn.send(_pack(packer, job, result))
+            result = job.run(packer.allocate if segment is not None and self._lends else None)
+            message = _pack(packer, job, result)
+            del result
+            self._conn.send(message._replace(kept=self._keeps(packer)))
+
+    def _keeps(self, packer: Packer) -> bool:
+        """Say whether a user's code keeps arrays that it has made in a slot; if so, it is given no slot from now on."""
+        if packer.is_kept():
+            gc.collect()  # of frames that an error refers to
+            if packer.is_kept():
+                self._lends = False
+                return True
+        return False
 
     def _load(self, data: bytes, buffers: Any) -> Any:
         return _Unpickler(data, buffers, self._constant).load()
