@@ -124,7 +124,10 @@ class Recycler:
             return None
         # Arrays over a buffer that is no array are themselves the base of their views: NumPy
         # passes over bases that are arrays without memory of their own.
-        return np.ndarray(shape, dtype, self.memory(nbytes))  # type: ignore[arg-type]
+        try:
+            return np.ndarray(shape, dtype, self.memory(nbytes))  # type: ignore[arg-type]
+        except (MemoryError, ValueError):  # too many bytes, of which NumPy tells the user
+            return None
 
     def memory(self, nbytes: int) -> PickleBuffer:
         """Return memory for one array."""

@@ -149,6 +149,9 @@ class Channel(abc.ABC):
     apart: bool = True
     least_batches: int = 1
 
+    def begin(self) -> None:  # noqa: B027 - most channels keep no account of streams
+        """Note that a stream begins to submit jobs."""
+
     @abc.abstractmethod
     def submit(self, job: Job) -> Task:
         """Hand over a job."""

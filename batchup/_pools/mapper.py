@@ -123,6 +123,7 @@ class WorkersMapper(Mapper):
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         self._pool._check_process()
         self.close()
+        self._channel.begin()
         self._end = position
         # The mapper does not refer to iterators that refer to it: an abandoned one is freed at once.
         groups = self._groups(feed, position)

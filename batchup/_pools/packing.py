@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .memory import ALIGNMENT, Segment, Span, give, over
+from .memory import ALIGNMENT, Segment, Span, over
 from .pickling import ARRAY_PROTOCOL, ArrayPickler
+from .rings import give
 
 
 class Packed(NamedTuple):
@@ -29,8 +30,8 @@ class Packed(NamedTuple):
     ----------
     data : bytes
         The pickle.
-    spans : list of (int, int)
-        Begin and end of each array.
+    spans : list of (int, int), or of bytes
+        Begin and end of each array; or what is in it, if it is not in the memory.
     missing : int
         How many more bytes of memory would have had room for all arrays.
     kept : bool
@@ -38,7 +39,7 @@ class Packed(NamedTuple):
     """
 
     data: bytes
-    spans: list[Span]
+    spans: list[Span | bytearray]
     missing: int
     kept: bool = False
 
@@ -47,12 +48,17 @@ class Packed(NamedTuple):
         if isinstance(memory, pickle.PickleBuffer):
             give(memory)
         # Each over a part of its own: what refers to one array does not refer to the others.
-        return load(self.data, buffers=[np.ndarray(end - start, np.uint8, memory, start) for start, end in self.spans])
+        buffers = [
+            span if isinstance(span, bytearray) else np.ndarray(span[1] - span[0], np.uint8, memory, span[0])
+            for span in self.spans
+        ]
+        return load(self.data, buffers=buffers)
 
     def unpack_copy(self, memory: Any) -> Any:
         """Return the value, with arrays that do not refer to the memory."""
         whole = over(memory)
-        return pickle.loads(self.data, buffers=[whole[start:end].copy() for start, end in self.spans])
+        buffers = [span if isinstance(span, bytearray) else whole[slice(*span)].copy() for span in self.spans]
+        return pickle.loads(self.data, buffers=buffers)
 
 
 class _Part(NamedTuple):
@@ -86,7 +92,7 @@ class Packer:
         # In the order of their places.
         self._parts: list[_Part] = []
         self._missing = 0
-        self._spans: list[Span] = []
+        self._spans: list[Span | bytearray] = []
 
     @property
     def used(self) -> int:
@@ -99,7 +105,8 @@ class Packer:
         start = self._find(nbytes)
         if start is None:
             return None
-        memory: Any = pickle.PickleBuffer(self._bytes[start : start + nbytes])
+        part: Any = self._bytes[start : start + nbytes]
+        memory: Any = pickle.PickleBuffer(part)
         self._take(_Part(start, start + nbytes, weakref.ref(memory)))
         return np.ndarray(shape, dtype, memory)
 

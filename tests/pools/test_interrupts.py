@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchup._ground.allocation import Recycler
-from batchup._pools.memory import Ring
+from batchup._pools.rings import Ring
 
 from ..harness import interrupted
 from ..harness.pools import MAY_FORK, METHODS
