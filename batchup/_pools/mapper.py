@@ -75,10 +75,8 @@ class WorkersMapper(Mapper):
     ----------
     parallel : ParallelDataSource
         The source and the pool.
-    channel : Channel
-        The way to the workers.
     idle : list of channels
-        Where the channel goes when nothing refers to the mapper any more.
+        Where the way to the workers is taken from, and goes when the stream has ended.
     path : tuple of int
         The path of the source in the tree of sources.
     copied : float
@@ -91,26 +89,24 @@ class WorkersMapper(Mapper):
     def __init__(
         self,
         parallel: ParallelDataSource,
-        channel: Channel,
         idle: list[Channel],
         path: Path,
         copied: float,
         at_once: int,
     ) -> None:
-        self._channel = channel
         self._idle = idle
         self._pool = parallel.pool
-        self._makers = Makers(self._pool, channel)
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
+        self._take_channel()
         at_a_time = TURNS * self._pool.processes
         # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
         # memory read ahead together: with them, a job fetches several batches only to save its own cost.
-        most = at_once // 2 if channel.apart else min(at_once, self._most)
-        least = channel.least_batches = max(1, most // at_a_time)
+        most = at_once // 2 if self._channel.apart else min(at_once, self._most)
+        self._least = self._channel.least_batches = max(1, most // at_a_time)
         # Small copies take little memory. What is read at once is memory that the user has granted.
-        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least)
+        self._most_grouped = max(self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * self._least)
         self._under_way = UnderWay()
         # The number of the batch after the last one that is under way.
         self._end = 0
@@ -118,11 +114,30 @@ class WorkersMapper(Mapper):
 
     def __del__(self) -> None:
         with suppress(AttributeError):  # an interrupt came while it was made
+            self._release_channel()
+
+    def _take_channel(self) -> None:
+        """Take a channel for this stream alone, with the memory of streams before it, if there is one."""
+        try:
+            self._channel = self._idle.pop()
+        except IndexError:
+            self._channel = self._pool._open_channel(self._most)
+        self._channel.abandoned = False
+        self._makers = Makers(self._pool, self._channel)
+        self._has_channel = True
+
+    def _release_channel(self) -> None:
+        """Let another stream have the channel, and its memory, though somebody may still refer to this one."""
+        if self._has_channel:
+            self._has_channel = False
             self._idle.append(self._channel)
 
     def batches(self, feed: PlannedFeed, position: int) -> Iterator[Batch]:
         self._pool._check_process()
         self.close()
+        if not self._has_channel:
+            self._take_channel()
+            self._channel.least_batches = self._least
         self._channel.begin()
         self._end = position
         # The mapper does not refer to iterators that refer to it: an abandoned one is freed at once.
@@ -131,7 +146,8 @@ class WorkersMapper(Mapper):
         return chain.from_iterable(self._deliver(feed, position, groups))
 
     def interrupt(self) -> None:
-        self._channel.abandoned = True
+        if self._has_channel:
+            self._channel.abandoned = True
 
     def close(self) -> None:
         self._under_way.withdraw()
@@ -160,6 +176,7 @@ class WorkersMapper(Mapper):
                     del failure
             feed.forget_before(position)
             self._fill(groups, position)
+        self._release_channel()
 
     def _own(self, batch: Batch) -> Batch:
         """Return a batch; raise an error if this process was forked while the batch waited with others of its group."""

@@ -94,7 +94,7 @@ class ParallelDataSource(AbstractDataSource):
             return Stream(self._feed_of_caller(plan, options, path))
         idle = self._idle.setdefault(options.batch_size, [])
         at_once = self.source._batches_at_once(options.batch_size)
-        mapper = WorkersMapper(self, self._channel(idle), idle, path, copied if plan.pure else math.inf, at_once)
+        mapper = WorkersMapper(self, idle, path, copied if plan.pure else math.inf, at_once)
         return Stream(PlannedFeed(plan, mapper, options.facts(), options.shard, at_once))
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
@@ -104,12 +104,3 @@ class ParallelDataSource(AbstractDataSource):
             with suppress(Exception):  # which arrives at the first batch
                 feed.prepare()
         return feed
-
-    def _channel(self, idle: list[Channel]) -> Channel:
-        """Return an idle channel, or a new one."""
-        try:
-            channel = idle.pop()
-        except IndexError:
-            return self.pool._open_channel(self._buffer_size)
-        channel.abandoned = False
-        return channel
