@@ -11,7 +11,8 @@ from batchup.data_source import ArrayDataSource, CompositeDataSource, ConcatData
 from ..harness.making import Filled, Made, MadeSource, double, file_place, with_place
 from ..harness.pools import MAY_FORK, on, shared_pools
 
-pytestmark = MAY_FORK
+# The forked workers have nothing to do with JAX, which warns of them.
+pytestmark = [MAY_FORK, pytest.mark.filterwarnings(r'ignore:os.fork\(\) was called:RuntimeWarning')]
 
 N, WIDTH, BATCH = 64, 5000, 16
 
@@ -36,7 +37,9 @@ SOURCES = {
     'concatenated': lambda folder: ConcatDataSource([ArrayDataSource([data()]), ArrayDataSource([data()])]),
     'composite': lambda folder: CompositeDataSource([ArrayDataSource([data()]), ArrayDataSource([Made(data())])]),
 }
-PLACES = ['inline', 'threads', 'fork']
+PLACES = ['fork', 'inline', 'threads']
+# For libraries that do not go on in a forked process.
+NEW_PROCESSES = pytest.param('spawn', marks=pytest.mark.slow, id='spawn pool')
 
 
 @pytest.fixture(params=PLACES)
@@ -79,7 +82,7 @@ def test_arrow_takes_batches_as_they_are(opened, tmp_path):
         assert arrow.array(array.reshape(-1)).buffers()[1].address == array.ctypes.data, name
 
 
-@pytest.mark.parametrize('opened', ['inline', 'threads', pytest.param('fork', marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize('opened', ['inline', 'threads', NEW_PROCESSES], indirect=True)
 def test_arrays_of_jax_and_tensors_are_read_straight_into_batches(opened):
     jax, torch = pytest.importorskip('jax'), pytest.importorskip('torch')
     for kept in (jax.numpy.asarray(data()), torch.from_numpy(data())):
@@ -125,6 +128,7 @@ def converters():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('opened', ['inline', 'threads', NEW_PROCESSES], indirect=True)
 def test_random_steps_change_no_byte_that_they_should_not(opened):
     # Just large enough to be in memory that is used again.
     source = ArrayDataSource([data()[:, :2100]]).map(halved)
