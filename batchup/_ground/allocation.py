@@ -11,8 +11,8 @@ import math
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from operator import index
 from pickle import PickleBuffer
 from typing import Any
@@ -88,15 +88,25 @@ def _sizes(shape: Any) -> tuple[int, ...] | None:
     return sizes if min(sizes, default=1) > 0 else None
 
 
-@contextmanager
-def allocating(allocate: Allocate) -> Iterator[None]:
+class Allocating:
+    """A block of a `with` statement in which `empty` asks `allocate` for memory, in this thread."""
+
+    __slots__ = ('_allocate', '_before')
+
+    def __init__(self, allocate: Allocate) -> None:
+        self._allocate = allocate
+
+    def __enter__(self) -> None:
+        self._before = _here.allocate
+        _here.allocate = self._allocate
+
+    def __exit__(self, *error: object) -> None:
+        _here.allocate = self._before
+
+
+def allocating(allocate: Allocate) -> Allocating:
     """Have `empty` ask `allocate` for memory, in this thread, until the end of the block."""
-    before = _here.allocate
-    _here.allocate = allocate
-    try:
-        yield
-    finally:
-        _here.allocate = before
+    return Allocating(allocate)
 
 
 class Recycler:
@@ -138,16 +148,13 @@ class Recycler:
         use.piece = piece
         return memory
 
-    @contextmanager
-    def allocating(self, memory: Allocate | None = None) -> Iterator[None]:
+    def allocating(self, memory: Allocate | None = None) -> Allocating:
         """Have `empty` ask `memory`, and then this, in this thread, until the end of the block."""
+        return Allocating(self.array if memory is None else partial(self._array_in, memory))
 
-        def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-            array = None if memory is None else memory(shape, dtype)
-            return self.array(shape, dtype) if array is None else array
-
-        with allocating(self.array if memory is None else allocate):
-            yield
+    def _array_in(self, memory: Allocate, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        array = memory(shape, dtype)
+        return self.array(shape, dtype) if array is None else array
 
     def _piece(self, nbytes: int) -> NDArray[np.uint8]:
         """Return an idle piece that fits, or a new one."""

@@ -158,7 +158,7 @@ class Channel(abc.ABC):
 
     @property
     def starting(self) -> bool:
-        """Whether there is no worker yet."""
+        """Whether no worker takes jobs yet."""
         return False
 
     @property

@@ -31,7 +31,7 @@ class Makers:
 
     1. All batches of a stream, if they are small copies of memory: to receive them from workers would take longer.
     2. The first batch, where its size tells how much memory the others need.
-    3. Those that the user asks for before there is a worker: nobody waits for workers to start.
+    3. Those that the user asks for before there is a worker: nobody waits for workers to start, or to map their memory.
     4. Those that a worker has no room for.
     """
 
