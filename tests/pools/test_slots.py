@@ -139,6 +139,17 @@ def test_a_stream_that_nobody_reads_leaves_the_workers_to_others(forked):
     assert_same_batches(waiting, list(source.batch_iterator(BATCH_SIZE))[1:])
 
 
+def test_a_result_that_nobody_takes_does_not_stop_the_others(forked):
+    """As one that the traceback of an interrupt refers to."""
+    source = whole_batches(12)
+    stream = forked.parallel_data_source(source, 1).batch_iterator(BATCH_SIZE)
+    next(stream)
+    forgotten = stream.feed.mapper._under_way[0]
+    wait_until(lambda: forgotten.done.up)
+    stream.skip(1)
+    assert_same_batches(stream, list(source.batch_iterator(BATCH_SIZE))[2:])
+
+
 def test_epochs_and_other_streams_use_the_same_slots(forked):
     source = ArrayDataSource([np.arange(4 * 11 + 2)]).map(widened)
     parallel = forked.parallel_data_source(source)

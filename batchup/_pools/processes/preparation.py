@@ -37,7 +37,7 @@ class Preparation:
     @property
     def is_needed(self) -> bool:
         """Whether a worker that has not mapped its part is to do so before it gets a job."""
-        return self._done or self._attempts > 0
+        return self._attempts > 0
 
     def part(self, number: int, count: int) -> list[int]:
         """Return the numbers of the slots that worker `number` of `count` is to map."""

@@ -205,7 +205,7 @@ class Supervisor:
 
     def _worker_for(self, task: ProcessTask) -> WorkerHandle | None:
         """Return the worker that has the fewest jobs; `None` if there is no room, or the user is to come first."""
-        if not task.given and task.channel.is_full:
+        if not task.given and not task.awaited and task.channel.is_full:
             task.channel.was_idle |= any(worker.has_room(1) for worker in self._workers)
             return None
         preparation = task.channel.preparation

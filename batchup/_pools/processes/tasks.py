@@ -39,6 +39,8 @@ class ProcessTask(QueuedTask):
         Whether a worker was given it.
     withdrawn : bool
         Whether it is not to be given to any.
+    awaited : bool
+        Whether the user waits for it: it is given to a worker however many results there are that nobody has taken.
     losses : int
         How many workers were lost that ran it.
     """
@@ -54,7 +56,7 @@ class ProcessTask(QueuedTask):
         self.slot: Slot | None = None
         self._data, self._buffers, self.shipments = _pickle(job, channel.has_slots)
         self.worker: WorkerHandle | None = None
-        self.given = self.withdrawn = False
+        self.given = self.withdrawn = self.awaited = False
         self.losses = 0
 
     def bind(self, writer: int) -> None:
@@ -85,6 +87,9 @@ class ProcessTask(QueuedTask):
 
     def result(self, timeout: float | None) -> Result:
         if not self.done.up:
+            self.awaited = True
+            if not self.given:
+                self.channel.supervisor.ring()
             self.channel.note_wait()
         return super().result(timeout)
 
