@@ -227,7 +227,7 @@ class ProcessChannel(Channel):
             self._ring.lose(slot)
 
     def note_wait(self) -> None:
-        """Note that the user has to wait for a result: more of them are made ahead, if a worker was idle before.
+        """Note that the user has to wait for a result: more of them are made ahead, if a worker was idle.
 
         Once is no reason: every stream may stand still before its first batch.
         """

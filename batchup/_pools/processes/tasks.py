@@ -86,12 +86,16 @@ class ProcessTask(QueuedTask):
         super().settle(outcome)
 
     def result(self, timeout: float | None) -> Result:
-        if not self.done.up:
-            self.awaited = True
-            if not self.given:
-                self.channel.supervisor.ring()
-            self.channel.note_wait()
-        return super().result(timeout)
+        if self.done.up:
+            return super().result(timeout)
+        self.awaited = True
+        if not self.given:
+            self.channel.supervisor.ring()
+        # A worker may have been idle before, or may be until the result is there.
+        self.channel.note_wait()
+        result = super().result(timeout)
+        self.channel.note_wait()
+        return result
 
     def message(self) -> tuple[Any, ...]:
         """Return what a worker is sent."""
