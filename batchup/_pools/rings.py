@@ -90,9 +90,8 @@ class Ring:
         self.segment = self._largest(slots, least)
         self.slots = self.segment.size // self.slot_bytes
         self._made(self.segment)
-        # For each slot, a weak reference to its memory in use. Nothing else says whether a slot is free, so
-        # wherever an interrupt comes, no slot is lost, nor used twice.
-        # Only of those that were ever used: the others take no memory.
+        # For each slot that was ever used, or mapped, a weak reference to its memory in use. Nothing else says
+        # whether a slot is free, so wherever an interrupt comes, no slot is lost, nor used twice.
         self._uses: list[_SlotUse | None] = []
         # The processes that have mapped each of these.
         self._writers: list[set[int]] = []
@@ -175,8 +174,9 @@ class Ring:
 
     def lose(self, slot: Slot) -> None:
         """Never use a slot again: somebody else goes on writing to it."""
-        if slot.segment is self.segment:
-            _places[slot.memory].in_hands = True
+        place = _places.get(slot.memory)
+        if slot.segment is self.segment and place is not None:
+            place.in_hands = True
             self._lost.append(slot.memory)
 
     @property
