@@ -323,7 +323,7 @@ class Supervisor:
     def _may_start(self) -> bool:
         """Say whether another worker may start: new interpreters leave a core to the caller, who makes batches."""
         n_starting = sum(not worker.ready for worker in self._workers)
-        return self._context.get_start_method() == 'fork' or n_starting < max(1, count_cores() - 1)
+        return self._context.get_start_method() != 'spawn' or n_starting < max(1, count_cores() - 1)
 
     def _finish(self) -> None:
         """Give an error to all tasks that wait, and leave nothing behind."""
