@@ -72,9 +72,10 @@ def _closed_in_the_end():
 
 @pytest.fixture
 def all_by_workers(monkeypatch):
-    """Have workers make batches that are so small that the caller would."""
+    """Have workers make batches that the caller would: small ones, and those before workers have mapped memory."""
     for kind in (WorkerThreadPool, WorkerProcessPool):
         monkeypatch.setattr(kind, '_least_bytes', lambda pool: 0)
+    monkeypatch.setattr('batchup._pools.processes.pool.PREPARED_BYTES', 2**60)
 
 
 @pytest.fixture

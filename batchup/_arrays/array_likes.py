@@ -9,13 +9,15 @@ import array
 import mmap
 import os
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 import six
 
-from .._ground.indices import Leaf, own_array
+from .._ground.allocation import Recycler
+from .._ground.batch import Destination, Memory
+from .._ground.indices import Leaf, as_array, own_array
 from .._ground.ownership import owned
 from .._ground.sparse import is_sparse
 from .by_batch import BatchRows
@@ -118,7 +120,13 @@ class ArrayLikeRows(BatchRows):
         super().__init__(array, number)
         # Tables of other libraries than pandas have it too.
         self._rows = array.iloc if hasattr(array, 'iloc') else array
+        self._recycler = Recycler()
 
-    def read(self, indices: Leaf) -> Any:
+    def read(self, indices: Leaf, memory: Memory | None = None) -> Any:
         """Read the rows that indices choose, by one call of `__getitem__` with an index array."""
-        return owned([self._rows[own_array(indices)]])
+        with self._recycler.allocating(memory):
+            return owned([self._rows[own_array(indices)]])
+
+    def batches(self, indices: Leaf, n_batches: int, to: Destination) -> Iterator[Any]:
+        """Read several batches of equal size one by one; the array-like may make them in memory that is given."""
+        return (self.read(part, to.memory) for part in as_array(indices).reshape(n_batches, -1))

@@ -37,7 +37,8 @@ class JaxRows(MemoryRows):
         jax = sys.modules['jax']
         # An array that nobody has put on a device may go together with those of any device.
         committed = getattr(array, 'committed', True)
-        give_kind = partial(jax.device_put, device=array.sharding) if committed else jax.numpy.asarray
+        # It takes aligned memory as it is, which `asarray` copies.
+        give_kind = partial(jax.device_put, device=array.sharding if committed else None)
         super().__init__(array, memory, give_kind)
 
 

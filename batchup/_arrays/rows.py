@@ -8,16 +8,14 @@ faults, so it is used again as soon as nothing refers to it any more.
 from __future__ import annotations
 
 import math
-import weakref
-from collections import deque
 from collections.abc import Iterator
 from itertools import chain, repeat
-from pickle import PickleBuffer
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._ground.allocation import RECYCLED_BYTES, Recycler
 from .._ground.batch import Destination, Memory
 from .._ground.indices import IndexArray, Leaf, as_array
 from .mapped import MappedFile, make_take
@@ -30,25 +28,9 @@ BLOCK_BYTES = 2**20
 # are: out of a block, they would have to be copied. Larger: more copies. Smaller: fewer blocks.
 APART_BYTES = 2**14
 
-# Blocks of at least this many bytes are recycled. Larger: page faults for every batch below
-# it. Smaller: a microsecond of book-keeping for batches that the allocator serves well.
-RECYCLED_BYTES = 2**17
 
-# Pieces of memory that wait to be used again, for each array of a source. Larger: more memory that
-# may lie idle. Smaller: fresh memory for loops, and threads, that let go of several batches at a time.
-IDLE_PIECES = 8
-
-# Bytes that a processor moves at once. Copies between addresses that differ by a multiple of it
-# are up to a quarter faster.
-CACHE_LINE = 64
-
-
-class Buffers:
+class Buffers(Recycler):
     """Memory for large batches of rows, each piece used again once nothing refers to it.
-
-    An array is made over each piece. Its views, and whatever else shares memory with it, keep the
-    piece in use. After that, it is put among the idle ones, and the latest is used first: it may
-    still be in the processor's cache. Only C code runs then: an interrupt in Python code would be lost.
 
     Parameters
     ----------
@@ -57,54 +39,15 @@ class Buffers:
     """
 
     def __init__(self, array: NDArray[Any]) -> None:
+        super().__init__()
         self._row_shape = array.shape[1:]
         self._dtype = array.dtype
         self._row_bytes = row_bytes(array)
-        self._address = array.ctypes.data
-        self._idle: deque[_PieceUse] = deque(maxlen=IDLE_PIECES)
 
-    def __del__(self) -> None:
-        # Memory in use refers to it.
-        self._idle.clear()
-
-    def array(self, count: int) -> NDArray[Any]:
+    def rows(self, count: int) -> NDArray[Any]:
         """Return an uninitialised array for so many rows."""
-        piece = self._piece(count * self._row_bytes)
-        held = piece.view(_Held)
-        memory = PickleBuffer(held)  # type: ignore[arg-type]
-        held.use = use = _PieceUse(memory, self._idle.append)
-        use.piece = piece
-        # Arrays over a buffer that is no array are themselves the base of their views: NumPy
-        # passes over bases that are arrays without memory of their own.
-        return np.ndarray((count, *self._row_shape), self._dtype, memory)  # type: ignore[arg-type]
-
-    def _piece(self, nbytes: int) -> NDArray[np.uint8]:
-        """Return an idle piece that fits, or a new one."""
-        for _ in range(len(self._idle)):
-            try:
-                use = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if nbytes <= len(use.piece) <= 2 * nbytes:
-                return use.piece
-            self._idle.appendleft(use)
-        fresh = np.empty(nbytes + CACHE_LINE, np.uint8)
-        start = (self._address - fresh.ctypes.data) % CACHE_LINE
-        return fresh[start : start + nbytes]
-
-
-class _PieceUse(weakref.ref[PickleBuffer]):
-    """A weak reference to memory in use: its callback is called when nothing uses the memory any more."""
-
-    # If an interrupt comes before it is set, this one is there, which fits nothing.
-    piece: NDArray[np.uint8] = np.empty(0, np.uint8)
-
-
-class _Held(np.ndarray):
-    """A piece of memory in use."""
-
-    __slots__ = ('use',)
-    use: _PieceUse
+        memory: Any = self.memory(count * self._row_bytes)
+        return np.ndarray((count, *self._row_shape), self._dtype, memory)
 
 
 def is_plain(array: Any) -> bool:
@@ -253,7 +196,7 @@ class Rows:
 
     def _outputs(self, size: int) -> Iterator[Any]:
         """Give memory for `size` rows, again and again; `None` where NumPy's own is as fast."""
-        return map(self._buffers.array, repeat(size)) if size >= self._recycled_rows else repeat(None)
+        return map(self._buffers.rows, repeat(size)) if size >= self._recycled_rows else repeat(None)
 
     def _copy(self, rows: slice, output: NDArray[Any] | None) -> NDArray[Any]:
         if output is None:

@@ -50,9 +50,10 @@ Processes:
     user's thread                     supervisor's thread            worker process
     -------------                     -------------------            --------------
     ProcessChannel.submit
-        Ring.take
         ProcessTask
         Supervisor.submit  -- bell -->  Supervisor._hand_out
+                                            ProcessTask.bind
+                                                Ring.take
                                             WorkerHandle.give  -- pipe -->  Worker._run
                                                                                 Fetch.run
                                                                                     read_batches

@@ -171,13 +171,16 @@ class Channel(abc.ABC):
     apart: bool = True
     least_batches: int = 1
 
+    def begin(self) -> None:  # noqa: B027 - most channels keep no account of streams
+        """Note that a stream begins to submit jobs."""
+
     @abc.abstractmethod
     def submit(self, job: Job) -> Task:
         """Hand over a job."""
 
     @property
     def starting(self) -> bool:
-        """Whether there is no worker yet."""
+        """Whether no worker takes jobs yet."""
         return False
 
     @property

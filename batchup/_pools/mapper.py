@@ -42,7 +42,7 @@ class Makers:
 
     1. All batches of a stream, if they are small copies of memory: to receive them from workers would take longer.
     2. The first batch, where its size tells how much memory the others need.
-    3. Those that the user asks for before there is a worker: nobody waits for workers to start.
+    3. Those that the user asks for before there is a worker: nobody waits for workers to start, or to map their memory.
     4. Those that a worker has no room for.
 
     Users' code runs in workers, also for (2) and (3): one that crashes, hangs, or takes all memory is replaced,
@@ -108,10 +108,8 @@ class WorkersMapper(Mapper):
     ----------
     parallel : ParallelDataSource
         The source and the pool.
-    channel : Channel
-        The way to the workers.
     idle : list of channels
-        Where the channel goes when nothing refers to the mapper any more.
+        Where the way to the workers is taken from, and goes when the stream has ended.
     path : tuple of int
         The path of the source in the tree of sources.
     copied : float
@@ -124,29 +122,28 @@ class WorkersMapper(Mapper):
     def __init__(
         self,
         parallel: ParallelDataSource,
-        channel: Channel,
         idle: list[Channel],
         path: Path,
         copied: float,
         at_once: int,
     ) -> None:
-        self._channel = channel
         self._idle = idle
         self._pool = parallel.pool
-        self._makers = Makers(self._pool, channel, runs_users_code(parallel.source))
+        self._users_code = runs_users_code(parallel.source)
         self._source = parallel._constant
         self._path = path
         self._most = parallel._buffer_size
+        self._take_channel()
         self.makings = Makings(self._pool._kind, self._pool.processes, parallel.source._is_stored())
         at_a_time = TURNS * self._pool.processes
         # Half of the batches that are read at once are under way; as many may wait for the user. Workers that share
         # memory read ahead together: with them, jobs are as large as saves their own cost.
-        most = at_once // 2 if channel.apart else min(at_once, self._most)
-        least = channel.least_batches = max(1, most // at_a_time)
+        most = at_once // 2 if self._channel.apart else min(at_once, self._most)
+        self._least = self._channel.least_batches = max(1, most // at_a_time)
         self._job_seconds = READ_SECONDS if at_once > 1 else self._pool._task_seconds
         # Small copies take little memory. What is read at once is memory that the user has granted.
         self._most_grouped = max(
-            self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * least, at_once // WAITING_PART
+            self._most, int(COPIED_BYTES / max(1, copied)), at_a_time * self._least, at_once // WAITING_PART
         )
         self._under_way = UnderWay()
         # The number of the batch after the last one that is under way.
@@ -156,13 +153,33 @@ class WorkersMapper(Mapper):
     def __del__(self) -> None:
         # No name of this module: as the interpreter ends, they may have gone before.
         try:  # noqa: SIM105
-            self._idle.append(self._channel)
+            self._release_channel()
         except AttributeError:  # an interrupt came while it was made
             pass
+
+    def _take_channel(self) -> None:
+        """Take a channel for this stream alone, with the memory of streams before it, if there is one."""
+        try:
+            self._channel = self._idle.pop()
+        except IndexError:
+            self._channel = self._pool._open_channel(self._most)
+        self._channel.abandoned = False
+        self._makers = Makers(self._pool, self._channel, self._users_code)
+        self._has_channel = True
+
+    def _release_channel(self) -> None:
+        """Let another stream have the channel, and its memory, though somebody may still refer to this one."""
+        if self._has_channel:
+            self._has_channel = False
+            self._idle.append(self._channel)
 
     def batches(self, feed: Requests, position: int) -> Iterator[Batch]:
         self._pool._check_process()
         self.close()
+        if not self._has_channel:
+            self._take_channel()
+            self._channel.least_batches = self._least
+        self._channel.begin()
         self._end = position
         # The mapper does not refer to iterators that refer to it: an abandoned one is freed at once.
         groups = self._groups(feed, position)
@@ -178,7 +195,8 @@ class WorkersMapper(Mapper):
             time.sleep(seconds / 50)
 
     def interrupt(self) -> None:
-        self._channel.abandoned = True
+        if self._has_channel:
+            self._channel.abandoned = True
 
     def close(self) -> None:
         self._under_way.withdraw()
@@ -210,6 +228,7 @@ class WorkersMapper(Mapper):
                     del failure
             feed.forget_before(position)
             self._fill(groups, position)
+        self._release_channel()
 
     def _own(self, batch: Batch) -> Batch:
         """Return a batch; raise an error if this process was forked while the batch waited with others of its group."""

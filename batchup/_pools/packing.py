@@ -6,17 +6,21 @@ pickle: structure, dtypes, shapes.
 
 from __future__ import annotations
 
+import bisect
 import io
 import math
 import pickle
+import weakref
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .memory import ALIGNMENT, Segment, Span, give, over
+from .memory import ALIGNMENT, Segment, Span, over
 from .pickling import ARRAY_PROTOCOL, ArrayPickler
+from .rings import give
 
 
 class Packed(NamedTuple):
@@ -26,44 +30,89 @@ class Packed(NamedTuple):
     ----------
     data : bytes
         The pickle.
-    spans : list of (int, int)
-        Begin and end of each array.
+    spans : list of (int, int), or of bytes
+        Begin and end of each array; or what is in it, if it is not in the memory.
     missing : int
         How many more bytes of memory would have had room for all arrays.
+    kept : bool
+        Whether the worker goes on using parts of the memory, which must therefore not be used again.
     """
 
     data: bytes
-    spans: list[Span]
+    spans: list[Span | bytearray]
     missing: int
+    kept: bool = False
 
     def unpack(self, memory: Any, load: Callable[..., Any] = pickle.loads) -> Any:
         """Return the value, with arrays over the memory."""
         if isinstance(memory, pickle.PickleBuffer):
             give(memory)
         # Each over a part of its own: what refers to one array does not refer to the others.
-        return load(self.data, buffers=[np.ndarray(end - start, np.uint8, memory, start) for start, end in self.spans])
+        buffers = [
+            span if isinstance(span, bytearray) else np.ndarray(span[1] - span[0], np.uint8, memory, span[0])
+            for span in self.spans
+        ]
+        return load(self.data, buffers=buffers)
 
     def unpack_copy(self, memory: Any) -> Any:
         """Return the value, with arrays that do not refer to the memory."""
         whole = over(memory)
-        return pickle.loads(self.data, buffers=[whole[start:end].copy() for start, end in self.spans])
+        buffers = [span if isinstance(span, bytearray) else whole[slice(*span)].copy() for span in self.spans]
+        return pickle.loads(self.data, buffers=buffers)
+
+
+class _Part(NamedTuple):
+    """A part of the memory that is taken: as long as `user()` is not `None`."""
+
+    start: int
+    end: int
+    user: Callable[[], Any]
 
 
 class Packer:
-    """Packs values into memory, one after the other as long as there is room."""
+    """Packs values into memory, one after the other as long as there is room.
 
-    def __init__(self, memory: Any, used: int = 0) -> None:
+    Arrays may also be made in the memory, and packed later. What they take is free again once
+    nothing refers to it, as of those that were made on the way only.
+
+    Parameters
+    ----------
+    memory : buffer
+    used : int
+        How many bytes at its beginning are taken.
+    prepare : callable, optional
+        `prepare(start, end)` is called with the bytes that are about to be written.
+    """
+
+    def __init__(self, memory: Any, used: int = 0, prepare: Callable[[int, int], None] | None = None) -> None:
         self._bytes = over(memory)
         self._address = self._bytes.ctypes.data
-        self.used = used
+        self._prepare = prepare
+        self._first = used
+        # In the order of their places.
+        self._parts: list[_Part] = []
         self._missing = 0
-        self._spans: list[Span] = []
+        self._spans: list[Span | bytearray] = []
+
+    @property
+    def used(self) -> int:
+        """Where the memory ends that is taken."""
+        return self._parts[-1].end if self._parts else self._first
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-        """Return an array over the memory, if it has room for one."""
+        """Return an array over the memory, if it has room for one. Nothing else refers to the memory of the array."""
         nbytes = math.prod(shape) * dtype.itemsize
-        start = self._reserve(nbytes)
-        return None if start is None else np.ndarray(shape, dtype, self._bytes, start)
+        start = self._find(nbytes)
+        if start is None:
+            return None
+        part: Any = self._bytes[start : start + nbytes]
+        memory: Any = pickle.PickleBuffer(part)
+        self._take(_Part(start, start + nbytes, weakref.ref(memory)))
+        return np.ndarray(shape, dtype, memory)
+
+    def is_kept(self) -> bool:
+        """Say whether anything still refers to an array that was made in the memory."""
+        return any(isinstance(part.user, weakref.ref) and part.user() is not None for part in self._parts)
 
     def pack(self, value: Any) -> Packed:
         """Pickle a value, and put its arrays into the memory as far as there is room."""
@@ -83,14 +132,23 @@ class Packer:
             self._spans.append(span)
         return span is None
 
-    def _reserve(self, nbytes: int) -> int | None:
-        """Reserve memory; return where it begins."""
-        start = -(-self.used // ALIGNMENT) * ALIGNMENT
-        if not nbytes or start + nbytes > len(self._bytes):
-            self._missing += nbytes
-            return None
-        self.used = start + nbytes
-        return start
+    def _find(self, nbytes: int) -> int | None:
+        """Return where so many bytes are free: at the end, or else in the first gap."""
+        parts = self._parts
+        while parts and parts[-1].user() is None:
+            parts.pop()
+        start = _aligned(self.used)
+        if not nbytes or start + nbytes <= len(self._bytes):
+            return start if nbytes else None
+        self._parts = [part for part in parts if part.user() is not None]
+        begins = [self._first, *(part.end for part in self._parts)]
+        ends = [*(part.start for part in self._parts), len(self._bytes)]
+        return next((_aligned(begin) for begin, end in zip(begins, ends) if _aligned(begin) + nbytes <= end), None)
+
+    def _take(self, part: _Part) -> None:
+        if self._prepare is not None:
+            self._prepare(part.start, part.end)
+        bisect.insort(self._parts, part, key=attrgetter('start'))
 
     def put(self, raw: memoryview) -> Span | None:
         """Copy bytes into the memory, unless they are there already; return where they are."""
@@ -99,11 +157,21 @@ class Packer:
         source = np.frombuffer(raw, np.uint8)
         start: int | None = source.ctypes.data - self._address
         if start is None or not 0 <= start <= len(self._bytes) - raw.nbytes:
-            start = self._reserve(raw.nbytes)
+            start = self._find(raw.nbytes)
             if start is None:
+                self._missing += raw.nbytes
                 return None
+            self._take(_Part(start, start + raw.nbytes, _always))
             self._bytes[start : start + raw.nbytes] = source
         return start, start + raw.nbytes
+
+
+def _aligned(start: int) -> int:
+    return -(-start // ALIGNMENT) * ALIGNMENT
+
+
+def _always() -> bool:
+    return True
 
 
 def store_whole(parts: Sequence[Any]) -> tuple[Segment, list[Span]]:

@@ -121,7 +121,7 @@ class ParallelDataSource(AbstractDataSource):
         idle = self._idle.setdefault(options.batch_size, [])
         copied = self.source._copied_bytes(options.batch_size) if plan.pure else math.inf
         at_once = self.source._batches_at_once(options.batch_size)
-        return WorkersMapper(self, self._channel(idle), idle, path, copied, at_once)
+        return WorkersMapper(self, idle, path, copied, at_once)
 
     def _feed_of_caller(self, plan: Plan, options: Options, path: Path) -> PlannedFeed:
         """Return a feed whose batches the caller makes."""
@@ -130,12 +130,3 @@ class ParallelDataSource(AbstractDataSource):
             with suppress(Exception):  # which arrives at the first batch
                 feed.prepare()
         return feed
-
-    def _channel(self, idle: list[Channel]) -> Channel:
-        """Return an idle channel, or a new one."""
-        try:
-            channel = idle.pop()
-        except IndexError:
-            return self.pool._open_channel(self._buffer_size)
-        channel.abandoned = False
-        return channel

@@ -22,6 +22,7 @@ from .._arrays.sparse_ahead import SparseStorageRows
 from .._arrays.sparse_groups import is_csr_group
 from .._arrays.storage_rows import READ_AHEAD, StorageRows
 from .._arrays.through_memory import MemoryRows
+from .._ground.allocation import Recycler
 from .._ground.arguments import (
     BatchSize,
     check_flag,
@@ -102,6 +103,7 @@ class RandomAccessDataSource(IndexedDataSource):
             sampler._check_length(self._length)
         self.sampler = sampler
         self.include_indices = check_flag('include_indices', include_indices)
+        self._recycler = Recycler()
 
     def _words(self) -> str:
         sampler, length = self.sampler, counted(self._length, 'sample')

@@ -8,6 +8,7 @@ from itertools import repeat
 from time import perf_counter
 from typing import Any, NoReturn
 
+from .._ground.allocation import Recycler
 from .._ground.arguments import (
     NOT_GIVEN,
     BatchSize,
@@ -17,7 +18,7 @@ from .._ground.arguments import (
     function_name,
     overridden,
 )
-from .._ground.batch import ANYWHERE, Batch, Destination, check_batch, check_lengths
+from .._ground.batch import ANYWHERE, Batch, Destination, Memory, check_batch, check_lengths
 from .._ground.calls import names_class
 from .._ground.indices import as_tree
 from .._ground.ownership import owned
@@ -227,11 +228,11 @@ class IndexedDataSource(AbstractDataSource):
 
     def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
         own = not overridden(self, 'samples_by_indices_nomapping')
-        return self._fetch_own(request, path, to) if own else super()._fetch(request, path)
+        return self._fetch_own(request, path, to) if own else super()._fetch(request, path, to)
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterable[Batch]:
         """Read the batches of a request as `samples_by_indices_nomapping` does."""
-        return super()._fetch(request, path)
+        return super()._fetch(request, path, to)
 
 
 class DerivedDataSource(ReplayableMembers, IndexedDataSource, abc.ABC):
@@ -355,6 +356,7 @@ class MapDataSource(DerivedDataSource):
         self._rng = check_flag('rng', rng, hint)
         self._same_length = check_flag('same_length', same_length)
         self._of_samples = isinstance(fn, SampleFunction)
+        self._recycler = Recycler()
 
     def __repr__(self) -> str:
         rng = ', rng=True' if self._rng else ''
@@ -370,11 +372,12 @@ class MapDataSource(DerivedDataSource):
         request = Request(0, 1, as_tree(indices))
         return owned([self._apply(request, samples_of(self.source, method, indices, path), path)])  # type: ignore[no-any-return]
 
-    def _apply(self, request: Request, batch: Batch, path: Path) -> Batch:
+    def _apply(self, request: Request, batch: Batch, path: Path, memory: Memory | None = None) -> Batch:
         keywords: dict[str, Any] = {'rng': request.generator(self._own_path(path))} if self._rng else {}
         if self._of_samples:
             keywords['indices'] = request.indices
-        made = check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
+        with self._recycler.allocating(memory):
+            made = check_batch(self.fn(*batch, **keywords), f'the mapped function {function_name(self.fn)}')
         if self._same_length:
             check_lengths(made, batch, self.fn)
         return made
@@ -395,13 +398,13 @@ class MapDataSource(DerivedDataSource):
         return (*path, FUNCTION, below) if below else path
 
     def _fetch_own(self, request: Request, path: Path, to: Destination) -> Iterator[Batch]:
-        # No `memory`: the user gets what the function returns, and not what it is given.
+        # No `memory`: the user gets what the function makes, and not what it is given.
         batches = self.source._fetch(request, path, Destination(apart=True, stages=to.stages))
         requests = request.split() if self._rng or self._of_samples else repeat(request)
         stage = None if to.stages is None else to.stages.function(path, function_name(self.fn), request.n_batches)
         for batch in batches:
             asked = 0.0 if stage is None else perf_counter()
-            box = [self._apply(next(requests), batch, path)]
+            box = [self._apply(next(requests), batch, path, to.memory)]
             del batch  # the function may have returned an array of it: now nothing else refers to that
             yield owned(box) if stage is None else stage.end(asked, owned(box))
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._ground.allocation import Recycler
 from .._ground.arguments import BatchSize, check_told, first_size, overridden, single_size
 from .._ground.batch import ANYWHERE, Batch, Destination, check_batch
 from .._ground.indices import IndexTree, as_tree, map_leaves, own_array
@@ -132,8 +133,11 @@ class Reachable:
     def _fetch(self, request: Request, path: Path, to: Destination = ANYWHERE) -> Iterable[Batch]:
         """Read the batches of a request; they may come at once, as `Columns`, only where `to` gives memory."""
         origin = f'{type(self).__name__}.samples_by_indices_nomapping'
+        # A user's source need not call `__init__` of its base.
+        recycler: Recycler = getattr(self, '_recycler', None) or Recycler()
         for single in request.split():
-            batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
+            with recycler.allocating(to.memory):
+                batch = self.samples_by_indices_nomapping(map_leaves(own_array, single.indices))  # type: ignore[attr-defined]
             box = [check_batch(batch, origin)]
             del batch
             yield owned(box)

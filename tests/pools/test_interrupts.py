@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchup._arrays.rows import Buffers
-from batchup._pools.memory import Ring
+from batchup._ground.allocation import Recycler
+from batchup._pools.rings import Ring
 
 from ..harness import interrupted
 from ..harness.pools import MAY_FORK, METHODS
@@ -80,6 +80,9 @@ def test_a_ring_loses_no_slot_wherever_an_interrupt_comes():
 
 
 def test_memory_is_not_used_twice_wherever_an_interrupt_comes():
-    for buffers in interrupted_everywhere(lambda: Buffers(np.zeros((9, 2**10))), lambda buffers: buffers.array(9)):
-        arrays = [buffers.array(9) for _ in range(3)]
+    def array(recycler):
+        return recycler.array((2**17,), np.dtype(np.uint8))
+
+    for recycler in interrupted_everywhere(Recycler, array):
+        arrays = [array(recycler) for _ in range(3)]
         assert not any(np.shares_memory(*pair) for pair in itertools.combinations(arrays, 2))

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from batchup._pools import memory
+from batchup._pools import memory, rings
 from batchup._pools.processes.worker import THREAD_VARIABLES
 from batchup.data_source import ArrayDataSource
 
@@ -105,7 +105,7 @@ def test_no_room_anywhere_is_an_error(small_folder, monkeypatch):
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr(memory, 'available_memory', lambda: 20e6)
+    monkeypatch.setattr(rings, 'available_memory', lambda: 20e6)
     monkeypatch.setattr(memory, '_warned', set())
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from multiprocessing.reduction import send_handle
 from typing import Any
 
 from ..memory import Segment
+from .preparation import Preparation
 from .tasks import ProcessTask
 from .worker import STACKS_SIGNAL, main
 
@@ -55,6 +57,8 @@ class WorkerHandle:
         The segments that it maps.
     tasks : deque
         What it was given, in order; it runs the first.
+    prepared : dict
+        The preparations that it was asked for, by segments: the slots, or `None` once it has mapped them.
     """
 
     process: Any
@@ -69,6 +73,7 @@ class WorkerHandle:
     given_up: ProcessTask | None = None
     known: set[int] = field(default_factory=set)
     tasks: deque[ProcessTask] = field(default_factory=deque)
+    prepared: dict[int, tuple[weakref.ref[Preparation], list[int]] | None] = field(default_factory=dict)
 
     def doing(self) -> str:
         """Say what it was doing, for a message."""
@@ -89,15 +94,36 @@ class WorkerHandle:
             segment = shipment.segment
             self._share(segment, ('constant', segment.id, segment.size, shipment.spans))
         if task.slot is not None:
-            segment = task.slot.segment
-            self._share(segment, ('slots', segment.id, segment.size))
+            self._share_slots(task.slot.segment)
         self.send(task.message())
+
+    def prepare(self, preparation: Preparation, number: int, count: int) -> bool:
+        """Have worker `number` of `count` map its part of some slots, once; return whether it has done so."""
+        segment = preparation.segment
+        if segment.id not in self.prepared:
+            numbers = preparation.part(number, count)
+            self.prepared[segment.id] = weakref.ref(preparation), numbers
+            self._share_slots(segment)
+            self.send(('prepare', segment.id, preparation.spans(numbers)))
+        return self.prepared[segment.id] is None
+
+    def note_prepared(self, number: int) -> None:
+        """Note that it has mapped its part of the slots in a segment."""
+        asked = self.prepared[number]
+        self.prepared[number] = None
+        preparation = asked and asked[0]()
+        if asked and preparation is not None:
+            preparation.note(asked[1], self.pid)
 
     def forget(self, number: int) -> None:
         """Have the worker let go of a segment, if it maps it."""
         if number in self.known:
             self.known.remove(number)
+            self.prepared.pop(number, None)
             self.send(('forget', number))
+
+    def _share_slots(self, segment: Segment) -> None:
+        self._share(segment, ('slots', segment.id, segment.size, segment.huge))
 
     def _share(self, segment: Segment, message: tuple[Any, ...]) -> None:
         """Let the worker map a segment, if it has not done so."""

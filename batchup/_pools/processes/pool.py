@@ -21,12 +21,14 @@ from ...errors import WorkerPoolError
 from ..channel import TURNS, Channel
 from ..importing import Imports, lacks_guard
 from ..jobs import Fetch, Job, Result, SharedConstant, batches_of
-from ..memory import ALIGNMENT, NoRoomError, Ring, Slot, warn_once
+from ..memory import ALIGNMENT, NoRoomError, warn_once
 from ..packing import Packed
 from ..pool import WorkerPool
+from ..rings import Ring, Slot
 from ..shipping import Shipment
 from ..watchdog import WARN_SECONDS
 from .handles import GUARD_ADVICE, MISSING_GUARD
+from .preparation import Preparation
 from .supervisor import Supervisor
 from .tasks import ProcessTask
 
@@ -41,6 +43,10 @@ SLACK = 1.125
 # Processes make batches that are plain copies of memory from this size on, the caller smaller ones.
 # Larger: processes help less often. Smaller: to receive a batch takes the caller longer than to make it.
 LEAST_BYTES = 2**20
+
+# Results from this size on are written to slots that workers have mapped beforehand. Larger: the first batches
+# of workers take longer. Smaller: the caller makes batches that workers could make.
+PREPARED_BYTES = 2**21
 
 # The size of a slot for small batches, several of which are fetched at once.
 GROUP_BYTES = 2**22
@@ -179,10 +185,20 @@ def _context(start_method: str) -> Any:
 class ProcessChannel(Channel):
     """Jobs go through pipes, arrays through slots of shared memory.
 
+    A job gets its slot when a worker is about to get the job, and few results are made before the
+    user asks for them: so few slots are ever used, and take memory.
+
     Parameters
     ----------
     slots : int
         How many results may wait at a time.
+
+    Attributes
+    ----------
+    preparation : Preparation, optional
+        What workers map before they get jobs.
+    was_idle : bool
+        Whether a worker had nothing to do, as the user had not asked for results.
     """
 
     def __init__(self, supervisor: Supervisor, slots: int) -> None:
@@ -191,15 +207,60 @@ class ProcessChannel(Channel):
         # `None` if there is no room for a ring, or no batch was made yet.
         self._ring: Ring | None = None
         self._batch_bytes: int | None = None
+        self.preparation: Preparation | None = None
+        self.was_idle = False
+        # How often the stream had to wait after a worker was idle.
+        self._waits = 0
+        # How many results may be under way or wait.
+        self._depth = min(slots, TURNS * supervisor.count)
+
+    def begin(self) -> None:
+        self._waits = 0
 
     def submit(self, job: Job) -> ProcessTask:
-        task = ProcessTask(job, self, None if self._ring is None else self._ring.take())
+        task = ProcessTask(job, self)
         self.supervisor.submit(task)
         return task
 
     @property
+    def has_slots(self) -> bool:
+        """Whether there are slots for results."""
+        return self._ring is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more results are to be made until the user takes one."""
+        return self._ring is not None and self._ring.waiting >= self._depth
+
+    def take_slot(self, writer: int) -> Slot | None:
+        """Return a free slot, if there is one, for a worker to write to. The supervisor's thread alone calls this."""
+        try:
+            return None if self._ring is None else self._ring.take(writer)
+        except NoRoomError:  # for other slots, after a fork
+            return None
+
+    def lose(self, slot: Slot) -> None:
+        """Never use a slot again: a worker's own code goes on writing to it."""
+        if self._ring is not None:
+            self._ring.lose(slot)
+
+    def note_wait(self) -> None:
+        """Note that the user has to wait for a result: more of them are made ahead, if a worker was idle.
+
+        Once is no reason: every stream may stand still before its first batch.
+        """
+        if self.was_idle:
+            self.was_idle = False
+            self._waits += 1
+            if self._waits > 1:
+                self._depth = min(self._slots, self._depth + self.supervisor.count)
+                self.supervisor.ring()
+
+    @property
     def starting(self) -> bool:
-        return self.supervisor.starting
+        if self.supervisor.is_down or self.preparation is None:
+            return self.supervisor.starting
+        return self.supervisor.starting or self.preparation.is_awaited
 
     @property
     def measured(self) -> bool:
@@ -208,9 +269,11 @@ class ProcessChannel(Channel):
     def measure(self, job: Fetch, result: Result) -> None:
         self._batch_bytes = max((_nbytes(batch) for batch in batches_of(result.value)), default=0)
         indices = sum(_nbytes(request.indices) for request in job.requests)
-        self._make_ring(max(GROUP_BYTES, self.least_batches * (self._batch_bytes + indices)))
+        nbytes = self.least_batches * (self._batch_bytes + indices)
+        self._make_ring(max(GROUP_BYTES, nbytes), nbytes)
 
-    def _make_ring(self, nbytes: int) -> None:
+    def _make_ring(self, nbytes: int, used: int) -> None:
+        """Make slots for so many bytes each, of which results are expected to use some."""
         least, supervisor = self.supervisor.count + KEPT_SLOTS, self.supervisor
         try:
             self._ring = Ring(
@@ -218,10 +281,16 @@ class ProcessChannel(Channel):
                 int(nbytes * SLACK),
                 least,
                 lambda segment: supervisor.forget_with(segment, segment),
+                used,
             )
         except NoRoomError as error:
             warn_once('memory', f'memory is short: batches come through pipes, which takes longer ({error})')
             self._ring = None
+        self.preparation = None
+        if self._ring is not None and used >= PREPARED_BYTES:
+            # Besides those under way, the user has one slot, and gets another.
+            each = TURNS + -(-2 // supervisor.count)
+            self.preparation = Preparation(self._ring, used, each, supervisor.count + supervisor.max_restarts)
 
     def most_batches(self) -> float:
         if self._ring is None or self._batch_bytes is None:
@@ -239,7 +308,7 @@ class ProcessChannel(Channel):
         if slot is None:
             return packed.unpack(b'')  # type: ignore[no-any-return]
         self._learn(packed, slot)
-        if self._ring is not None and self._ring.has_free:
+        if self._ring is not None and self._ring.held + 1 + min(self._depth, self.most_jobs()) <= self._ring.slots:
             return packed.unpack(slot.memory)  # type: ignore[no-any-return]
         # The user keeps batches: the slot is needed for the next one.
         return packed.unpack_copy(slot.memory)  # type: ignore[no-any-return]
@@ -248,7 +317,8 @@ class ProcessChannel(Channel):
         """Make larger slots if this one was too small."""
         nbytes = memoryview(slot.memory).nbytes
         if packed.missing and self._ring is not None and self._ring.segment is slot.segment:
-            self._make_ring(nbytes + packed.missing + ALIGNMENT * (len(packed.spans) + 1))
+            nbytes += packed.missing + ALIGNMENT * (len(packed.spans) + 1)
+            self._make_ring(nbytes, nbytes)
 
 
 def _nbytes(tree: Any) -> int:

@@ -13,13 +13,16 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import WorkerLostError, WorkerPoolError, WorkerTimeoutError
 from ..memory import Segment
 from ..waiting import Flag, start_thread, wait_in_slices
 from .handles import GUARD_ADVICE, MISSING_GUARD, FailedStart, WorkerHandle, held_interrupts, stacks_of, start_worker
 from .tasks import ProcessTask
+
+if TYPE_CHECKING:
+    from .pool import ProcessChannel
 
 # How many jobs a worker has at a time: one that runs, and one to go on with at once. Larger:
 # jobs wait for a slow worker while another is idle.
@@ -57,9 +60,11 @@ class Supervisor:
         self._context = context
         self._threads = threads
         self._pid = os.getpid()
-        self._max_restarts = max_restarts
+        self.max_restarts = max_restarts
         self._workers: list[WorkerHandle] = []
         self._pending: deque[ProcessTask] = deque()
+        # Tasks that were looked at, but not given to a worker yet. They come before those that are pending.
+        self._held: deque[ProcessTask] = deque()
         # The owners of the segments that workers may map.
         self._owners: dict[int, weakref.ref[Any]] = {}
         self._failed_starts = 0
@@ -92,6 +97,10 @@ class Supervisor:
     def submit(self, task: ProcessTask) -> None:
         """Take on a task, for a worker."""
         self._pending.append(task)
+        self.ring_if_hungry()
+
+    def ring_if_hungry(self) -> None:
+        """Wake the thread if a worker has room for a job."""
         if self._hungry:
             self.ring()
 
@@ -171,16 +180,46 @@ class Supervisor:
         """Give jobs that wait to workers that have room, in order."""
         # Set before the last look at the jobs: a thread that appends one later rings the bell.
         self._hungry = True
-        while self._pending:
-            large = len(self._pending[0].packed.data) > SMALL_BYTES
-            free = [worker for worker in self._workers if worker.has_room(1 if large else DEPTH)]
-            if not free:
-                break
-            task = self._pending.popleft()
-            if task.given or task.claim():
-                task.given = True
-                min(free, key=lambda worker: len(worker.tasks)).give(task)
+        held, self._held = self._held, deque()
+        full: set[ProcessChannel] = set()
+        while any(worker.has_room(DEPTH) for worker in self._workers) and (held or self._pending):
+            task = held.popleft() if held else self._pending.popleft()
+            if task.withdrawn:
+                continue
+            if task.channel in full or not self._give(task):
+                full.add(task.channel)
+                self._held.append(task)
+        self._held += held
         self._hungry = any(worker.has_room(DEPTH) for worker in self._workers)
+
+    def _give(self, task: ProcessTask) -> bool:
+        """Give a task to a worker, or drop it; return whether that was possible."""
+        worker = self._worker_for(task)
+        if worker is None:
+            return False
+        if not task.given:
+            if not task.claim():
+                return True  # the user's thread makes the batch
+            task.given = True
+            task.bind(worker.pid)
+        if worker.tasks and task.sent_bytes > SMALL_BYTES:
+            return False
+        worker.give(task)
+        return True
+
+    def _worker_for(self, task: ProcessTask) -> WorkerHandle | None:
+        """Return the worker that has the fewest jobs; `None` if there is no room, or the user is to come first."""
+        if not task.given and not task.awaited and task.channel.is_full:
+            task.channel.was_idle |= any(worker.has_room(1) for worker in self._workers)
+            return None
+        preparation = task.channel.preparation
+        free = [
+            worker
+            for number, worker in enumerate(self._workers)
+            if worker.has_room(DEPTH)
+            and (preparation is None or not preparation.is_needed or worker.prepare(preparation, number, self.count))
+        ]
+        return min(free, key=lambda worker: len(worker.tasks), default=None)
 
     def _wait(self) -> None:
         """Wait until something has happened, and see to it."""
@@ -215,6 +254,8 @@ class Supervisor:
         if message is None:
             worker.ready = self._was_ready = True
             self._failed_starts = 0
+        elif isinstance(message, int):
+            worker.note_prepared(message)
         elif worker.tasks:
             worker.tasks.popleft().settle(message)
 
@@ -234,7 +275,7 @@ class Supervisor:
                 text = f'the worker of this job, process {worker.pid}, was ended, since it took too long'
                 task.settle(partial(WorkerTimeoutError, text))
             else:
-                self._pending.appendleft(task)
+                self._held.appendleft(task)
         worker.discard()
 
     def _receive_all(self, worker: WorkerHandle, seconds: float = 0.0) -> None:
@@ -257,7 +298,7 @@ class Supervisor:
         elif worker.tasks:
             task = worker.tasks[0]
             task.losses += 1
-            if task.losses > self._max_restarts:
+            if task.losses > self.max_restarts:
                 worker.tasks.popleft()
                 task.settle(partial(_lost, task.losses, f'process {worker.pid} by {cause}'))
 
@@ -265,7 +306,7 @@ class Supervisor:
         self._failed_starts += 1
         if code == MISSING_GUARD:
             self._break(lambda: WorkerPoolError(f'worker processes cannot start: {GUARD_ADVICE}'))
-        elif self._failed_starts > self._max_restarts:
+        elif self._failed_starts > self.max_restarts:
             self._break(lambda: _cannot_start(cause))
 
     def _break(self, error: Callable[[], WorkerPoolError]) -> None:
@@ -275,7 +316,7 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         """Start workers until there are as many as there should be."""
-        while len(self._workers) < self.count and not self.is_down:
+        while len(self._workers) < self.count and not self.is_down and self._may_start():
             inherited = [end for worker in self._workers for end in (worker.conn, worker.stacks)]
             try:
                 worker = start_worker(self._context, self._threads, [self._alarm, self._bell, *inherited])
@@ -286,10 +327,15 @@ class Supervisor:
             else:
                 self._workers.append(worker)
 
+    def _may_start(self) -> bool:
+        """Say whether another worker may start: new interpreters leave a core to the caller, who makes batches."""
+        n_starting = sum(not worker.ready for worker in self._workers)
+        return self._context.get_start_method() != 'spawn' or n_starting < max(1, count_cores() - 1)
+
     def _finish(self) -> None:
         """Give an error to all tasks that wait, and leave nothing behind."""
         try:
-            for tasks in (self._pending, *(worker.tasks for worker in self._workers)):
+            for tasks in (self._held, self._pending, *(worker.tasks for worker in self._workers)):
                 while tasks:
                     tasks.popleft().settle(self.end_error)
             self._end_workers()
@@ -312,6 +358,11 @@ class Supervisor:
             worker.process.join()
             worker.discard()
         self._workers.clear()
+
+
+def count_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _join(workers: list[WorkerHandle]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import io
 import mmap
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle
@@ -31,6 +33,22 @@ from ..pickling import dump
 
 # The signal that asks a worker for the stacks of its threads, where there are signals.
 STACKS_SIGNAL = getattr(signal, 'SIGUSR1', None)
+
+# The advice to map pages for writing, since Linux 5.14; Python has no name for it.
+MADV_POPULATE_WRITE = 23
+
+# Parts of slots from this size on are mapped at once. Larger: pages are mapped one by one, which takes longer.
+# Smaller: more calls of the system.
+POPULATED_BYTES = 2**17
+
+# Options of the C library: how many arrays have memory apart from the heap, and how much free memory at the
+# end of the heap is kept.
+M_MMAP_MAX = -4
+M_TRIM_THRESHOLD = -1
+
+# So much is kept. Larger: more memory that may lie idle in each worker. Smaller: page faults for functions that
+# make several arrays of large batches.
+KEPT_BYTES = 2**28
 
 # Numerical libraries start threads of their own. These variables and functions set how many.
 THREAD_VARIABLES = (
@@ -64,6 +82,7 @@ def main(conn: Connection, stacks: Connection, inherited: Sequence[Any], threads
         faulthandler.register(STACKS_SIGNAL, stacks.fileno(), all_threads=True)
     if threads is not None:
         limit_threads(threads)
+    _keep_freed_memory()
     # Forked workers begin with the same state: they would all draw the same numbers.
     random.seed()
     np.random.seed()
@@ -78,6 +97,15 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep memory that is freed: large arrays would be made of new pages for every batch."""
+    if sys.platform == 'linux':
+        library = ctypes.CDLL(None)
+        if hasattr(library, 'mallopt'):  # not all C libraries have it
+            library.mallopt(M_MMAP_MAX, 0)
+            library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def limit_threads(count: int) -> None:
@@ -114,18 +142,34 @@ class _Unpickler(pickle.Unpickler):
 class _Slots:
     """The slots of a ring: mapped all at once, or, without room for that, one at a time."""
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, huge: bool) -> None:
         self._fd = fd
         weakref.finalize(self, os.close, fd)
+        self._mapping: mmap.mmap | None = None
         self._whole: memoryview | None = None
+        # How far each slot is mapped, by where it begins.
+        self._ends: dict[int, int] = {}
         with contextlib.suppress(NoRoomError):
-            self._whole = memoryview(map_file(fd, size))
+            self._mapping = map_file(fd, size, huge=huge)
+            self._whole = memoryview(self._mapping)
 
     def part(self, start: int, end: int) -> memoryview:
         """Return the memory of a slot; raise `NoRoomError` if there is no room even for that."""
         if self._whole is not None:
             return self._whole[start:end]
         return memoryview(map_file(self._fd, end - start, offset=start))
+
+    def populate(self, slot: int, start: int, end: int) -> None:
+        """Map the pages of some bytes at once, if that was not done before: one by one, it takes five times as long.
+
+        Contents stay as they are. Small parts, and systems that cannot do it, are left to the first use.
+        """
+        start = max(self._ends.get(slot, slot), start // mmap.PAGESIZE * mmap.PAGESIZE)
+        if self._mapping is None or sys.platform != 'linux' or end - start < POPULATED_BYTES:
+            return
+        self._ends[slot] = end = -(-end // mmap.PAGESIZE) * mmap.PAGESIZE
+        with contextlib.suppress(OSError):
+            self._mapping.madvise(MADV_POPULATE_WRITE, start, end - start)
 
 
 class Worker:
@@ -135,12 +179,15 @@ class Worker:
         self._conn = conn
         self._slots: dict[int, _Slots] = {}
         self._constants: dict[int, Failure | SharedConstant] = {}
+        # Whose code keeps arrays that it makes for batches: it is lent no slots.
+        self._keepers: weakref.WeakSet[SharedConstant] = weakref.WeakSet()
 
     def serve(self) -> None:
         """Do what the pool says, message by message; raise `EOFError` or `OSError` when it has gone."""
         actions: dict[str, Callable[..., None]] = {
             'constant': self._take_constant,
             'slots': self._take_slots,
+            'prepare': self._prepare,
             'forget': self._forget,
             'run': self._run,
         }
@@ -162,8 +209,13 @@ class Worker:
         finally:
             os.close(fd)
 
-    def _take_slots(self, number: int, size: int) -> None:
-        self._slots[number] = _Slots(recv_handle(self._conn), size)
+    def _take_slots(self, number: int, size: int, huge: bool) -> None:
+        self._slots[number] = _Slots(recv_handle(self._conn), size, huge)
+
+    def _prepare(self, number: int, spans: list[Span]) -> None:
+        for start, end in spans:
+            self._slots[number].populate(start, start, end)
+        self._conn.send(number)
 
     def _forget(self, number: int) -> None:
         self._constants.pop(number, None)
@@ -173,15 +225,33 @@ class Worker:
         """Run a job, and send what came of it."""
         packer = Packer(bytearray())
         try:
-            memory = self._slots[segment].part(*span) if segment is not None else memoryview(bytearray())
-            packer = Packer(memory, used)
+            memory, populate = memoryview(bytearray()), None
+            if segment is not None:
+                memory = self._slots[segment].part(*span)
+                populate = partial(self._populate, segment, span[0])
+            packer = Packer(memory, used, populate)
             job: Job = packed.unpack(memory, self._load)
         except BaseException as error:
             failure = Failure(error if isinstance(error, NoRoomError) else _unusable(error))
             self._conn.send(packer.pack(Result([], failure).by(this_process)))
         else:
-            result = job.run(packer.allocate if segment is not None else None)
-            self._conn.send(_pack(packer, job, result.by(this_process)))
+            lends = segment is not None and self._keepers.isdisjoint(job.constants())
+            result = job.run(packer.allocate if lends else None)
+            message = _pack(packer, job, result.by(this_process))
+            del result
+            self._conn.send(message._replace(kept=self._keeps(job, packer)))
+
+    def _populate(self, segment: int, slot: int, start: int, end: int) -> None:
+        self._slots[segment].populate(slot, slot + start, slot + end)
+
+    def _keeps(self, job: Job, packer: Packer) -> bool:
+        """Say whether a user's code keeps arrays that it has made in a slot; if so, it is lent none from now on."""
+        if packer.is_kept():
+            gc.collect()  # of frames that an error refers to
+            if packer.is_kept():
+                self._keepers.update(job.constants())
+                return True
+        return False
 
     def _load(self, data: bytes, buffers: Any) -> Any:
         return _Unpickler(data, buffers, self._constant).load()
