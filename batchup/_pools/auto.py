@@ -159,7 +159,7 @@ class AutoDataSource(ParallelDataSource):
 
     @property
     def decided(self) -> dict[BatchSize, str]:
-        """Which way was found to be best, for each batch size: 'inline' (no workers), 'threads' or 'processes'.
+        """The way found to be best for each batch size, 'inline' (no workers), 'threads' or 'processes'.
 
         A batch size for which that is not known yet is missing.
         """

@@ -31,12 +31,12 @@ else:
     def test_in_an_interpreter_of_their_own():
         command = [sys.executable, '-m', 'pytest', '-q', '-n', '0', '-m', 'slow or not slow']
         run = subprocess.run(
-            [*command, HERE / 'test_kinds.py', HERE / 'test_jax.py'],
+            [*command, *[HERE / f'test_{name}.py' for name in ('kinds', 'jax', 'pointers')]],
             env={**os.environ, 'ONLY_JAX': '1'},
             cwd=HERE.parent.parent,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert run.returncode == 0, run.stdout

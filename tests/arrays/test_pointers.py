@@ -1,6 +1,8 @@
 """Who copies, as pointers show: sources of every kind, inline and in pools, and the libraries that batches go to."""
 
+import importlib
 import os
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -11,9 +13,12 @@ from batchup.data_source import ArrayDataSource, CompositeDataSource, ConcatData
 
 from ..harness.making import Filled, Made, MadeSource, double, file_place, with_place
 from ..harness.pools import MAY_FORK, on, shared_pools
+from .cases import ONLY_JAX
 
 # The forked workers have nothing to do with JAX, which warns of them.
 pytestmark = [MAY_FORK, pytest.mark.filterwarnings(r'ignore:os.fork\(\) was called:RuntimeWarning')]
+
+with_jax = pytest.mark.skipif(not ONLY_JAX, reason='test_jax.py runs it, in an interpreter of its own')
 
 N, WIDTH, BATCH = 64, 5000, 16
 
@@ -77,6 +82,7 @@ def test_torch_takes_batches_as_they_are(opened, tmp_path):
         assert torch.from_numpy(array).data_ptr() == array.ctypes.data, name
 
 
+@with_jax
 def test_jax_takes_batches_as_they_are(opened, tmp_path):
     jax = pytest.importorskip('jax')
     for name, array in batches(opened, tmp_path):
@@ -90,10 +96,14 @@ def test_arrow_takes_batches_as_they_are(opened, tmp_path):
         assert arrow.array(array.reshape(-1)).buffers()[1].address == array.ctypes.data, name
 
 
+@with_jax
 @pytest.mark.parametrize('opened', ['inline', 'threads', NEW_PROCESSES], indirect=True)
 def test_arrays_of_jax_and_tensors_are_read_straight_into_batches(opened):
-    jax, torch = pytest.importorskip('jax'), pytest.importorskip('torch')
-    for kept in (jax.numpy.asarray(data()), torch.from_numpy(data())):
+    jax = pytest.importorskip('jax')
+    makers = [jax.numpy.asarray]
+    with suppress(ImportError):
+        makers.append(importlib.import_module('torch').from_numpy)
+    for kept in (make(data()) for make in makers):
         for (batch,) in opened(ArrayDataSource([kept])):
             assert type(batch) is type(kept)
             assert np.asarray(batch).ctypes.data % 64 == 0
@@ -119,18 +129,21 @@ KEPT = 20
 
 def converters():
     """Functions that make something else of a batch, over its memory."""
-    jax, torch, arrow = (pytest.importorskip(name) for name in ('jax', 'torch', 'pyarrow'))
-    return [
+    jax, arrow = (pytest.importorskip(name) for name in ('jax', 'pyarrow'))
+    found = [
         lambda array: array,
         lambda array: array[2:5],
         lambda array: array.T,
         lambda array: memoryview(array.reshape(-1)),
-        torch.from_numpy,
         jax.device_put,
         lambda array: arrow.array(array.reshape(-1)),
     ]
+    with suppress(ImportError):
+        found.append(importlib.import_module('torch').from_numpy)
+    return found
 
 
+@with_jax
 @pytest.mark.slow
 @pytest.mark.parametrize('opened', ['inline', 'threads', NEW_PROCESSES], indirect=True)
 def test_random_steps_change_no_byte_that_they_should_not(opened):

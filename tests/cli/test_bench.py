@@ -86,6 +86,7 @@ def test_a_source_is_measured_with_all_pools(bench):
     assert lines[-1].endswith('.batch_iterator(10, shuffle=42)')
 
 
+@pytest.mark.slow
 def test_what_does_not_pickle_is_measured_without_processes(bench):
     lines = bench('m:lambdas')
     assert ('threads', '2') in kinds(lines)
@@ -102,6 +103,7 @@ def test_the_verdict_and_the_best_are_told(bench):
     assert line.startswith('    batches = ')
 
 
+@pytest.mark.slow
 def test_a_loop_that_takes_long_needs_no_pool(bench):
     lines = bench('m:lambdas', '--consumer-ms', '30')
     assert any('bound by its own body' in line for line in lines)

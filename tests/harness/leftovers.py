@@ -65,4 +65,5 @@ def nothing_left() -> Iterator[None]:
     yield
     gc.collect()
     until(lambda: not added(before))
-    assert not added(before)
+    left = added(before)
+    assert not left, left

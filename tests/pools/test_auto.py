@@ -59,6 +59,7 @@ def calibrate(parallel, seconds=0.0, **kwargs):
 # What is decided.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('function', 'ways'), [(nap, {'threads', 'processes'}), (locked_nap, {'processes'})])
 def test_workers_are_found_that_help_and_the_batches_are_those_of_the_source(auto, monkeypatch, function, ways):
     monkeypatch.setattr(calibration, 'TRIAL_SECONDS', 0.2)
@@ -161,6 +162,7 @@ class FailsAtTens:
         return (x,)
 
 
+@pytest.mark.slow
 def test_a_pool_leaves_nothing_in_whatever_way_it_was_used(all_by_workers, monkeypatch):
     monkeypatch.setattr(calibration, 'TRIAL_SECONDS', 0.0)
     for count in (1, 6, 18, 60):

@@ -275,6 +275,7 @@ def test_others_take_over_from_workers_killed_while_they_start(start_method, tmp
     assert_two_were_replaced(*run_script(tmp_path, text))
 
 
+@pytest.mark.slow
 def test_others_take_over_from_workers_killed_as_they_are_forked(tmp_path):
     (tmp_path / 'dying.py').write_text(DIES.format(folder=str(tmp_path)) + 'os.register_at_fork(after_in_child=die)')
     text = """

@@ -128,6 +128,7 @@ def test_a_small_ring_serves_users_who_keep_batches(little_memory):
     assert_same_batches(again, serial(ds, shuffle=4))
 
 
+@pytest.mark.slow
 def test_the_most_batches_wait_that_memory_allows(little_memory):
     ds = large_samples(80).map(Fails([], seconds=0))
     with started(2, 'fork') as pool, warned('memory is short'):

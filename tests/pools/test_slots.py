@@ -84,6 +84,11 @@ def ring_of(stream):
     return stream.feed.mapper._channel._ring
 
 
+def slowly(*batch):
+    time.sleep(0.05)  # longer than the loop takes to go through what waits, and than jobs of several batches take
+    return batch
+
+
 def make_slots(parallel, log):
     """Have a first batch made, which tells how large slots must be."""
     stream = parallel.batch_iterator(BATCH_SIZE)
@@ -101,18 +106,13 @@ def begun(log, count):
 
 def test_workers_go_no_further_ahead_than_is_needed(forked, tmp_path):
     log = Log(tmp_path / 'log')
-    parallel = forked.parallel_data_source(whole_batches(40).map(Logged(log)), 20)
+    parallel = forked.parallel_data_source(whole_batches(20).map(slowly).map(Logged(log)), 20)
     make_slots(parallel, log)
     stream = parallel.batch_iterator(BATCH_SIZE)
     next(stream)
     assert begun(log, 5) == 5
-    assert len(ring_of(stream)._uses) == 4
-    assert_same_batches(stream, list(whole_batches(40).batch_iterator(BATCH_SIZE))[1:])
-
-
-def slowly(*batch):
-    time.sleep(0.05)  # longer than the loop takes to go through what waits
-    return batch
+    assert len(ring_of(stream)._uses) <= 5
+    assert_same_batches(stream, list(whole_batches(20).batch_iterator(BATCH_SIZE))[1:])
 
 
 def wait_until_idle(log):

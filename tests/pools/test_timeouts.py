@@ -159,6 +159,7 @@ def test_a_batch_that_takes_long_is_told_once_with_stacks(method):
 BATCH_5 = f'batch 5 of epoch 0, with indices {range(5 * BATCH_SIZE, 6 * BATCH_SIZE)}'
 
 
+@pytest.mark.slow
 def test_every_stream_tells_of_its_own_batch(forked):
     forked.warn_after = 0.2
     for number in (5, 2):
@@ -230,6 +231,7 @@ class Executor:
         self.submit = lambda *args: Future(executor.submit(*args), takes_seconds)
 
 
+@pytest.mark.slow
 def test_an_executor_that_takes_long_is_told():
     ds = whole_batches(8).map(slow_at(5, seconds=0.6))
     with ProcessPoolExecutor(1, get_context('fork')) as executor:

@@ -216,6 +216,7 @@ class ProcessChannel(Channel):
 
     def begin(self) -> None:
         self._waits = 0
+        self.was_idle = False
 
     def submit(self, job: Job) -> ProcessTask:
         task = ProcessTask(job, self)
