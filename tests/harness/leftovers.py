@@ -36,7 +36,7 @@ def descriptors() -> int:
 
 def shared_files() -> set[str]:
     """Return the files in shared memory that Python and batchup may have made: other programs have theirs there."""
-    return {name for name in os.listdir('/dev/shm') if name.startswith(('tmp', 'psm_', 'sem.mp-', 'batchup'))}
+    return {name for name in os.listdir('/dev/shm') if name.startswith(('tmp', 'psm_', 'batchup'))}
 
 
 def belongings() -> dict[str, Any]:
