@@ -96,6 +96,7 @@ def test_what_does_not_pickle_is_measured_without_processes(bench):
     )
 
 
+@pytest.mark.slow
 def test_the_verdict_and_the_best_are_told(bench):
     *_, verdict, _, measured, line = bench('m:lambdas')
     assert verdict.startswith("Without a pool: Of each batch's ")

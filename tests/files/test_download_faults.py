@@ -40,6 +40,7 @@ def test_a_server_that_trickles_is_given_up(server, target):
     assert 'sent less than 256 bytes a second' in refused(target, url, timeout=0.2, attempts=1)
 
 
+@pytest.mark.slow
 def test_a_slow_server_has_its_time(server, target):
     """It takes several times the timeout altogether."""
     url = server.give('file', Reply(DATA[:2000], piece=200, trickle=0.15))

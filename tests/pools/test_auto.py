@@ -101,6 +101,7 @@ def test_a_calibration_goes_on_in_the_next_epoch(auto):
     assert epochs > 1
 
 
+@pytest.mark.slow
 def test_a_source_that_cannot_be_sent_to_processes_does_without(auto):
     parallel = auto.parallel_data_source(numbers(4000).map(locked_nap).map(lambda *batch: batch))
     calibrate(parallel)
@@ -173,6 +174,7 @@ def test_a_pool_leaves_nothing_in_whatever_way_it_was_used(all_by_workers, monke
             del stream, pool
 
 
+@pytest.mark.slow
 def test_a_forgotten_pool_leaves_nothing(auto):
     with nothing_left():
         pool = make_pool()

@@ -108,6 +108,7 @@ def test_options_mean_what_they_mean_to_serial_streams(pool, name):
         assert_same_batches(*streams(pool, name, 'seed', **kwargs))
 
 
+@pytest.mark.slow
 @on(EVERY, slow=[*SLOW, *THREADS])
 @pytest.mark.parametrize('name', named(ENDLESS))
 def test_endless_batches_equal_the_serial_ones(pool, name):
@@ -224,6 +225,7 @@ def test_a_state_that_does_not_fit_is_refused(pool):
         parallel.batch_iterator(4, shuffle=2).load_state_dict(state)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:this stream has ended')
 @on(EVERY_LOCAL, slow=[*MOST, 'threads'])
 @either
@@ -262,6 +264,7 @@ def test_the_workers_are_never_further_ahead_than_the_buffer(pool, buffer_size, 
         assert len(log.lines()) <= stream.position + buffer_size
 
 
+@pytest.mark.slow
 @on(EVERY)
 def test_the_workers_are_never_further_ahead_with_tiny_batches(pool, tmp_path):
     log = Log(tmp_path / 'made')

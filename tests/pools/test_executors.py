@@ -91,6 +91,7 @@ def test_the_executor_stays_open(pool):
 FEW = ['plain_sampler', 'composite_nested', 'choice_stratified', 'map_of_composite']
 
 
+@pytest.mark.slow
 @on_clusters
 @pytest.mark.parametrize('name', FEW)
 def test_clusters_make_the_serial_batches_and_go_on_from_their_states(pool, name):

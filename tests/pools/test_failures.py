@@ -88,6 +88,7 @@ def test_all_workers_killed_at_once(method):
     assert {f'worker process {pid} ' in ''.join(str(w.message) for w in caught) for pid in pids} == {True}
 
 
+@pytest.mark.slow
 def test_idle_workers_killed_between_epochs(method):
     ds = whole_batches(10)
     with started(2, method) as pool, warned('SIGKILL'):
@@ -175,6 +176,7 @@ def test_a_pool_serves_other_streams_after_a_batch_that_always_kills(method):
         stream.close()
 
 
+@pytest.mark.slow
 def test_a_stream_that_always_kills_leaves_other_streams_alone(forked):
     bad, good = whole_batches(12).map(Fails([5])), whole_batches(40).map(Fails([]))
     with warned('SIGKILL'):
@@ -239,6 +241,7 @@ FAILS_IN_WORKERS = """
 @pytest.mark.parametrize(
     'fault', ["raise RuntimeError('no licence')", pytest.param('import os; os._exit(9)', marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_workers_that_end_before_they_are_ready_give_an_error(start_method, fault, tmp_path):
     code, out, err = run_script(tmp_path, FAILS_IN_WORKERS.format(method=start_method, fault=fault))
     assert (code, out) == (1, '')
@@ -320,6 +323,7 @@ def test_workers_whose_server_is_killed_are_replaced():
         assert until(lambda: not any(psutil.pid_exists(pid) for pid in before))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('_no_other_workers_of_the_server')
 def test_a_server_that_is_killed_between_streams_is_started_again():
     with started(1, 'forkserver', max_restarts=1) as pool, warned('the server that') as caught:
@@ -350,6 +354,7 @@ def custom(request, tmp_path, monkeypatch):
     return __import__(name).Custom(40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('custom', ["raise ImportError('no such device')"], indirect=True)
 def test_a_source_whose_module_fails_in_workers_gives_its_error(custom):
     with started(2, 'spawn') as pool:

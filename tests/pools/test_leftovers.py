@@ -161,6 +161,7 @@ def test_abandoned_iterators_leave_nothing_in_an_open_pool(make_pool):
                 del stream
 
 
+@pytest.mark.slow
 def test_sources_that_are_forgotten_leave_nothing_in_an_open_pool(make_pool):
     with make_pool() as pool:
         pids_of(pool)
@@ -345,6 +346,7 @@ FORGETTING = """
 """
 
 
+@pytest.mark.slow
 def test_errors_with_all_they_refer_to_are_collected(tmp_path):
     """They refer to frames, and these to slots of shared memory."""
     assert run_script(tmp_path, FORGETTING) == (0, 'done\n', '')
@@ -363,6 +365,7 @@ def test_an_error_of_a_closed_pool_keeps_nothing_alive(forked):
         run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method', IMPORTING)
 def test_a_pool_that_is_closed_while_it_starts_says_so(start_method):
     """Even though the first batches do not wait for workers."""

@@ -56,6 +56,7 @@ def test_a_script_without_a_guard_is_told_so_before_a_worker_starts(arguments, t
     assert log.read_text() == '.'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method', IMPORTING)
 def test_a_script_whose_guard_is_none_is_told_so_by_the_workers(start_method, tmp_path):
     text = f"""
@@ -70,6 +71,7 @@ def test_a_script_whose_guard_is_none_is_told_so_by_the_workers(start_method, tm
     assert err.count('Traceback') <= 3
 
 
+@pytest.mark.slow
 def test_a_guard_of_another_kind_will_do(tmp_path):
     text = """
         import sys
@@ -164,6 +166,7 @@ def test_a_script_from_stdin_works(method):
     assert (done.returncode, done.stdout, done.stderr) == (0, '3\nTrue\n', '')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start_method', IMPORTING)
 def test_a_function_of_python_dash_c_gives_a_clear_error(start_method):
     text = """
@@ -302,6 +305,7 @@ def test_a_script_that_ends_without_closing_ends(kind, body, expected, tmp_path)
     assert (code, out, err) == (expected, 'ready\n', '')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['threads', *SOME_METHODS])
 def test_a_script_that_ends_by_an_error_shows_just_that(kind, tmp_path):
     code, _, err = run_script(tmp_path, ending("raise ValueError('of the user')"), kind, '0.01', '0', '3')
@@ -310,6 +314,7 @@ def test_a_script_that_ends_by_an_error_shows_just_that(kind, tmp_path):
     assert err.count('Traceback') == 1
 
 
+@pytest.mark.slow
 def test_a_script_that_ends_while_its_workers_are_busy_ends_soon(method, tmp_path):
     start = time.monotonic()
     code, _, err = run_script(tmp_path, ending(''), method, '0.01', '1000', '1')
@@ -341,6 +346,7 @@ LAST_WORK = """
 """
 
 
+@pytest.mark.slow
 def test_a_pool_can_be_used_until_it_is_closed_at_the_end_of_a_script(tmp_path):
     assert run_script(tmp_path, LAST_WORK, 'spawn') == (0, '500000 500000 500000 500000\n', '')
 
@@ -495,6 +501,7 @@ def test_ctrl_c_while_workers_start_is_clean(start_method, after, tmp_path):
         script.kill_all()
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_a_script(method, tmp_path):
     script = Script(tmp_path, ending('for _ in stream: pass'), method, '0.01', '1000', '1')
     try:

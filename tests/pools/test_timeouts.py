@@ -70,6 +70,7 @@ def test_the_start_of_workers_does_not_count_as_time_for_a_batch(tmp_path):
     assert run_script(tmp_path, SLOW_TO_START) == (0, '[0, 2, 4, 6] [8, 10, 12, 14]\n', '')
 
 
+@pytest.mark.slow
 def test_a_pool_works_on_after_a_timeout(method):
     ds = whole_batches(10).map(Fails([]))
     with started(2, method, timeout=1) as pool:
@@ -80,6 +81,7 @@ def test_a_pool_works_on_after_a_timeout(method):
         wait_for_workers(pool)
 
 
+@pytest.mark.slow
 def test_a_pool_with_hanging_workers_closes_soon(method):
     pool = WorkerProcessPool(2, start_method=method)
     wait_for_workers(pool)
@@ -180,6 +182,7 @@ def test_stopped_workers_are_told_of_and_go_on(forked):
         assert_same_batches([*first, *stream], serial(whole_batches(8)))
 
 
+@pytest.mark.slow
 def test_workers_that_are_starting_are_asked_for_nothing():
     # A signal would end them, with a warning.
     with WorkerProcessPool(2, start_method='spawn') as pool:
@@ -190,6 +193,7 @@ def test_workers_that_are_starting_are_asked_for_nothing():
         assert re.fullmatch(r'(worker process \d+ had nothing to do\n?){2}', pool._supervisor.stacks())
 
 
+@pytest.mark.slow
 def test_a_warning_that_is_an_error_loses_no_batch(forked):
     forked.warn_after = 0.1
     stream = parallel(forked, whole_batches(8).map(slow_at(5, seconds=0.5)))

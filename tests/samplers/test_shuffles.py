@@ -188,6 +188,7 @@ def test_plans_over_enormous_data_are_lists_that_take_no_time(shuffle):
     np.testing.assert_array_equal(plan[10**9].indices, shuffle.order(length)[64 * 10**9 : 64 * (10**9 + 1)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shuffle', [ComputedShuffle(42), BlockShuffle(42, 1000)])
 @pytest.mark.parametrize('batch_size', [1, 64, 8192])
 def test_enormous_data_takes_little_memory(shuffle, batch_size):

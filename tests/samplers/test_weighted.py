@@ -123,6 +123,7 @@ def sequential_probabilities(weights, count):
     return probabilities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rng', [np.random.RandomState(1), np.random.default_rng(1)], ids=['state', 'generator'])
 @pytest.mark.parametrize(('weights', 'count'), [([1, 2, 3, 4], 4), ([5, 1, 0, 1, 3], 2), ([9, 1, 1], 1), ([1, 1], 2)])
 def test_distinct_draws_are_distributed_as_sequential_ones(weights, count, rng):
