@@ -6,6 +6,7 @@ import abc
 import math
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import WorkerTimeoutError
@@ -151,6 +152,19 @@ class UnderWay(deque[Any]):
     __del__ = withdraw
 
 
+@dataclass
+class Use:
+    """The use of a channel by one stream.
+
+    Attributes
+    ----------
+    over : bool
+        Whether the stream was closed: a thread that waits for a result gets `StreamClosed` soon.
+    """
+
+    over: bool = False
+
+
 class Channel(abc.ABC):
     """The way of jobs to the workers, for one stream at a time.
 
@@ -158,8 +172,8 @@ class Channel(abc.ABC):
     ----------
     batch_seconds : float, optional
         How long it takes to make a batch, as last measured.
-    abandoned : bool
-        Whether the stream was closed: a thread that waits for a result gets `StreamClosed` soon.
+    use : Use
+        The use by its latest stream.
     apart : bool
         Whether workers share no memory with the user's process: each reads for itself what its jobs need.
     least_batches : int
@@ -167,7 +181,7 @@ class Channel(abc.ABC):
     """
 
     batch_seconds: float | None = None
-    abandoned: bool = False
+    use: Use = Use()
     apart: bool = True
     least_batches: int = 1
 

@@ -15,7 +15,7 @@ from .._sources.reading import read_batches
 from .._streams.makings import Makings
 from .._streams.planned import Mapper, Requests
 from ..errors import EndOfPlanError
-from .channel import TURNS, Channel, DoneTask, Task, UnderWay
+from .channel import TURNS, Channel, DoneTask, Task, UnderWay, Use
 from .jobs import Fetch, Result, count_of, take_batches
 from .memory import NoRoomError, warn_once
 from .users_code import runs_users_code
@@ -163,7 +163,8 @@ class WorkersMapper(Mapper):
             self._channel = self._idle.pop()
         except IndexError:
             self._channel = self._pool._open_channel(self._most)
-        self._channel.abandoned = False
+        # Of this stream alone: another one may have the channel when this one is closed.
+        self._use = self._channel.use = Use()
         self._makers = Makers(self._pool, self._channel, self._users_code)
         self._has_channel = True
 
@@ -195,8 +196,7 @@ class WorkersMapper(Mapper):
             time.sleep(seconds / 50)
 
     def interrupt(self) -> None:
-        if self._has_channel:
-            self._channel.abandoned = True
+        self._use.over = True
 
     def close(self) -> None:
         self._under_way.withdraw()

@@ -104,7 +104,7 @@ def wait_in_slices(
     timeout : float, optional
         How long to wait in all, in seconds.
     channel : Channel, optional
-        The wait ends with `StreamClosed` once it is abandoned.
+        The wait ends with `StreamClosed` once its use is over.
     watch : Watch, optional
         Is told, once, if it takes long.
 
@@ -116,7 +116,7 @@ def wait_in_slices(
     end = math.inf if timeout is None else time.monotonic() + timeout
     due = math.inf if watch is None else time.monotonic() + watch.seconds
     while not finished(max(0.0, min(SLICE_SECONDS, min(end, due) - time.monotonic()))):
-        if channel is not None and channel.abandoned:
+        if channel is not None and channel.use.over:
             raise StreamClosed
         if time.monotonic() >= end:
             return False
