@@ -33,7 +33,7 @@ LEAST_PARTS = 32
 
 # Consecutive rows of storage without chunks are read in parts of this many bytes. Larger: they leave the
 # processor's cache. Smaller: more work for each batch.
-RUN_BYTES = 2**18
+RUN_BYTES = 2**19
 
 
 class StorageRows:
