@@ -17,7 +17,7 @@ from ..harness.leftovers import children
 from ..harness.pools import MAY_FORK, pids_of, started
 from ..harness.waiting import until, warned
 
-LEAST_BYTES = 2**20
+LEAST_BYTES = 2**24
 
 pytestmark = MAY_FORK
 

@@ -42,7 +42,7 @@ SLACK = 1.125
 
 # Processes make batches that are plain copies of memory from this size on, the caller smaller ones.
 # Larger: processes help less often. Smaller: to receive a batch takes the caller longer than to make it.
-LEAST_BYTES = 2**20
+LEAST_BYTES = 2**24
 
 # Results from this size on are written to slots that workers have mapped beforehand. Larger: the first batches
 # of workers take longer. Smaller: the caller makes batches that workers could make.
